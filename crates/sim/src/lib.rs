@@ -1,1 +1,8 @@
-//! sim
+//! What would happen? Mailbox providers that do not exist, played by rules that real ones are known for.
+//!
+//! Nothing here is real: no socket, no clock, no dice of its own. Time and a seed come in as values, so that a run repeats.
+
+/// Draws that repeat: a seeded stream of numbers.
+pub mod dice;
+/// How does a mailbox provider answer an IP, given what it has seen of it?
+pub mod provider;

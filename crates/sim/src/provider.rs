@@ -1,0 +1,323 @@
+//! How does a mailbox provider answer an IP, given what it has seen of it?
+//!
+//! A provider keeps a reputation, a memory of volume and a pressure for every IP. What fits the allowance is accepted,
+//! what exceeds it is deferred, and who keeps knocking while deferred is blocked. The numbers are plausible, not measured:
+//! they exist to compare policies and to make a demonstration behave like the world does.
+
+use crate::dice::Dice;
+use mail::reply::Reply;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+const HOUR_S: f64 = 3_600.0;
+const DAY_S: f64 = 86_400.0;
+/// Unknown addresses start slightly below neutral: most of them are infected machines.
+const REPUTATION_AT_FIRST_SIGHT: f64 = 0.35;
+const REPUTATION_RISE: f64 = 0.06;
+const REPUTATION_LOSS_BY_BLOCK: f64 = 0.8;
+/// Full weight of a day's figures on the reputation from this volume on.
+const VOLUME_FULL_WEIGHT: f64 = 200.0;
+const PRESSURE_HALF_LIFE_S: f64 = HOUR_S;
+const BLOCK_LONGEST_S: f64 = DAY_S;
+
+/// What is known of a kind of provider: limits, patience and its own words.
+#[derive(Clone, Debug)]
+pub struct Preset {
+    pub name: &'static str,
+    pub volume_first_day: f64,
+    pub volume_max: f64,
+    /// How many times its remembered volume an IP may send in a day.
+    pub growth: f64,
+    /// How steeply reputation bounds the volume.
+    pub severity: f64,
+    pub connections_max: u32,
+    pub messages_per_connection: u32,
+    /// Pressure above which deferring turns into blocking.
+    pub pressure_max: f64,
+    pub block_s: f64,
+    pub throttle: Words,
+    pub block: Words,
+}
+
+/// A reply in the provider's own words; `{ip}` stands for the sender's address.
+#[derive(Clone, Debug)]
+pub struct Words {
+    pub code: u16,
+    pub enhanced: (u8, u16, u16),
+    pub text: &'static str,
+}
+
+impl Words {
+    fn reply(&self, ip: IpAddr) -> Reply {
+        Reply::new(self.code, self.enhanced, self.text.replace("{ip}", &ip.to_string()))
+    }
+}
+
+/// What became of one message at the provider's door.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Accepted(Reply),
+    Deferred(Reply),
+    Blocked(Reply),
+    NoSuchMailbox(Reply),
+}
+
+impl Answer {
+    #[must_use]
+    pub fn reply(&self) -> &Reply {
+        match self {
+            Answer::Accepted(reply) | Answer::Deferred(reply) | Answer::Blocked(reply) | Answer::NoSuchMailbox(reply) => reply,
+        }
+    }
+}
+
+/// One provider and what it remembers of each IP.
+#[derive(Debug)]
+pub struct Provider {
+    preset: Preset,
+    dice: Dice,
+    seen: BTreeMap<IpAddr, Acquaintance>,
+}
+
+#[derive(Debug)]
+struct Acquaintance {
+    reputation: f64,
+    /// Remembered daily volume, an average with a half-life of a week.
+    volume: f64,
+    pressure: f64,
+    pressure_at_s: f64,
+    block_until_s: f64,
+    block_s: f64,
+    day: i64,
+    today: f64,
+    hour: i64,
+    this_hour: f64,
+    connections: u32,
+}
+
+impl Provider {
+    #[must_use]
+    pub fn new(preset: Preset, seed: u64) -> Provider {
+        Provider { preset, dice: Dice::new(seed), seen: BTreeMap::new() }
+    }
+
+    #[must_use]
+    pub fn preset(&self) -> &Preset {
+        &self.preset
+    }
+
+    /// A connection is made; `Err` is the greeting that turns it away.
+    pub fn connect(&mut self, ip: IpAddr, now_s: f64) -> Result<(), Reply> {
+        let connections_max = self.preset.connections_max;
+        let known = self.acquaintance(ip, now_s);
+        // A poor reputation is given fewer connections, but always one.
+        let allowed = (f64::from(connections_max) * known.reputation.max(0.2)).ceil() as u32;
+        if known.connections >= allowed.max(1) {
+            return Err(Reply::new(421, (4, 7, 0), format!("Too many connections from {ip}, try again later")));
+        }
+        known.connections += 1;
+        Ok(())
+    }
+
+    pub fn disconnect(&mut self, ip: IpAddr) {
+        if let Some(known) = self.seen.get_mut(&ip) {
+            known.connections = known.connections.saturating_sub(1);
+        }
+    }
+
+    /// A message is offered to a mailbox; a local part that begins with `unknown` has none.
+    pub fn receive(&mut self, ip: IpAddr, local_part: &str, now_s: f64) -> Answer {
+        let share = self.dice.share();
+        let Preset { volume_first_day, volume_max, growth, severity, pressure_max, block_s, .. } = self.preset;
+        let known = self.acquaintance(ip, now_s);
+        if now_s < known.block_until_s {
+            return Answer::Blocked(self.preset.block.reply(ip));
+        }
+        known.today += 1.0;
+        known.this_hour += 1.0;
+        let allowed = (volume_max * known.reputation.powf(severity)).min(growth * known.volume).max(volume_first_day);
+        let over_day = excess(known.today, allowed);
+        let over_hour = excess(known.this_hour, (allowed / 8.0).max(1.0));
+        if share < over_day.max(over_hour) {
+            known.pressure += 1.0 / allowed;
+            if known.pressure > pressure_max {
+                known.block_s = (known.block_s * 2.0).clamp(block_s, BLOCK_LONGEST_S);
+                known.block_until_s = now_s + known.block_s;
+                known.pressure = 0.0;
+                known.reputation *= REPUTATION_LOSS_BY_BLOCK;
+                return Answer::Blocked(self.preset.block.reply(ip));
+            }
+            return Answer::Deferred(self.preset.throttle.reply(ip));
+        }
+        if local_part.starts_with("unknown") {
+            return Answer::NoSuchMailbox(Reply::new(550, (5, 1, 1), "The account that you tried to reach does not exist"));
+        }
+        Answer::Accepted(Reply::new(250, (2, 0, 0), "OK, queued"))
+    }
+
+    fn acquaintance(&mut self, ip: IpAddr, now_s: f64) -> &mut Acquaintance {
+        let known = self.seen.entry(ip).or_insert_with(|| Acquaintance {
+            reputation: REPUTATION_AT_FIRST_SIGHT,
+            volume: 0.0,
+            pressure: 0.0,
+            pressure_at_s: now_s,
+            block_until_s: 0.0,
+            block_s: 0.0,
+            day: (now_s / DAY_S) as i64,
+            today: 0.0,
+            hour: (now_s / HOUR_S) as i64,
+            this_hour: 0.0,
+            connections: 0,
+        });
+        known.pressure *= 0.5f64.powf((now_s - known.pressure_at_s).max(0.0) / PRESSURE_HALF_LIFE_S);
+        known.pressure_at_s = now_s;
+        known.turn_pages(now_s);
+        known
+    }
+}
+
+impl Acquaintance {
+    /// Midnight closes a day into the memory of volume, and good days raise the reputation.
+    fn turn_pages(&mut self, now_s: f64) {
+        let hour = (now_s / HOUR_S) as i64;
+        if hour != self.hour {
+            self.hour = hour;
+            self.this_hour = 0.0;
+        }
+        let day = (now_s / DAY_S) as i64;
+        while self.day < day {
+            self.volume += (self.today - self.volume) * (1.0 - 0.5f64.powf(1.0 / 7.0));
+            let weight = (self.today / VOLUME_FULL_WEIGHT).min(1.0);
+            self.reputation += REPUTATION_RISE * (1.0 - self.reputation) * weight;
+            self.today = 0.0;
+            self.day += 1;
+        }
+    }
+}
+
+/// The chance to be deferred: none within the allowance, certain from one and a half times on.
+fn excess(count: f64, allowed: f64) -> f64 {
+    ((count - allowed) / (0.5 * allowed)).clamp(0.0, 1.0)
+}
+
+macro_rules! preset {
+    ($name:literal, $first:literal, $max:literal, $growth:literal, $severity:literal, $conns:literal, $per:literal, $pressure:literal, $block_h:literal,
+     ($tc:literal, $te:expr, $tt:literal), ($bc:literal, $be:expr, $bt:literal)) => {
+        Preset {
+            name: $name,
+            volume_first_day: $first,
+            volume_max: $max,
+            growth: $growth,
+            severity: $severity,
+            connections_max: $conns,
+            messages_per_connection: $per,
+            pressure_max: $pressure,
+            block_s: $block_h * HOUR_S,
+            throttle: Words { code: $tc, enhanced: $te, text: $tt },
+            block: Words { code: $bc, enhanced: $be, text: $bt },
+        }
+    };
+}
+
+/// The kinds of provider that most mail goes to, each in its own words.
+#[must_use]
+pub fn presets() -> Vec<Preset> {
+    vec![
+        preset!("gmail-like", 500.0, 2e6, 2.0, 1.5, 20, 100, 3.0, 1.0,
+            (421, (4, 7, 28), "Gmail has detected an unusual rate of mail originating from your IP address [{ip}]. To protect our users, mail sent from your IP address has been temporarily rate limited."),
+            (550, (5, 7, 1), "Our system has detected an unusual rate of unsolicited mail originating from your IP address [{ip}].")),
+        preset!("microsoft-like", 200.0, 1e6, 1.5, 2.5, 10, 50, 0.5, 4.0,
+            (451, (4, 7, 650), "The mail server [{ip}] has been temporarily rate limited due to IP reputation. (S775)"),
+            (550, (5, 7, 1), "Unfortunately, messages from [{ip}] weren't sent. Please contact your Internet service provider since part of their network is on our block list (S3150).")),
+        preset!("yahoo-like", 300.0, 1.5e6, 1.7, 2.0, 15, 20, 2.0, 2.0,
+            (421, (4, 7, 0), "[TSS04] Messages from {ip} temporarily deferred due to unexpected volume or user complaints"),
+            (553, (5, 7, 2), "[TSS09] All messages from {ip} will be permanently deferred; Retrying will NOT succeed.")),
+        preset!("apple-like", 100.0, 5e5, 1.5, 2.0, 10, 5, 1.0, 0.5,
+            (451, (4, 7, 1), "Service unavailable - try again later"),
+            (550, (5, 7, 1), "[CS01] Message rejected due to local policy.")),
+        preset!("comcast-like", 100.0, 3e5, 1.7, 1.5, 25, 1000, 2.0, 2.0,
+            (421, (4, 1, 0), "{ip} Throttled - try again later. RL000001"),
+            (554, (5, 7, 1), "{ip} - BL000000 : blocked for spam patterns")),
+        preset!("gmx-like", 100.0, 2e5, 1.7, 1.5, 4, 20, 2.0, 1.0,
+            (421, (4, 7, 0), "Reject due to policy restrictions: Too many connections"),
+            (554, (5, 7, 0), "Transaction failed. Reject due to policy restrictions.")),
+        preset!("small-site", 100.0, 5e4, 3.0, 1.0, 5, 50, 5.0, 1.0,
+            (450, (4, 2, 0), "Greylisted, please try again in 300 seconds"),
+            (554, (5, 7, 1), "Service unavailable; client host [{ip}] blocked using a local list")),
+        preset!("open", 1e12, 1e12, 1e12, 0.0, 100, 1000, 1e12, 0.0,
+            (451, (4, 0, 0), "Try again"),
+            (554, (5, 0, 0), "No")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{Answer, DAY_S, Provider, presets};
+    use std::net::IpAddr;
+
+    fn provider(name: &str) -> Provider {
+        Provider::new(presets().into_iter().find(|preset| preset.name == name).unwrap(), 1)
+    }
+
+    fn count_accepted(provider: &mut Provider, ip: IpAddr, messages: u32, from_s: f64, spread_s: f64) -> u32 {
+        (0..messages)
+            .filter(|n| {
+                let now_s = from_s + spread_s * f64::from(*n) / f64::from(messages);
+                matches!(provider.receive(ip, "ann", now_s), Answer::Accepted(_))
+            })
+            .count() as u32
+    }
+
+    #[test]
+    fn a_cold_ip_that_stays_within_the_first_allowance_is_accepted() {
+        let ip = "127.0.1.1".parse().unwrap();
+        for preset in presets() {
+            let mut provider = Provider::new(preset, 3);
+            assert_eq!(count_accepted(&mut provider, ip, 96, 0.0, DAY_S), 96, "{}", provider.preset().name);
+        }
+    }
+
+    #[test]
+    fn a_cold_ip_that_bursts_is_throttled_in_the_providers_words_and_then_blocked() {
+        let ip: IpAddr = "127.0.1.1".parse().unwrap();
+        let mut provider = provider("microsoft-like");
+        let answers: Vec<Answer> = (0..5_000).map(|n| provider.receive(ip, "ann", f64::from(n))).collect();
+        let deferred = answers.iter().find(|answer| matches!(answer, Answer::Deferred(_))).unwrap();
+        assert!(deferred.reply().text.contains("rate limited due to IP reputation"));
+        assert!(answers.iter().any(|answer| matches!(answer, Answer::Blocked(reply) if reply.text.contains("S3150"))));
+    }
+
+    #[test]
+    fn steady_growth_is_remembered_and_allowed() {
+        let ip = "127.0.1.1".parse().unwrap();
+        let mut provider = provider("gmail-like");
+        let mut last = 0;
+        for day in 0..20 {
+            let offered = (300.0 * 1.1f64.powi(day)) as u32;
+            last = count_accepted(&mut provider, ip, offered, f64::from(day) * DAY_S, DAY_S);
+            assert_eq!(last, offered, "day {day}");
+        }
+        assert!(last > 1_500);
+    }
+
+    #[test]
+    fn connections_are_limited_and_given_back() {
+        let ip = "127.0.1.1".parse().unwrap();
+        let mut provider = provider("gmx-like");
+        let mut open = 0;
+        while provider.connect(ip, 0.0).is_ok() {
+            open += 1;
+        }
+        assert!((1..=4).contains(&open));
+        provider.disconnect(ip);
+        assert!(provider.connect(ip, 0.0).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_mailbox_is_named() {
+        let mut provider = provider("open");
+        let answer = provider.receive("127.0.1.1".parse().unwrap(), "unknown-7", 0.0);
+        assert!(matches!(answer, Answer::NoSuchMailbox(reply) if reply.code == 550));
+    }
+}
