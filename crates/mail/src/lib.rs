@@ -4,3 +4,5 @@
 pub mod address;
 /// SMTP replies: read and written.
 pub mod reply;
+/// SMTP: both sides of the conversation.
+pub mod smtp;
