@@ -349,17 +349,17 @@ fn mail_parameters(words: &str) -> Result<MailParameters, Reply> {
                 parameters.size = Some(value.parse().unwrap_or(u64::MAX));
             }
             ("BODY", Some(value)) if value.eq_ignore_ascii_case("7BIT") => {
-                parameters.body_8bit = false
+                parameters.body_8bit = false;
             }
             ("BODY", Some(value)) if value.eq_ignore_ascii_case("8BITMIME") => {
-                parameters.body_8bit = true
+                parameters.body_8bit = true;
             }
             ("SMTPUTF8", None) => parameters.smtputf8 = true,
             ("RET", Some(value)) if value.eq_ignore_ascii_case("FULL") => {
-                parameters.ret = Some(Ret::Full)
+                parameters.ret = Some(Ret::Full);
             }
             ("RET", Some(value)) if value.eq_ignore_ascii_case("HDRS") => {
-                parameters.ret = Some(Ret::Headers)
+                parameters.ret = Some(Ret::Headers);
             }
             ("ENVID", Some(value))
                 if value.len() <= ENVID_OCTETS_MAX && decode_xtext(value).is_some() =>
