@@ -291,6 +291,10 @@ fn a_421_settles_what_is_open_and_closes() {
     // While idle.
     let mut peer = Peer::ready(ALL, false);
     peer.hears("421 4.4.2 idle for too long\r\n", &["Close"]);
+    assert_eq!(
+        peer.client.farewell(),
+        Some(&Reply::new(421, (4, 4, 2), "idle for too long"))
+    );
 }
 
 // B4, B7: a message is only ever "perhaps delivered" once all of it is written.

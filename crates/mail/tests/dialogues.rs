@@ -159,7 +159,7 @@ impl<'a> Play<'a> {
                 Output::StartTls => self.seen.push_back("TLS".to_owned()),
                 Output::Close => self.seen.push_back("CLOSE".to_owned()),
                 Output::Ask(question) => {
-                    self.seen.push_back(format!("ASK {}", described(question)))
+                    self.seen.push_back(format!("ASK {}", described(question)));
                 }
             }
         }

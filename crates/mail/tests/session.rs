@@ -244,22 +244,14 @@ fn a_client_that_never_stops_pipelining_is_held_in_bounded_memory() {
     let mut record = Record::default();
     session.receive(b"HELO c\r\n");
     drain(&mut session, &mut record);
+    // A question is open at any time, so there is always something that waits.
     let round = b"MAIL FROM:<a@b.example>\r\nRSET\r\n";
+    session.receive(round);
     for _ in 0..10_000 {
         session.receive(round);
-        session.receive(round);
-        while let Some(output) = session.poll() {
-            if matches!(output, Output::Ask(_)) {
-                break;
-            }
-        }
+        while session.poll().is_some() {}
         assert!(session.asking());
         session.answer(Answer::Yes);
-        while let Some(output) = session.poll() {
-            if matches!(output, Output::Ask(_)) {
-                session.answer(Answer::Yes);
-            }
-        }
         assert!(session.buffered() <= 2 * round.len());
     }
 }

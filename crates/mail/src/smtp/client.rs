@@ -134,6 +134,7 @@ pub struct Client {
     open: Option<Open>,
     state: State,
     writing: Writing,
+    farewell: Option<Reply>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +214,7 @@ impl Client {
             open: None,
             state: State::Opening,
             writing: Writing::Nothing,
+            farewell: None,
         }
     }
 
@@ -312,6 +314,11 @@ impl Client {
         }
     }
 
+    /// What the server said when it ended the connection, if it said so: mostly a 421, also outside of a transaction.
+    pub fn farewell(&self) -> Option<&Reply> {
+        self.farewell.as_ref()
+    }
+
     /// The server closed, a deadline passed, the handshake failed, or what came was no reply.
     pub fn lost(&mut self) {
         match self.state {
@@ -336,6 +343,7 @@ impl Client {
     fn replied(&mut self, reply: Reply) {
         let Some(awaited) = self.awaited.pop_front() else {
             // Nobody asked: the server says goodbye, or is out of step. Neither serves another transaction.
+            self.farewell = Some(reply);
             return self.close();
         };
         match awaited {
@@ -344,7 +352,10 @@ impl Client {
             }
             Awaited::Quit => self.close(),
             Awaited::Reset if reply.is_positive() => self.outputs.push_back(Output::Ready),
-            Awaited::Reset => self.close(),
+            Awaited::Reset => {
+                self.farewell = Some(reply);
+                self.close();
+            }
             Awaited::Mail | Awaited::Recipient(_) | Awaited::Data | Awaited::End => {
                 self.transaction_replied(awaited, reply);
             }
@@ -536,6 +547,7 @@ impl Client {
                 stage,
                 reply: reply.clone(),
             });
+            self.farewell = Some(reply);
             return self.close();
         }
         // "Go on" is due to DATA alone, and no other yes is due to DATA. Else we no longer know what it is that the server

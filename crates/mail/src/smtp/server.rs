@@ -11,17 +11,13 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
-use memchr::{memchr, memchr2};
 
 use crate::address::Mailbox;
 use crate::reply::Reply;
-use crate::smtp::command::{self, Chunk, Command, MailParameters, RecipientParameters};
+use crate::smtp::command::{
+    self, Chunk, Command, Line, LineReader, MailParameters, RecipientParameters,
+};
 use crate::smtp::data::{ContentFault, Decoder, Progress, received_max};
-
-/// RFC 4954 4: lines of an AUTH exchange may be this long.
-const AUTH_LINE_MAX: usize = 12_288;
-/// Of a line that is too long, this much more is read in the hope of its end; then the connection is closed.
-const LINE_OVERRUN_OCTETS: usize = 64 << 10;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -295,7 +291,7 @@ impl Session {
             Mode::Data(decoder) => decoder.buffered(),
             _ => 0,
         };
-        self.input.len() - self.input_at + self.lines.held.len() + chunks + data
+        self.input.len() + self.lines.held() + chunks + data
     }
 
     /// Takes steps until one needs more octets, an answer, or a handshake.
@@ -958,90 +954,5 @@ impl fmt::Debug for Question {
             Question::Data { size } => f.debug_struct("Data").field("size", size).finish(),
             Question::Message(submission) => f.debug_tuple("Message").field(submission).finish(),
         }
-    }
-}
-
-#[derive(Debug)]
-enum Line {
-    /// Without its CRLF.
-    Whole(Vec<u8>),
-    /// With a CR, LF or NUL where none belongs. After a lone LF this is said of everything up to the next CRLF, once for
-    /// each end of line that the client may believe in: none of it is carried out, and nobody waits for an answer.
-    Unclean,
-    TooLong,
-    Endless,
-}
-
-/// Divides octets that come in any pieces into lines, holding no more than one line of permitted length.
-#[derive(Debug, Default)]
-struct LineReader {
-    held: Vec<u8>,
-    /// Octets of this line so far, held or not.
-    seen: usize,
-    last: u8,
-    too_long: bool,
-    unclean: bool,
-}
-
-impl LineReader {
-    fn take(&mut self, input: &mut &[u8], line_max: usize, in_auth: bool) -> Option<Line> {
-        if input.is_empty() {
-            return None;
-        }
-        let end = memchr(b'\n', input);
-        let (piece, rest) = input.split_at(end.map_or(input.len(), |end| end + 1));
-        *input = rest;
-        let before_last = if piece.len() > 1 {
-            piece[piece.len() - 2]
-        } else {
-            self.last
-        };
-        self.last = piece[piece.len() - 1];
-        self.seen += piece.len();
-        let room = line_max.max(AUTH_LINE_MAX) - self.held.len();
-        self.held.extend_from_slice(&piece[..piece.len().min(room)]);
-        let auth = in_auth
-            || self
-                .held
-                .get(..5)
-                .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
-        let limit = if auth {
-            line_max.max(AUTH_LINE_MAX)
-        } else {
-            line_max
-        };
-        if self.seen > limit {
-            self.too_long = true;
-            if self.seen - limit > LINE_OVERRUN_OCTETS {
-                return Some(Line::Endless);
-            }
-        }
-        end.map(|_| self.ended(before_last == b'\r'))
-    }
-
-    fn ended(&mut self, by_crlf: bool) -> Line {
-        let mut line = std::mem::take(&mut self.held);
-        let LineReader {
-            too_long, unclean, ..
-        } = std::mem::take(self);
-        self.unclean = !by_crlf;
-        if !by_crlf || unclean {
-            return Line::Unclean;
-        }
-        if too_long {
-            return Line::TooLong;
-        }
-        line.truncate(line.len() - 2);
-        if memchr2(b'\r', 0, &line).is_some() {
-            Line::Unclean
-        } else {
-            Line::Whole(line)
-        }
-    }
-
-    /// The next line is held in the same memory.
-    fn give_back(&mut self, mut line: Vec<u8>) {
-        line.clear();
-        self.held = line;
     }
 }
