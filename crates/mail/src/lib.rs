@@ -2,7 +2,9 @@
 
 /// Mail addresses and domains.
 pub mod address;
+
 /// SMTP replies: read and written.
 pub mod reply;
+
 /// SMTP: both sides of the conversation.
 pub mod smtp;
