@@ -1,5 +1,18 @@
-//! What do the mail standards say? No socket, no clock, no product words.
+//! What do the standards of mail say? No socket, no clock, no file is touched here.
 
-pub mod dane;
+/// Mail addresses and domains.
+pub mod address;
+/// SMTP replies: read and written.
+pub mod reply;
+
+/// Texts written for the wire: dates, folds, encoded words, quoted-printable.
 pub mod encode;
+
+/// The mailboxes of a header field.
+pub mod mailboxes;
+
+/// MTA-STS: does a domain's policy let us speak to this host?
 pub mod mta_sts;
+
+/// DANE: do a host's TLSA records vouch for its certificates?
+pub mod dane;
