@@ -1,0 +1,1 @@
+//! A name server with a fixed zone, on UDP and TCP.
