@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 /// Sessions that are remembered per policy, so that the next connection to the same host is cheaper.
-const SESSIONS_MAX: usize = 4_096;
+const SESSIONS_MAX: usize = 1_024;
 
 /// What the other side must prove.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -304,7 +304,11 @@ impl Zone {
             }
         }
         answer.metadata.authentic_data = self.validated;
-        if !answer.answers.iter().any(|record| record.record_type() == kind) {
+        if !answer
+            .answers
+            .iter()
+            .any(|record| record.record_type() == kind)
+        {
             answer.add_authority(start_of_authority());
         }
         Some(())
@@ -356,7 +360,10 @@ mod tests {
             .collect();
         assert_eq!(found, expected, "{name}");
         // A “no” says for how long it is good.
-        let negative = !answer.answers.iter().any(|record| record.record_type() == kind);
+        let negative = !answer
+            .answers
+            .iter()
+            .any(|record| record.record_type() == kind);
         assert_eq!(answer.authorities.len(), usize::from(negative), "{name}");
     }
 
@@ -367,7 +374,12 @@ mod tests {
         check("a.test.", RecordType::MX, NoError, &[]);
         check("y.test.", RecordType::TXT, NoError, &[]);
         check("z.test.", RecordType::A, NXDomain, &[]);
-        check("q.w.test.", RecordType::A, NoError, &["q.w.test. 192.0.2.2"]);
+        check(
+            "q.w.test.",
+            RecordType::A,
+            NoError,
+            &["q.w.test. 192.0.2.2"],
+        );
         check("w.test.", RecordType::A, NoError, &[]);
     }
 
@@ -377,7 +389,12 @@ mod tests {
         let both = ["alias.test. a.test.", "a.test. 192.0.2.1"];
         check("alias.test.", RecordType::A, NoError, &both);
         check("alias.test.", RecordType::CNAME, NoError, &both[..1]);
-        check("lost.test.", RecordType::A, NXDomain, &["lost.test. nowhere.test."]);
+        check(
+            "lost.test.",
+            RecordType::A,
+            NXDomain,
+            &["lost.test. nowhere.test."],
+        );
         let answer = ask(Zone::parse(ZONE).unwrap(), "round.test.", RecordType::A).unwrap();
         assert_eq!(answer.answers.len(), 3);
     }
@@ -403,6 +420,9 @@ mod tests {
             questions: AtomicU64::new(0),
         };
         assert_eq!(world.answer(b"nonsense"), None);
-        assert_eq!(world.answer(&Message::response(1, OpCode::Query).to_vec().unwrap()), None);
+        assert_eq!(
+            world.answer(&Message::response(1, OpCode::Query).to_vec().unwrap()),
+            None
+        );
     }
 }
