@@ -49,6 +49,7 @@ pub enum DialFault {
     },
     #[error("{to} did not answer within {within:?}")]
     TimedOut { to: SocketAddr, within: Duration },
+    /// Ours as well: no port or no file descriptor is left, or the host's own rules forbid it.
     #[error("cannot connect from {from}: {detail}")]
     Other { from: IpAddr, detail: String },
 }

@@ -460,10 +460,7 @@ impl ServerCertVerifier for NamedByTlsa {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let shown: Vec<&CertificateDer<'_>> = iter::once(end_entity).chain(intermediates).collect();
-        let octets: Vec<&[u8]> = shown
-            .iter()
-            .map(|certificate| certificate.as_ref())
-            .collect();
+        let octets: Vec<&[u8]> = shown.iter().map(AsRef::as_ref).collect();
         match dane::decide(&self.records, &octets) {
             Verdict::Authenticated | Verdict::EncryptionOnly => {}
             Verdict::TrustAnchor(place) => {

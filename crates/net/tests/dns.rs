@@ -11,8 +11,8 @@ use mail::dane::Tlsa;
 use net::clock::Clock;
 use net::dns::authority::{Authority, Trouble, Zone};
 use net::dns::{
-    Dns, DnsFault, Families, FixedAnswers, FixedDns, FixedRule, Network, Reach, Refusal, Resolver,
-    ResolverSettings, Route, Servers, Site, route_of, tlsa_name,
+    Dane, Dns, DnsFault, Families, FixedAnswers, FixedDns, FixedRule, Network, Reach, Refusal,
+    Resolver, ResolverSettings, Route, Servers, Site, dane_of, route_of, tlsa_name,
 };
 
 const SEED: u64 = 7;
@@ -475,7 +475,7 @@ async fn only_a_trusted_validator_makes_answers_secure() {
         (resolver(server.address()), false),
     ] {
         let answer = dns.tlsa(&name).await.unwrap();
-        assert_eq!(answer.records, [expected.clone()]);
+        assert_eq!(answer.records, std::slice::from_ref(&expected));
         assert_eq!(answer.secure, secure);
         let Route::Site(site) = route_of(&dns, &domain("signed.example"), &reach(), SEED).await
         else {
@@ -589,4 +589,99 @@ async fn fixed_answers_come_first_and_the_rest_is_asked_for() {
     let alone = FixedDns::new(FixedAnswers { rules }, None);
     let unknown = route_of(&alone, &domain("plain.example"), &reach, SEED).await;
     assert!(matches!(unknown, Route::NoSuchDomain(_)), "{unknown:?}");
+}
+
+const DANE: &str = "
+dane.example               MX 10 mx.dane.example
+mx.dane.example            A  203.0.113.8
+_25._tcp.mx.dane.example   TLSA 3 1 1 aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899
+via.example                MX 10 mx.via.example
+mx.via.example             CNAME mx.dane.example
+own.example                MX 10 mx.own.example
+mx.own.example             CNAME host.own.example
+host.own.example           A 203.0.113.9
+_25._tcp.mx.own.example    TLSA 2 0 1 aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899
+none.example               MX 10 mx.none.example
+mx.none.example            A 203.0.113.10
+";
+
+// R5.1
+#[tokio::test]
+async fn dane_holds_where_a_validator_vouches_for_every_step() {
+    let found = async |zone: Zone, name: &str| {
+        let server = authority(zone).await;
+        let dns = validating(server.address());
+        let Route::Site(site) = route_of(&dns, &domain(name), &reach(), SEED).await else {
+            panic!("no site");
+        };
+        dane_of(&dns, &domain(name), &site, &site.hosts[0], 25).await
+    };
+    let signed = || Zone::parse(DANE).unwrap().validated();
+    let names = |dane: Dane| match dane {
+        Dane::Records { records, names } => (records[0].usage, names.join(" ")),
+        other => panic!("{other:?}"),
+    };
+    let check = async |name: &str, usage: u8, expected: &str| {
+        assert_eq!(
+            names(found(signed(), name).await),
+            (usage, expected.to_owned()),
+            "{name}"
+        );
+    };
+    check("dane.example", 3, "mx.dane.example dane.example").await;
+    check(
+        "via.example",
+        3,
+        "mx.dane.example mx.via.example via.example",
+    )
+    .await;
+    check("own.example", 2, "mx.own.example own.example").await;
+    assert_eq!(found(signed(), "none.example").await, Dane::Absent);
+    assert_eq!(
+        found(Zone::parse(DANE).unwrap(), "dane.example").await,
+        Dane::Absent
+    );
+    let failing = signed()
+        .trouble("_25._tcp.mx.dane.example", Trouble::Fails)
+        .unwrap();
+    let Dane::Later(why) = found(failing, "dane.example").await else {
+        panic!("not later");
+    };
+    assert!(
+        why.starts_with("the TLSA records of mx.dane.example: "),
+        "{why}"
+    );
+}
+
+// C2, E2
+#[tokio::test]
+async fn many_questions_at_once_share_a_bounded_number_of_sockets() {
+    let mut text = String::new();
+    for number in 0..2_000 {
+        text.push_str(&format!("d{number}.example MX 10 mx.shared.example\n"));
+    }
+    text.push_str("mx.shared.example A 203.0.113.11\n");
+    let server = authority(Zone::parse(&text).unwrap()).await;
+    let dns = Arc::new(resolver(server.address()));
+    let mut routes = tokio::task::JoinSet::new();
+    for number in 0..2_000 {
+        let dns = dns.clone();
+        routes.spawn(async move {
+            route_of(
+                &*dns,
+                &domain(&format!("d{number}.example")),
+                &reach(),
+                SEED,
+            )
+            .await
+        });
+    }
+    let mut most = 0;
+    while let Some(route) = routes.join_next().await {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        most = most.max(open);
+        assert!(matches!(route.unwrap(), Route::Site(_)));
+    }
+    // Other tests of this file have sockets open as well.
+    assert!(most < 700, "{most} open files");
 }

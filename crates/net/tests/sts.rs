@@ -307,7 +307,7 @@ async fn a_server_that_says_nothing_costs_no_more_than_the_limit() {
 #[tokio::test]
 async fn a_policy_host_in_our_own_network_is_not_visited() {
     let world = World::with(policy(POLICY), HOST, |settings| {
-        settings.allow_private.clear()
+        settings.allow_private.clear();
     })
     .await;
     let answer = world.policy().await;

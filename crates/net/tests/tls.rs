@@ -70,6 +70,31 @@ async fn opportunistic_takes_any_certificate() {
     }
 }
 
+#[tokio::test]
+async fn a_server_of_the_older_version_is_spoken_to() {
+    let made = rcgen::generate_simple_self_signed(vec!["mx.example".to_owned()]).unwrap();
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = rustls::ServerConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let connector = connector(&Authority::new("Our root"));
+    for policy in [Policy::Opportunistic, dane(tlsa(3, made.cert.der()))] {
+        let (near, far) = duplex(16_384);
+        let speak = connector.connect(near, "mx.example", &policy, WITHIN);
+        let (_served, spoken) = tokio::join!(acceptor.accept(far), speak);
+        let negotiated = Negotiated::of(spoken.unwrap().get_ref().1).to_string();
+        assert!(
+            negotiated.starts_with("TLS 1.2, TLS_ECDHE_"),
+            "{negotiated}"
+        );
+    }
+}
+
 // R5.1, B12
 #[tokio::test]
 async fn sts_wants_a_known_authority_and_the_right_name() {

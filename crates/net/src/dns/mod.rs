@@ -1,9 +1,11 @@
 //! What does the DNS say?
 //!
 //! Three who answer: `Resolver` (real servers), `FixedDns` (answers from the configuration, before another `Dns`), and
-//! behind them, for the demo and for tests, `Authority` (a server on a socket). One who asks: `route_of`.
+//! behind them, for the demo and for tests, `Authority` (a server on a socket). Two who ask: `route_of` and
+//! `dane_of`.
 
 pub mod authority;
+mod dane;
 mod fixed;
 mod network;
 mod resolver;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use mail::address::Domain;
 use mail::dane::Tlsa;
 
+pub use dane::{Dane, dane_of};
 pub use fixed::{FixedAnswers, FixedDns, FixedRule};
 pub use network::{Network, NetworkError, not_public};
 pub use resolver::{Resolver, ResolverError, ResolverSettings, Servers};

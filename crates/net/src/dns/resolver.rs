@@ -20,6 +20,7 @@ use mail::address::Domain;
 use mail::dane::Tlsa;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
 
 use super::{
     AddressAnswer, Asked, Dns, DnsFault, Families, MxAnswer, TlsaAnswer, TxtAnswer, canonical_name,
@@ -39,6 +40,8 @@ const STALE_FOR: Duration = Duration::from_secs(30);
 /// Chains of aliases that are longer are loops, or as good as.
 const ALIASES_MAX: usize = 8;
 const ENTRIES_MAX: usize = 50_000;
+/// Each open question holds a socket.
+const QUESTIONS_MAX: usize = 256;
 
 /// Which servers to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub struct Resolver {
     upstream: Upstream,
     clock: Clock,
     cache: Mutex<Cache>,
+    places: Semaphore,
+    patience: Duration,
 }
 
 enum Upstream {
@@ -106,6 +111,8 @@ impl Resolver {
             upstream,
             clock,
             cache: Mutex::new(Cache::default()),
+            places: Semaphore::new(QUESTIONS_MAX),
+            patience: patience(settings.timeout, settings.tries),
         })
     }
 
@@ -119,9 +126,21 @@ impl Resolver {
         if let Some(known) = self.cache().fresh(&key, self.clock.now()) {
             return known;
         }
-        let answer = match &self.upstream {
-            Upstream::Ordinary(ordinary) => ordinary.ask(name, kind).await,
-            Upstream::Validator(validator) => validator.ask(&name, kind).await,
+        let answer = match tokio::time::timeout(self.patience, self.places.acquire()).await {
+            Ok(_place) => {
+                // Somebody may have asked the same while we waited.
+                if let Some(known) = self.cache().fresh(&key, self.clock.now()) {
+                    return known;
+                }
+                match &self.upstream {
+                    Upstream::Ordinary(ordinary) => ordinary.ask(name, kind).await,
+                    Upstream::Validator(validator) => validator.ask(&name, kind).await,
+                }
+            }
+            Err(_) => Err(Failure::Unanswered(format!(
+                "{QUESTIONS_MAX} other questions have been waiting for the DNS servers for {:?}",
+                self.patience
+            ))),
         };
         let now = self.clock.now();
         match answer {
