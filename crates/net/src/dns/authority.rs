@@ -76,7 +76,7 @@ impl Zone {
         Ok(self)
     }
 
-    /// Answers as a server that has validated everything (AD).
+    /// Answers as a server that has validated everything: AD, to those who ask with the DNSSEC OK bit.
     pub fn validated(mut self) -> Zone {
         self.validated = true;
         self
@@ -265,6 +265,13 @@ impl World {
             (OpCode::Query, _) => answer.metadata.response_code = ResponseCode::FormErr,
             _ => answer.metadata.response_code = ResponseCode::NotImp,
         }
+        let understands = question
+            .edns
+            .as_ref()
+            .is_some_and(|edns| edns.flags().dnssec_ok);
+        answer.metadata.authentic_data = zone.validated
+            && understands
+            && answer.metadata.response_code != ResponseCode::ServFail;
         Some((answer, payload_max))
     }
 }
@@ -303,7 +310,6 @@ impl Zone {
                 break;
             }
         }
-        answer.metadata.authentic_data = self.validated;
         if !answer
             .answers
             .iter()
@@ -345,6 +351,9 @@ mod tests {
         };
         let mut question = Message::query();
         question.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+        let mut edns = Edns::new();
+        edns.set_dnssec_ok(true);
+        question.set_edns(edns);
         world
             .answer(&question.to_vec().unwrap())
             .map(|(answer, _)| answer)
