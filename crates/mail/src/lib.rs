@@ -11,6 +11,12 @@ pub mod encode;
 /// The mailboxes of a header field.
 pub mod mailboxes;
 
+/// Messages as octets: their fields, and what submission changes.
+pub mod message;
+
+/// DKIM: signing, keys, verifying.
+pub mod dkim;
+
 /// MTA-STS: does a domain's policy let us speak to this host?
 pub mod mta_sts;
 
