@@ -14,6 +14,9 @@ pub mod mailboxes;
 /// Messages as octets: their fields, and what submission changes.
 pub mod message;
 
+/// Messages written from their parts.
+pub mod compose;
+
 /// DKIM: signing, keys, verifying.
 pub mod dkim;
 
