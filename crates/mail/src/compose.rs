@@ -133,9 +133,9 @@ impl Compose {
             let shown = attachment.content_id.is_some() && self.html.is_some();
             let part = attachment.part(index, shown)?;
             if shown {
-                inline.push(part)
+                inline.push(part);
             } else {
-                attached.push(part)
+                attached.push(part);
             }
         }
         let mut seed = self.seed;
