@@ -222,13 +222,22 @@ impl Attachment {
 }
 
 /// One MIME entity: its own fields, and its content as it goes on the wire.
-struct Part {
+pub(crate) struct Part {
     fields: Vec<u8>,
     content: Vec<u8>,
 }
 
 impl Part {
-    fn write(&self, out: &mut Vec<u8>) {
+    /// Content that is on the wire as it is.
+    pub(crate) fn encoded(kind: &str, content: Vec<u8>) -> Part {
+        let mut fields = Vec::new();
+        write_text(&mut fields, "Content-Type", kind);
+        let encoding = if content.is_ascii() { "7bit" } else { "8bit" };
+        write_text(&mut fields, "Content-Transfer-Encoding", encoding);
+        Part { fields, content }
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.fields);
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.content);
@@ -238,7 +247,7 @@ impl Part {
     }
 }
 
-fn text_part(kind: &str, text: &str) -> Part {
+pub(crate) fn text_part(kind: &str, text: &str) -> Part {
     let text = with_crlf(text);
     let mut fields = Vec::new();
     write_text(
@@ -265,7 +274,7 @@ fn text_part(kind: &str, text: &str) -> Part {
     Part { fields, content }
 }
 
-fn multipart(kind: &str, parts: &[Part], seed: &mut u64) -> Part {
+pub(crate) fn multipart(kind: &str, parts: &[Part], seed: &mut u64) -> Part {
     let boundary = loop {
         let boundary = format!("=_{:016x}", mixed(seed));
         // Plain parts could hold anything.
@@ -279,6 +288,10 @@ fn multipart(kind: &str, parts: &[Part], seed: &mut u64) -> Part {
     line.word(&format!("multipart/{kind};"));
     line.word(&format!("boundary=\"{boundary}\""));
     line.end();
+    // RFC 2045 6.4: a shell says so when a part of it is not 7-bit.
+    if !parts.iter().all(|part| part.content.is_ascii()) {
+        write_text(&mut fields, "Content-Transfer-Encoding", "8bit");
+    }
     let mut content = Vec::with_capacity(parts.iter().map(|part| part.content.len() + 512).sum());
     for part in parts {
         content.extend_from_slice(format!("--{boundary}\r\n").as_bytes());

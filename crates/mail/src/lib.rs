@@ -4,6 +4,8 @@
 pub mod address;
 /// SMTP replies: read and written.
 pub mod reply;
+/// SMTP: both sides of the conversation.
+pub mod smtp;
 
 /// Texts written for the wire: dates, folds, encoded words, quoted-printable.
 pub mod encode;
@@ -19,6 +21,9 @@ pub mod compose;
 
 /// DKIM: signing, keys, verifying.
 pub mod dkim;
+
+/// Delivery status notifications.
+pub mod dsn;
 
 /// MTA-STS: does a domain's policy let us speak to this host?
 pub mod mta_sts;
