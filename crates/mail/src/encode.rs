@@ -127,6 +127,10 @@ impl<'a> FieldWriter<'a> {
     /// `; name="value"`, or RFC 2231 (percent-encoded, in numbered parts when long) where a quoted string will not do.
     pub fn parameter(&mut self, name: &str, value: &str) {
         self.glue(";");
+        let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if (1..40).contains(&value.len()) && value.bytes().all(bare) {
+            return self.word(&format!("{name}={value}"));
+        }
         let plain = format!("{name}={}", quoted(value));
         if value.is_ascii() && plain.len() < COLUMNS - 1 {
             return self.word(&plain);

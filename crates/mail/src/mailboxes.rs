@@ -238,9 +238,8 @@ impl<'a> Reader<'a> {
     }
 
     fn domain_after(&mut self, local: &Word<'_>) -> Result<Mailbox, MailboxesError> {
-        let domain = match self.next()? {
-            Some(Token::Word(word @ (Word::Atom(_) | Word::Literal(_)))) => word,
-            _ => return Err(MailboxesError::NoAddress(format!("{}@", local.raw()))),
+        let Some(Token::Word(domain @ (Word::Atom(_) | Word::Literal(_)))) = self.next()? else {
+            return Err(MailboxesError::NoAddress(format!("{}@", local.raw())));
         };
         Ok(Mailbox::parse(&format!(
             "{}@{}",

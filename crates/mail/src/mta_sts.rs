@@ -298,7 +298,7 @@ mod tests {
             fetched_at_unix: 1_000,
         };
         let check = |cached, id, now, expected| {
-            assert_eq!(decide(cached, id, now), expected, "{id:?} at {now}")
+            assert_eq!(decide(cached, id, now), expected, "{id:?} at {now}");
         };
         check(Some(&cached), Some("1"), 1_099, CacheDecision::Use);
         check(Some(&cached), None, 1_099, CacheDecision::Use);

@@ -196,11 +196,11 @@ impl ReplyReader {
             return Ok(None);
         }
         // The codes of all lines should agree. When they do not, the last one is the answer.
-        Ok(Some(joined(code, std::mem::take(&mut self.lines))))
+        Ok(Some(joined(code, &std::mem::take(&mut self.lines))))
     }
 }
 
-fn joined(code: u16, lines: Vec<String>) -> Reply {
+fn joined(code: u16, lines: &[String]) -> Reply {
     let enhanced = lines
         .first()
         .and_then(|line| line.split(' ').next())
