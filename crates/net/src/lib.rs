@@ -8,4 +8,5 @@ pub mod dial;
 pub mod dns;
 pub mod tls;
 
+// Apart, because rustfmt sorts neighbours: it uses `dns` and `tls`.
 pub mod sts;
