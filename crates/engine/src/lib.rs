@@ -12,6 +12,7 @@ pub mod id;
 pub mod provider;
 pub mod retry;
 pub mod route;
+pub mod rulefile;
 pub mod snapshot;
 pub mod time;
 pub mod why;
