@@ -1,0 +1,117 @@
+//! What happened to a message, a recipient or a lane? Durable, and the only thing that goes up.
+
+use crate::attempt::TlsUsed;
+use crate::classify::Meaning;
+use crate::id::{AccountId, MessageId, PoolId};
+use crate::time::Timestamp;
+use crate::why::Why;
+use mail::reply::Reply;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub at: Timestamp,
+    pub kind: EventKind,
+    pub message: Option<MessageId>,
+    /// Index into the envelope; the address is filled in by whoever shows the event. `None`: the message as a whole.
+    pub recipient: Option<u16>,
+    pub account: Option<AccountId>,
+    pub pool: Option<PoolId>,
+    pub ip: Option<IpAddr>,
+    pub provider: Option<Arc<str>>,
+    /// The remote host.
+    pub host: Option<Arc<str>>,
+    pub reply: Option<Reply>,
+    pub meaning: Option<Meaning>,
+    pub why: Option<Why>,
+    /// When it is tried again, or when the lane speaks again.
+    pub next_at: Option<Timestamp>,
+    /// The number of attempts so far, this one included.
+    pub attempt: u16,
+    pub tls: Option<TlsUsed>,
+    pub took: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// Taken into the queue. Recorded by intake, at the acknowledgement.
+    Accepted,
+    /// Refused at the door. Recorded by intake.
+    Rejected,
+    Delivered,
+    Deferred,
+    Bounced,
+    Expired,
+    Held,
+    Released,
+    Deleted,
+    /// It has waited for as long as a delay notice is due; it is still tried.
+    Delayed,
+    /// Another IP of the same route took over (R2.4).
+    Moved,
+    /// A lane was slowed, by a provider's answer.
+    LaneSlowed,
+    /// A lane was suspended, by a provider's answer or an order.
+    LaneSuspended,
+    LaneResumed,
+    /// No connection could be made; the site's mail waits on that lane.
+    SiteUnreachable,
+    SiteReachable,
+    IpGone,
+    IpBack,
+}
+
+impl EventKind {
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            EventKind::Accepted => "accepted",
+            EventKind::Rejected => "rejected",
+            EventKind::Delivered => "delivered",
+            EventKind::Deferred => "deferred",
+            EventKind::Bounced => "bounced",
+            EventKind::Expired => "expired",
+            EventKind::Held => "held",
+            EventKind::Released => "released",
+            EventKind::Deleted => "deleted",
+            EventKind::Delayed => "delayed",
+            EventKind::Moved => "moved",
+            EventKind::LaneSlowed => "lane-slowed",
+            EventKind::LaneSuspended => "lane-suspended",
+            EventKind::LaneResumed => "lane-resumed",
+            EventKind::SiteUnreachable => "site-unreachable",
+            EventKind::SiteReachable => "site-reachable",
+            EventKind::IpGone => "ip-gone",
+            EventKind::IpBack => "ip-back",
+        }
+    }
+}
+
+impl Event {
+    /// An event with nothing but its time and kind; the rest is filled in where it is known.
+    #[must_use]
+    pub fn new(at: Timestamp, kind: EventKind) -> Event {
+        Event {
+            at,
+            kind,
+            message: None,
+            recipient: None,
+            account: None,
+            pool: None,
+            ip: None,
+            provider: None,
+            host: None,
+            reply: None,
+            meaning: None,
+            why: None,
+            next_at: None,
+            attempt: 0,
+            tls: None,
+            took: None,
+        }
+    }
+}

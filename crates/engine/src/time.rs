@@ -1,0 +1,123 @@
+//! When? Time as a value: the engine is told it and never asks for it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    pub const MAX: Timestamp = Timestamp(i64::MAX);
+
+    #[must_use]
+    pub fn from_unix_seconds(seconds: i64) -> Timestamp {
+        Timestamp(seconds.saturating_mul(1_000_000))
+    }
+
+    #[must_use]
+    pub fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// The first whole second that is not before this moment: timers ring there, never early.
+    #[must_use]
+    pub fn second_reached(self) -> i64 {
+        let whole = self.0.div_euclid(1_000_000);
+        if self.0.rem_euclid(1_000_000) == 0 {
+            whole
+        } else {
+            whole + 1
+        }
+    }
+
+    /// How long after `earlier` this is; nothing when it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Timestamp;
+    fn add(self, by: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(micros(by)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Timestamp;
+    fn sub(self, by: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(micros(by)))
+    }
+}
+
+/// RFC 3339, UTC, to the millisecond.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.unix_seconds();
+        let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
+        let of_day = seconds.rem_euclid(86_400);
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        let millis = self.0.rem_euclid(1_000_000) / 1000;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
+        )
+    }
+}
+
+/// Days since 1970-01-01 to a date of the proleptic Gregorian calendar. Years are counted from March so that the leap day is last.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_rfc_3339() {
+        let shown = |seconds: i64| Timestamp::from_unix_seconds(seconds).to_string();
+        assert_eq!(shown(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(shown(951_782_400), "2000-02-29T00:00:00.000Z");
+        assert_eq!(shown(1_763_719_200), "2025-11-21T10:00:00.000Z");
+        assert_eq!(shown(4_107_542_399), "2100-02-28T23:59:59.000Z");
+        assert_eq!(shown(4_107_542_400), "2100-03-01T00:00:00.000Z");
+        assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
+        assert_eq!(
+            Timestamp(1_763_719_200_123_456).to_string(),
+            "2025-11-21T10:00:00.123Z"
+        );
+    }
+
+    #[test]
+    fn arithmetic_stops_at_the_ends_and_seconds_ring_late_not_early() {
+        assert_eq!(Timestamp(5) + Duration::from_micros(3), Timestamp(8));
+        assert_eq!(Timestamp::MAX + Duration::from_secs(1), Timestamp::MAX);
+        assert_eq!(Timestamp(10).since(Timestamp(20)), Duration::ZERO);
+        assert_eq!(Timestamp(1_000_000).second_reached(), 1);
+        assert_eq!(Timestamp(1_000_001).second_reached(), 2);
+    }
+}
