@@ -1,1 +1,16 @@
-//! spool
+//! Is it safe yet? A queue of messages and a log of events that survive a power cut.
+//!
+//! Law of use: a key is put once while it lives; after `put` answered Ok it may be updated and must in the end be
+//! removed. A `put` whose future is dropped before it answered may or may not exist: await it to its end.
+
+// From the ground up: a module uses only those above its line.
+pub mod fault;
+pub mod options;
+mod spool;
+
+pub use fault::{Dropped, Health, OpenFault, PutFault, ReadFault};
+pub use options::Options;
+pub use spool::{Cursor, EventLog, Figures, Live, LiveMessage, Recovered, Spool, Stored, open};
+
+/// What a message is found by: 128 bits chosen by the caller, never used twice (a UUIDv7 does well).
+pub type Key = u128;
