@@ -10,17 +10,9 @@ pub enum OpenFault {
     #[error("the spool {} is in use by another process; stop that one first, or give this one its own directory", .0.display())]
     Locked(PathBuf),
     #[error("the spool {} was written by a newer version (format {found}, this one knows {known}); it was left as it is", .path.display())]
-    Newer {
-        path: PathBuf,
-        found: u32,
-        known: u32,
-    },
+    Newer { path: PathBuf, found: u32, known: u32 },
     #[error("cannot {doing} {}: {cause}", .path.display())]
-    Disk {
-        doing: &'static str,
-        path: PathBuf,
-        cause: std::io::Error,
-    },
+    Disk { doing: &'static str, path: PathBuf, cause: std::io::Error },
 }
 
 /// Why a message was not taken. In every case it was not acknowledged and will not be sent by this run.
@@ -77,10 +69,6 @@ pub struct Dropped {
 
 impl std::fmt::Display for Dropped {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            out,
-            "{}: {} octets at {} not used: {}",
-            self.file, self.octets, self.offset, self.why
-        )
+        write!(out, "{}: {} octets at {} not used: {}", self.file, self.octets, self.offset, self.why)
     }
 }
