@@ -59,10 +59,7 @@ impl Fence {
         };
         let mut command = Command::new("sh");
         // It enters before it becomes the server, so that no child can be born outside.
-        command
-            .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
-            .arg(path.join("cgroup.procs"))
-            .args(words);
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(path.join("cgroup.procs")).args(words);
         command
     }
 
@@ -79,10 +76,7 @@ impl Fence {
                 let list = fs::read_to_string(path.join("cgroup.procs"))?;
                 Ok(list.lines().filter_map(|line| line.parse().ok()).collect())
             }
-            Fence::Tree => Ok(descendants()?
-                .into_iter()
-                .map(|process| process.pid)
-                .collect()),
+            Fence::Tree => Ok(descendants()?.into_iter().map(|process| process.pid).collect()),
         }
     }
 
@@ -91,11 +85,7 @@ impl Fence {
         let asked = Instant::now();
         let mut signal = Signal::TERM;
         loop {
-            let pids: Vec<u32> = self
-                .pids()?
-                .into_iter()
-                .filter(|pid| !is_zombie(*pid))
-                .collect();
+            let pids: Vec<u32> = self.pids()?.into_iter().filter(|pid| !is_zombie(*pid)).collect();
             if pids.is_empty() {
                 break;
             }
@@ -148,15 +138,12 @@ struct Peak {
 
 impl Peak {
     fn note(&self, pids: &[u32]) {
-        let rollups: Vec<String> = pids
-            .iter()
-            .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok())
-            .collect();
+        let rollups: Vec<String> =
+            pids.iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()).collect();
         let sum = |field: &str| rollups.iter().map(|text| kib(text, field)).sum();
         self.rss.fetch_max(sum("Rss:"), Ordering::Relaxed);
         self.pss.fetch_max(sum("Pss:"), Ordering::Relaxed);
-        self.processes
-            .fetch_max(pids.len() as u64, Ordering::Relaxed);
+        self.processes.fetch_max(pids.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -183,8 +170,7 @@ impl MemoryWatch {
 
 /// Processor seconds of this process itself: what the generator and the sink took.
 pub fn own_cpu_seconds() -> io::Result<f64> {
-    let me = Process::read(std::process::id())
-        .ok_or_else(|| io::Error::other("/proc/self/stat is not readable"))?;
+    let me = Process::read(std::process::id()).ok_or_else(|| io::Error::other("/proc/self/stat is not readable"))?;
     Ok((me.user_ticks + me.system_ticks) as f64 / ticks_per_second())
 }
 
@@ -200,33 +186,22 @@ fn cgroup2_root() -> Option<PathBuf> {
 fn cpu_of_cgroup(path: &Path) -> io::Result<Cpu> {
     let text = fs::read_to_string(path.join("cpu.stat"))?;
     let seconds = |name: &str| {
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
-        value
-            .map(|usec| usec / 1e6)
-            .ok_or_else(|| io::Error::other(format!("cpu.stat has no {name}")))
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        value.map(|usec| usec / 1e6).ok_or_else(|| io::Error::other(format!("cpu.stat has no {name}")))
     };
-    Ok(Cpu {
-        user_seconds: seconds("user_usec")?,
-        system_seconds: seconds("system_usec")?,
-    })
+    Ok(Cpu { user_seconds: seconds("user_usec")?, system_seconds: seconds("system_usec")? })
 }
 
 /// The living and the unreaped by their own stat, with the children that they have reaped; those that we have reaped, by ours.
 fn cpu_of_tree() -> io::Result<Cpu> {
-    let me = Process::read(std::process::id())
-        .ok_or_else(|| io::Error::other("/proc/self/stat is not readable"))?;
+    let me = Process::read(std::process::id()).ok_or_else(|| io::Error::other("/proc/self/stat is not readable"))?;
     let (mut user, mut system) = (me.reaped_user_ticks, me.reaped_system_ticks);
     for process in descendants()? {
         user += process.user_ticks + process.reaped_user_ticks;
         system += process.system_ticks + process.reaped_system_ticks;
     }
     let ticks = ticks_per_second();
-    Ok(Cpu {
-        user_seconds: user as f64 / ticks,
-        system_seconds: system as f64 / ticks,
-    })
+    Ok(Cpu { user_seconds: user as f64 / ticks, system_seconds: system as f64 / ticks })
 }
 
 fn ticks_per_second() -> f64 {
@@ -250,10 +225,7 @@ impl Process {
 
     /// proc(5): the second field is the name in parentheses, and may itself have spaces and parentheses.
     fn parse(pid: u32, stat: &str) -> Option<Process> {
-        let fields: Vec<&str> = stat
-            .get(stat.rfind(')')? + 1..)?
-            .split_ascii_whitespace()
-            .collect();
+        let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
         let ticks = |at: usize| fields.get(at)?.parse().ok();
         Some(Process {
             pid,
@@ -274,11 +246,7 @@ fn is_zombie(pid: u32) -> bool {
 fn descendants() -> io::Result<Vec<Process>> {
     let mut by_parent: HashMap<u32, Vec<Process>> = HashMap::new();
     for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         // It may have ended since it was listed.
@@ -301,14 +269,7 @@ fn descendants() -> io::Result<Vec<Process>> {
 }
 
 fn kib(text: &str, field: &str) -> u64 {
-    let value = text.lines().find_map(|line| {
-        line.strip_prefix(field)?
-            .trim()
-            .strip_suffix(" kB")?
-            .trim()
-            .parse()
-            .ok()
-    });
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.trim().parse().ok());
     value.unwrap_or(0)
 }
 
@@ -324,19 +285,14 @@ mod tests {
         let process = Process::parse(7, stat).unwrap();
         assert_eq!((process.state, process.parent), ('S', 3));
         assert_eq!((process.user_ticks, process.system_ticks), (11, 12));
-        assert_eq!(
-            (process.reaped_user_ticks, process.reaped_system_ticks),
-            (13, 14)
-        );
+        assert_eq!((process.reaped_user_ticks, process.reaped_system_ticks), (13, 14));
     }
 
     #[test]
     fn memory_is_read_from_its_line() {
-        let text = "55d0-7ff ---p 00000000 00:00 0   [rollup]\nRss:                1234 kB\nPss:                 567 kB\n";
-        assert_eq!(
-            (kib(text, "Rss:"), kib(text, "Pss:"), kib(text, "Swap:")),
-            (1234, 567, 0)
-        );
+        let text =
+            "55d0-7ff ---p 00000000 00:00 0   [rollup]\nRss:                1234 kB\nPss:                 567 kB\n";
+        assert_eq!((kib(text, "Rss:"), kib(text, "Pss:"), kib(text, "Swap:")), (1234, 567, 0));
     }
 
     #[test]
@@ -347,9 +303,7 @@ mod tests {
             let words = ["sh", "-c", script].map(String::from);
             assert!(fence.command(&words).status().unwrap().success());
             let after = fence.cpu().unwrap();
-            let spent = after.user_seconds + after.system_seconds
-                - before.user_seconds
-                - before.system_seconds;
+            let spent = after.user_seconds + after.system_seconds - before.user_seconds - before.system_seconds;
             assert!(spent > 0.02, "{}: {spent}", fence.method());
             if matches!(fence, Fence::Cgroup(_)) {
                 fence.clear(Duration::from_secs(5)).unwrap();

@@ -13,11 +13,7 @@ impl Figures {
 
     pub fn number(&mut self, name: &str, value: f64) {
         // JSON knows neither NaN nor infinity.
-        let text = if value.is_finite() {
-            format!("{value:.3}")
-        } else {
-            "null".into()
-        };
+        let text = if value.is_finite() { format!("{value:.3}") } else { "null".into() };
         self.0.push((name.into(), text));
     }
 
@@ -34,31 +30,19 @@ impl Figures {
     pub fn spread_ms(&mut self, name: &str, micros: &mut [u32]) {
         micros.sort_unstable();
         for (suffix, share) in [("p50", 0.50), ("p90", 0.90), ("p99", 0.99), ("max", 1.0)] {
-            self.number(
-                &format!("{name}_{suffix}_ms"),
-                f64::from(quantile(micros, share)) / 1000.0,
-            );
+            self.number(&format!("{name}_{suffix}_ms"), f64::from(quantile(micros, share)) / 1000.0);
         }
     }
 
     /// Takes another set of figures in, each name with `prefix` before it.
     pub fn absorb(&mut self, prefix: &str, other: Figures) {
-        self.0.extend(
-            other
-                .0
-                .into_iter()
-                .map(|(name, value)| (format!("{prefix}{name}"), value)),
-        );
+        self.0.extend(other.0.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)));
     }
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members: Vec<String> = self
-            .0
-            .iter()
-            .map(|(name, value)| format!("{}:{value}", quoted(name)))
-            .collect();
+        let members: Vec<String> = self.0.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
         write!(out, "{{{}}}", members.join(","))
     }
 }
@@ -103,9 +87,6 @@ mod tests {
         figures.count("sent", 3);
         figures.number("rate", f64::NAN);
         figures.text("refusal", "451 \"later\"\r\n");
-        assert_eq!(
-            figures.to_string(),
-            r#"{"sent":3,"rate":null,"refusal":"451 \"later\"\u000d\u000a"}"#
-        );
+        assert_eq!(figures.to_string(), r#"{"sent":3,"rate":null,"refusal":"451 \"later\"\u000d\u000a"}"#);
     }
 }

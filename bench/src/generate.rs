@@ -90,32 +90,16 @@ impl Outcome {
 pub fn generate(order: &Order) -> io::Result<Outcome> {
     let began = SystemTime::now();
     let start = Instant::now();
-    let numbers = Numbers {
-        next: AtomicU64::new(0),
-        total: order.messages,
-        start,
-        rate: order.rate,
-    };
+    let numbers = Numbers { next: AtomicU64::new(0), total: order.messages, start, rate: order.rate };
     let threads = order.threads.clamp(1, order.sessions.max(1));
-    let shares = (0..threads)
-        .map(|it| order.sessions / threads + usize::from(it < order.sessions % threads));
+    let shares = (0..threads).map(|it| order.sessions / threads + usize::from(it < order.sessions % threads));
     let outcomes: Vec<io::Result<Outcome>> = thread::scope(|scope| {
         let numbers = &numbers;
-        let threads: Vec<_> = shares
-            .map(|share| scope.spawn(move || Driver::new(order, numbers, share)?.drive()))
-            .collect();
-        threads
-            .into_iter()
-            .map(|it| {
-                it.join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
-            })
-            .collect()
+        let threads: Vec<_> =
+            shares.map(|share| scope.spawn(move || Driver::new(order, numbers, share)?.drive())).collect();
+        threads.into_iter().map(|it| it.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))).collect()
     });
-    let mut whole = Outcome {
-        began,
-        ..Outcome::empty()
-    };
+    let mut whole = Outcome { began, ..Outcome::empty() };
     whole.seconds = start.elapsed().as_secs_f64();
     for outcome in outcomes {
         whole.absorb(outcome?);
@@ -168,11 +152,7 @@ impl Numbers {
             if due > now {
                 return Claim::Later(due);
             }
-            if self
-                .next
-                .compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-            {
+            if self.next.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return Claim::Due(number, due);
             }
         }
@@ -216,12 +196,7 @@ impl Session {
         if count < octets.len() {
             self.unwritten.extend_from_slice(&octets[count..]);
             let interest = INTEREST.union(epoll::EventFlags::OUT);
-            epoll::modify(
-                epoll,
-                stream,
-                epoll::EventData::new_u64(index as u64),
-                interest,
-            )?;
+            epoll::modify(epoll, stream, epoll::EventData::new_u64(index as u64), interest)?;
         }
         Ok(())
     }
@@ -272,11 +247,7 @@ impl<'a> Driver<'a> {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             sessions: (0..sessions).map(new).collect(),
             idle: (0..sessions).rev().collect(),
-            letter: Letter::new(
-                &order.from,
-                &format!("reader@{}", order.recipients_domain),
-                order.size,
-            ),
+            letter: Letter::new(&order.from, &format!("reader@{}", order.recipients_domain), order.size),
             outcome: Outcome::empty(),
         })
     }
@@ -311,11 +282,7 @@ impl<'a> Driver<'a> {
             }
             events.clear();
             let patience = timespec(wake.saturating_duration_since(Instant::now()));
-            match epoll::wait(
-                &self.epoll,
-                rustix::buffer::spare_capacity(&mut events),
-                Some(&patience),
-            ) {
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&patience)) {
                 Ok(0) => {}
                 Ok(_) => answered = Instant::now(),
                 Err(rustix::io::Errno::INTR) => {}
@@ -323,9 +290,7 @@ impl<'a> Driver<'a> {
             }
             for event in &events {
                 let (index, flags) = (event.data.u64() as usize, event.flags);
-                if flags.contains(epoll::EventFlags::OUT)
-                    && !self.sessions[index].unwritten.is_empty()
-                {
+                if flags.contains(epoll::EventFlags::OUT) && !self.sessions[index].unwritten.is_empty() {
                     self.write_on(index)?;
                 }
                 if flags != epoll::EventFlags::OUT {
@@ -348,12 +313,7 @@ impl<'a> Driver<'a> {
         session.unwritten.clear();
         match dial(self.order.to) {
             Ok(stream) => {
-                epoll::add(
-                    &self.epoll,
-                    &stream,
-                    epoll::EventData::new_u64(index as u64),
-                    INTEREST,
-                )?;
+                epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(index as u64), INTEREST)?;
                 session.stream = Some(stream);
             }
             Err(_) => self.fail(index, Fate::Unanswered),
@@ -430,19 +390,11 @@ impl<'a> Driver<'a> {
             Step::Mail => {
                 session.step = Step::Recipient;
                 let command = recipient(order, session.number);
-                if session.pipelining {
-                    Ok(())
-                } else {
-                    self.write(index, command.as_bytes())
-                }
+                if session.pipelining { Ok(()) } else { self.write(index, command.as_bytes()) }
             }
             Step::Recipient => {
                 session.step = Step::Data;
-                if session.pipelining {
-                    Ok(())
-                } else {
-                    self.write(index, b"DATA\r\n")
-                }
+                if session.pipelining { Ok(()) } else { self.write(index, b"DATA\r\n") }
             }
             Step::Data => {
                 session.step = Step::End;
@@ -516,12 +468,7 @@ impl<'a> Driver<'a> {
         let session = &mut self.sessions[index];
         let unwritten = std::mem::take(&mut session.unwritten);
         if let Some(stream) = &session.stream {
-            epoll::modify(
-                &self.epoll,
-                stream,
-                epoll::EventData::new_u64(index as u64),
-                INTEREST,
-            )?;
+            epoll::modify(&self.epoll, stream, epoll::EventData::new_u64(index as u64), INTEREST)?;
         }
         // The final dot is going out only now.
         session.dotted = Instant::now();
@@ -530,11 +477,7 @@ impl<'a> Driver<'a> {
 
     /// The server fell silent: what is under way has no answer, and what was not begun is not sent.
     fn abandon(&mut self) {
-        self.outcome.unanswered += self
-            .sessions
-            .iter()
-            .filter(|session| session.step.is_busy())
-            .count() as u64;
+        self.outcome.unanswered += self.sessions.iter().filter(|session| session.step.is_busy()).count() as u64;
     }
 
     /// Leaves the kept connections politely, so that the server does not note as many broken ones.
@@ -553,9 +496,7 @@ impl<'a> Driver<'a> {
 }
 
 fn recipient(order: &Order, number: u64) -> String {
-    let domain = order
-        .recipients_domain
-        .replace('%', &(number % order.domains.max(1)).to_string());
+    let domain = order.recipients_domain.replace('%', &(number % order.domains.max(1)).to_string());
     format!("RCPT TO:<reader@{domain}>\r\n")
 }
 
@@ -565,8 +506,7 @@ fn dial(to: SocketAddr) -> io::Result<TcpStream> {
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&to.into()) {
         Ok(()) => {}
-        Err(fault)
-            if fault.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+        Err(fault) if fault.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
         Err(fault) => return Err(fault),
     }
     Ok(socket.into())
@@ -588,27 +528,17 @@ fn base64(octets: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for group in octets.chunks(3) {
-        let bits = group
-            .iter()
-            .fold(0u32, |bits, octet| bits << 8 | u32::from(*octet))
-            << (8 * (3 - group.len()));
+        let bits = group.iter().fold(0u32, |bits, octet| bits << 8 | u32::from(*octet)) << (8 * (3 - group.len()));
         for place in 0..4 {
             let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place <= group.len() {
-                char::from(letter)
-            } else {
-                '='
-            });
+            out.push(if place <= group.len() { char::from(letter) } else { '=' });
         }
     }
     out
 }
 
 fn timespec(wait: Duration) -> Timespec {
-    Timespec {
-        tv_sec: wait.as_secs() as i64,
-        tv_nsec: i64::from(wait.subsec_nanos()),
-    }
+    Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
 }
 
 fn micros(took: Duration) -> u32 {
@@ -622,10 +552,7 @@ mod tests {
     #[test]
     fn replies_are_taken_whole() {
         let mut input = b"250-a\r\n250 b\r\n354 go\r\n25".to_vec();
-        assert_eq!(
-            take_reply(&mut input).as_deref(),
-            Some(&b"250-a\r\n250 b\r\n"[..])
-        );
+        assert_eq!(take_reply(&mut input).as_deref(), Some(&b"250-a\r\n250 b\r\n"[..]));
         assert_eq!(take_reply(&mut input).as_deref(), Some(&b"354 go\r\n"[..]));
         assert_eq!(take_reply(&mut input), None);
         assert_eq!(input, b"25");
@@ -633,13 +560,7 @@ mod tests {
 
     #[test]
     fn base64_has_its_padding() {
-        let expected = [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("\0user\0pass", "AHVzZXIAcGFzcw=="),
-        ];
+        let expected = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("\0user\0pass", "AHVzZXIAcGFzcw==")];
         for (plain, coded) in expected {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
@@ -648,22 +569,10 @@ mod tests {
     #[test]
     fn with_a_rate_a_number_is_due_at_its_moment() {
         let start = Instant::now();
-        let numbers = Numbers {
-            next: AtomicU64::new(0),
-            total: 2,
-            start,
-            rate: Some(0.001),
-        };
+        let numbers = Numbers { next: AtomicU64::new(0), total: 2, start, rate: Some(0.001) };
         assert!(matches!(numbers.claim(), Claim::Due(0, due) if due == start));
-        assert!(
-            matches!(numbers.claim(), Claim::Later(due) if due == start + Duration::from_secs(1000))
-        );
-        let numbers = Numbers {
-            next: AtomicU64::new(2),
-            total: 2,
-            start,
-            rate: None,
-        };
+        assert!(matches!(numbers.claim(), Claim::Later(due) if due == start + Duration::from_secs(1000)));
+        let numbers = Numbers { next: AtomicU64::new(2), total: 2, start, rate: None };
         assert!(matches!(numbers.claim(), Claim::Exhausted));
     }
 }

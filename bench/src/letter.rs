@@ -95,14 +95,8 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_only_from_a_field() {
-        assert_eq!(
-            mark_of(b"DKIM-Signature: h=X-Bench: 00000001-0000000002\r\n"),
-            None
-        );
-        assert_eq!(
-            mark_of(b"Received: x\r\nX-Bench: 00000001-0000000002\r\n"),
-            Some((1, 2))
-        );
+        assert_eq!(mark_of(b"DKIM-Signature: h=X-Bench: 00000001-0000000002\r\n"), None);
+        assert_eq!(mark_of(b"Received: x\r\nX-Bench: 00000001-0000000002\r\n"), Some((1, 2)));
         assert_eq!(mark_of(b"X-Bench: 00000001-00000"), None);
     }
 }

@@ -27,9 +27,7 @@ use crate::sink::{Settings, Sink};
 use crate::trial::Trial;
 
 #[derive(Parser)]
-#[command(
-    about = "Load generator, sink and measured runs for SMTP servers. Figures go to standard output as JSON."
-)]
+#[command(about = "Load generator, sink and measured runs for SMTP servers. Figures go to standard output as JSON.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -157,11 +155,7 @@ impl Load {
             sessions: self.sessions,
             threads: self.threads,
             size: self.size,
-            connections: if self.keep_open {
-                Connections::KeepOpen
-            } else {
-                Connections::NewEach
-            },
+            connections: if self.keep_open { Connections::KeepOpen } else { Connections::NewEach },
             recipients_domain: self.recipients_domain.clone(),
             domains: self.domains,
             from: self.from.clone(),
@@ -204,14 +198,8 @@ impl RunOptions {
 
 fn main() -> ExitCode {
     let figures = match Cli::parse().command {
-        Command::Generate { to, load, rate } => {
-            generate(&load.order(to, rate)).map(|mut outcome| outcome.figures())
-        }
-        Command::Sink {
-            listen,
-            sink,
-            expect,
-        } => Sink::start(&sink.settings(listen)).and_then(|sink| {
+        Command::Generate { to, load, rate } => generate(&load.order(to, rate)).map(|mut outcome| outcome.figures()),
+        Command::Sink { listen, sink, expect } => Sink::start(&sink.settings(listen)).and_then(|sink| {
             eprintln!("listening at {listen}");
             await_end(&sink, expect)?;
             sink.figures(expect)
@@ -232,16 +220,12 @@ fn main() -> ExitCode {
 
 /// Different from the last one's, and from the few that follow it within one run.
 fn fresh_run() -> Run {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_millis() as Run).wrapping_mul(16)
 }
 
 fn await_end(sink: &Sink, expect: Option<u64>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -38,16 +38,8 @@ pub struct Sink {
 
 impl Sink {
     pub fn start(settings: &Settings) -> io::Result<Sink> {
-        let record = settings
-            .record
-            .as_ref()
-            .map(File::create)
-            .transpose()?
-            .map(BufWriter::new);
-        let tally = Arc::new(Mutex::new(Tally {
-            record,
-            ..Tally::default()
-        }));
+        let record = settings.record.as_ref().map(File::create).transpose()?.map(BufWriter::new);
+        let tally = Arc::new(Mutex::new(Tally { record, ..Tally::default() }));
         for _ in 0..settings.threads.max(1) {
             let worker = Worker::new(settings, Arc::clone(&tally))?;
             thread::spawn(move || {
@@ -67,10 +59,7 @@ impl Sink {
 
     /// How many messages of this run came more than once.
     pub fn duplicates(&self, run: Run) -> u64 {
-        self.tally()
-            .runs
-            .get(&run)
-            .map_or(0, |seen| seen.duplicates)
+        self.tally().runs.get(&run).map_or(0, |seen| seen.duplicates)
     }
 
     pub fn unique_of_all(&self) -> u64 {
@@ -95,10 +84,7 @@ impl Sink {
         let mut figures = Figures::default();
         figures.count("received", tally.received);
         figures.count("unique", unique);
-        figures.count(
-            "duplicates",
-            tally.runs.values().map(|seen| seen.duplicates).sum(),
-        );
+        figures.count("duplicates", tally.runs.values().map(|seen| seen.duplicates).sum());
         figures.count("unmarked", tally.unmarked);
         figures.count("bytes", tally.bytes);
         figures.number("seconds", between.as_secs_f64());
@@ -181,19 +167,14 @@ impl Seen {
     }
 
     fn first_missing(&self, due: u64, most: usize) -> Vec<u64> {
-        let bit = |number: u64| {
-            self.numbers
-                .get((number / 64) as usize)
-                .is_some_and(|word| word >> (number % 64) & 1 == 1)
-        };
+        let bit =
+            |number: u64| self.numbers.get((number / 64) as usize).is_some_and(|word| word >> (number % 64) & 1 == 1);
         (0..due).filter(|number| !bit(*number)).take(most).collect()
     }
 }
 
 fn epoch_ms(moment: Option<SystemTime>) -> u64 {
-    moment
-        .and_then(|moment| moment.duration_since(UNIX_EPOCH).ok())
-        .map_or(0, |since| since.as_millis() as u64)
+    moment.and_then(|moment| moment.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_millis() as u64)
 }
 
 const LISTENER: u64 = u64::MAX;
@@ -222,14 +203,8 @@ impl Worker {
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from(socket);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(
-            &epoll,
-            &listener,
-            epoll::EventData::new_u64(LISTENER),
-            epoll::EventFlags::IN,
-        )?;
-        let mut hello =
-            "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n".to_owned();
+        epoll::add(&epoll, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
+        let mut hello = "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n".to_owned();
         if settings.chunking {
             hello.push_str("250-CHUNKING\r\n");
         }
@@ -257,16 +232,9 @@ impl Worker {
         let mut events = Vec::with_capacity(256);
         let mut buffer = vec![0; READ_SIZE];
         loop {
-            let patience = self
-                .held
-                .front()
-                .map(|(due, _, _)| timespec(due.saturating_duration_since(Instant::now())));
+            let patience = self.held.front().map(|(due, _, _)| timespec(due.saturating_duration_since(Instant::now())));
             events.clear();
-            match epoll::wait(
-                &self.epoll,
-                rustix::buffer::spare_capacity(&mut events),
-                patience.as_ref(),
-            ) {
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(fault) => return Err(fault.into()),
             }
@@ -302,10 +270,7 @@ impl Worker {
             )?;
             self.generation += 1;
             let mut connection = Connection::new(stream, self.generation);
-            let greeted = connection
-                .stream
-                .write_all(b"220 sink.test ESMTP\r\n")
-                .is_ok();
+            let greeted = connection.stream.write_all(b"220 sink.test ESMTP\r\n").is_ok();
             self.connections[index] = Some(connection);
             if !greeted {
                 self.close(index);
@@ -341,16 +306,12 @@ impl Worker {
         };
         let mut out = Vec::with_capacity(256);
         let mut rest = bytes;
-        while (!rest.is_empty() || connection.is_at_end_of_chunk())
-            && !connection.held
-            && !connection.leaving
-        {
+        while (!rest.is_empty() || connection.is_at_end_of_chunk()) && !connection.held && !connection.leaving {
             let arrived = connection.take(&mut rest, &self.host, &mut out)?;
             if arrived && !self.delay.is_zero() {
                 connection.held = true;
                 connection.stash = rest.to_vec();
-                self.held
-                    .push_back((Instant::now() + self.delay, index, connection.generation));
+                self.held.push_back((Instant::now() + self.delay, index, connection.generation));
             } else if arrived {
                 out.extend_from_slice(ACCEPTED);
             }
@@ -370,10 +331,7 @@ impl Worker {
                 return Ok(());
             }
             self.held.pop_front();
-            let Some(connection) = self.connections[index]
-                .as_mut()
-                .filter(|it| it.generation == generation)
-            else {
+            let Some(connection) = self.connections[index].as_mut().filter(|it| it.generation == generation) else {
                 continue;
             };
             connection.held = false;
@@ -395,10 +353,7 @@ impl Worker {
 }
 
 fn timespec(wait: Duration) -> Timespec {
-    Timespec {
-        tv_sec: wait.as_secs() as i64,
-        tv_nsec: i64::from(wait.subsec_nanos()),
-    }
+    Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
 }
 
 const ACCEPTED: &[u8] = b"250 2.0.0 Ok\r\n";
@@ -503,11 +458,7 @@ impl Connection {
         };
         self.line.extend_from_slice(&rest[..end]);
         *rest = &rest[end + 1..];
-        let verb = self
-            .line
-            .get(..4)
-            .unwrap_or(&self.line)
-            .to_ascii_uppercase();
+        let verb = self.line.get(..4).unwrap_or(&self.line).to_ascii_uppercase();
         match &verb[..] {
             b"EHLO" => out.extend_from_slice(host.hello.as_bytes()),
             b"HELO" => out.extend_from_slice(b"250 sink.test\r\n"),
@@ -607,11 +558,7 @@ mod tests {
     #[test]
     fn the_final_dot_is_found_however_it_is_cut() {
         let finder = memmem::Finder::new(b"\r\n.\r\n");
-        for text in [
-            "a line\r\n..dot\r\n.\r\nQUIT\r\n",
-            ".\r\nQUIT\r\n",
-            "x\r\n\r\n.\r\nQUIT\r\n",
-        ] {
+        for text in ["a line\r\n..dot\r\n.\r\nQUIT\r\n", ".\r\nQUIT\r\n", "x\r\n\r\n.\r\nQUIT\r\n"] {
             let end = text.find("QUIT").unwrap_or_default();
             for first in 0..text.len() {
                 for second in first..text.len() {
@@ -619,8 +566,7 @@ mod tests {
                     let mut before = 0;
                     let mut found = None;
                     for piece in [&text[..first], &text[first..second], &text[second..]] {
-                        found =
-                            end_of_data(&finder, &mut tail, piece.as_bytes()).map(|at| before + at);
+                        found = end_of_data(&finder, &mut tail, piece.as_bytes()).map(|at| before + at);
                         before += piece.len();
                         if found.is_some() {
                             break;

@@ -63,12 +63,7 @@ fn start(trial: &Trial, fence: &Fence) -> io::Result<Option<Child>> {
     command.spawn().map(Some)
 }
 
-fn measure(
-    trial: &Trial,
-    fence: &Fence,
-    sink: &Sink,
-    server: &mut Option<Child>,
-) -> io::Result<Figures> {
+fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>) -> io::Result<Figures> {
     let mut figures = Figures::default();
     figures.text("name", &trial.name);
     if let Some(server) = server {
@@ -77,11 +72,7 @@ fn measure(
     let mut fdatasync_us = disk::fdatasync_us(&trial.disk, trial.order.size, 300)?;
     figures.spread_ms("fdatasync", &mut fdatasync_us);
 
-    let mut warm_up = Order {
-        run: trial.order.run + 1,
-        messages: trial.warm_up,
-        ..trial.order.clone()
-    };
+    let mut warm_up = Order { run: trial.order.run + 1, messages: trial.warm_up, ..trial.order.clone() };
     warm_up.rate = None;
     drain(trial, sink, warm_up.run, &generate(&warm_up)?);
 
@@ -96,11 +87,8 @@ fn measure(
     let memory = watch.stop();
 
     let received = sink.unique(trial.order.run);
-    let end_to_end = sink
-        .last_arrival()
-        .and_then(|last| last.duration_since(outcome.began).ok())
-        .unwrap_or_default()
-        .as_secs_f64();
+    let end_to_end =
+        sink.last_arrival().and_then(|last| last.duration_since(outcome.began).ok()).unwrap_or_default().as_secs_f64();
     let user = cpu_after.user_seconds - cpu_before.user_seconds;
     let system = cpu_after.system_seconds - cpu_before.system_seconds;
     figures.count("received", received);
@@ -110,10 +98,7 @@ fn measure(
     figures.number("end_to_end_per_second", received as f64 / end_to_end);
     figures.number("cpu_user_seconds", user);
     figures.number("cpu_system_seconds", system);
-    figures.number(
-        "cpu_seconds_per_1000",
-        (user + system) * 1000.0 / received.max(1) as f64,
-    );
+    figures.number("cpu_seconds_per_1000", (user + system) * 1000.0 / received.max(1) as f64);
     figures.text("cpu_method", fence.method());
     figures.number("bench_cpu_seconds", own_seconds);
     figures.number("peak_rss_mib", memory.rss_kib as f64 / 1024.0);
@@ -123,8 +108,7 @@ fn measure(
 
     if trial.paced > 0 {
         let mut paced = trial.order.clone();
-        (paced.run, paced.messages, paced.rate) =
-            (trial.order.run + 2, trial.paced, Some(trial.paced_rate));
+        (paced.run, paced.messages, paced.rate) = (trial.order.run + 2, trial.paced, Some(trial.paced_rate));
         let mut outcome = generate(&paced)?;
         drain(trial, sink, paced.run, &outcome);
         figures.absorb("paced_", outcome.figures());
@@ -142,10 +126,7 @@ fn await_banner(trial: &Trial, server: &mut Child) -> io::Result<()> {
             return Ok(());
         }
         if let Some(status) = server.try_wait()? {
-            return Err(io::Error::other(format!(
-                "{} ended before it was ready: {status}",
-                trial.name
-            )));
+            return Err(io::Error::other(format!("{} ended before it was ready: {status}", trial.name)));
         }
         thread::sleep(Duration::from_millis(100));
     }

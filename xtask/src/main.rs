@@ -33,9 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(words: &[String]) -> Outcome<()> {
-    let (command, rest) = words
-        .split_first()
-        .map_or(("help", words), |(command, rest)| (command.as_str(), rest));
+    let (command, rest) = words.split_first().map_or(("help", words), |(command, rest)| (command.as_str(), rest));
     match (command, rest) {
         ("check", []) => checks::check(),
         ("test", []) => checks::test(),

@@ -22,9 +22,7 @@ impl Fault {
 
 pub fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent()
-        .expect("xtask lies in the workspace")
-        .to_owned()
+    here.parent().expect("xtask lies in the workspace").to_owned()
 }
 
 /// As cargo sees it.
@@ -52,10 +50,7 @@ pub fn cargo<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     command
 }
 
-pub fn program<S: AsRef<OsStr>>(
-    name: impl AsRef<OsStr>,
-    words: impl IntoIterator<Item = S>,
-) -> Command {
+pub fn program<S: AsRef<OsStr>>(name: impl AsRef<OsStr>, words: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(name);
     command.args(words).current_dir(workspace());
     command
@@ -66,24 +61,13 @@ pub fn run(command: &mut Command) -> Outcome<()> {
     let words = shown(command);
     eprintln!("+ {words}");
     let status = command.status().map_err(Fault::at(&words))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Fault(format!("{words}: {status}")))
-    }
+    if status.success() { Ok(()) } else { Err(Fault(format!("{words}: {status}"))) }
 }
 
 /// What the command prints; `None` when it fails or is not there.
 pub fn answer(command: &mut Command) -> Option<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Whether a program of this name is on the PATH.
@@ -98,8 +82,5 @@ pub fn is_root() -> bool {
 
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -16,6 +16,7 @@ use engine::envelope::TlsWish;
 use engine::id::{AccountId, MessageId, PoolId, StreamId};
 use mail::address::Mailbox;
 use mail::compose::{Attachment, Compose, NamedMailbox};
+use mail::mailboxes::parse_list;
 use mail::message;
 use mail::smtp::command::RecipientParameters;
 use mta::intake::{Intake, Offer, Via, Visitor};
@@ -196,10 +197,10 @@ pub fn translate(submission: Submission, id: MessageId, host: &str, now_unix: i6
         pool: submission.pool.map(|pool| PoolId::new(&pool)),
         stream: submission.stream.map(|stream| StreamId::new(&stream)),
         tags,
-        tls: match submission.tls {
-            Some(Tls::Required) => TlsWish::Required,
-            Some(Tls::IfOffered) | None => TlsWish::IfOffered,
-        },
+        tls: submission.tls.map(|tls| match tls {
+            Tls::Required => TlsWish::Required,
+            Tls::IfOffered => TlsWish::IfOffered,
+        }),
         envid: None,
         ret: None,
         smtputf8,
@@ -241,10 +242,17 @@ fn from_raw(from: Option<&str>, raw: &str) -> Result<(Mailbox, Vec<u8>), Problem
     let octets = message::mend_line_ends(octets);
     let from = match from {
         Some(from) => parse_named("from", from)?.mailbox,
-        None => message::from_of(&octets)
-            .map_err(|error| Problem::invalid("raw", format!("{error}."), "Give a From header, or the field from."))?,
+        None => from_header(&octets)
+            .ok_or_else(|| Problem::invalid("raw", "Its From header cannot be read.", "Give a From header, or the field from."))?,
     };
     Ok((from, octets))
+}
+
+fn from_header(octets: &[u8]) -> Option<Mailbox> {
+    let (header, _) = message::split(octets);
+    let field = message::fields(header).find(|field| field.is("From"))?;
+    let value = String::from_utf8(field.unfolded().into_owned()).ok()?;
+    parse_list(value.trim()).ok()?.into_iter().next().map(|named| named.mailbox)
 }
 
 fn attachments(bodies: Vec<AttachmentBody>) -> Result<Vec<Attachment>, Problem> {

@@ -194,11 +194,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            queue_messages_max: 5_000_000,
-            sessions_max: 10_000,
-            answers_max: 100_000,
-        }
+        Limits { queue_messages_max: 5_000_000, sessions_max: 10_000, answers_max: 100_000 }
     }
 }
 
@@ -230,10 +226,7 @@ impl Engine {
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>, limits: Limits, seed: u64, now: Timestamp) -> Engine {
         let _ = (limits, seed, now);
-        Engine {
-            snapshot,
-            actions: VecDeque::new(),
-        }
+        Engine { snapshot, actions: VecDeque::new() }
     }
 
     /// Tell it what happened.

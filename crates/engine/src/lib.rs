@@ -17,6 +17,4 @@ pub mod snapshot;
 pub mod time;
 pub mod why;
 
-pub use crate::engine::{
-    Action, Alarm, Engine, Figures, Filter, Input, Limits, NotifyKind, Order, Resolution, Room,
-};
+pub use crate::engine::{Action, Alarm, Engine, Figures, Filter, Input, Limits, NotifyKind, Order, Resolution, Room};

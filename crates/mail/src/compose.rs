@@ -47,9 +47,7 @@ pub struct ComposeError {
 pub enum Problem {
     #[error("must not contain line breaks or other control characters")]
     Control,
-    #[error(
-        "is not a header name: printable ASCII without spaces and colons, at most {HEADER_NAME_MAX} characters"
-    )]
+    #[error("is not a header name: printable ASCII without spaces and colons, at most {HEADER_NAME_MAX} characters")]
     HeaderName,
     #[error("this header cannot be set here")]
     Reserved,
@@ -105,11 +103,9 @@ impl Compose {
         let body = self.body()?;
         let mut out = Vec::with_capacity(2_048 + body.content.len());
         write_mailboxes(&mut out, "From", "from", std::slice::from_ref(&self.from))?;
-        for (name, field, list) in [
-            ("To", "to", &self.to),
-            ("Cc", "cc", &self.cc),
-            ("Reply-To", "reply_to", &self.reply_to),
-        ] {
+        for (name, field, list) in
+            [("To", "to", &self.to), ("Cc", "cc", &self.cc), ("Reply-To", "reply_to", &self.reply_to)]
+        {
             write_mailboxes(&mut out, name, field, list)?;
         }
         check_text(&self.subject, || "subject".into())?;
@@ -191,16 +187,8 @@ impl Attachment {
         }
         line.end();
         if let Some(id) = &self.content_id {
-            let id = id
-                .strip_prefix('<')
-                .and_then(|id| id.strip_suffix('>'))
-                .unwrap_or(id);
-            if id.is_empty()
-                || id.len() > 255
-                || !id
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && !b"<>".contains(&b))
-            {
+            let id = id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id);
+            if id.is_empty() || id.len() > 255 || !id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b)) {
                 return refuse(field("content_id"), Problem::ContentId);
             }
             write_text(&mut fields, "Content-ID", &format!("<{id}>"));
@@ -250,16 +238,11 @@ impl Part {
 pub(crate) fn text_part(kind: &str, text: &str) -> Part {
     let text = with_crlf(text);
     let mut fields = Vec::new();
-    write_text(
-        &mut fields,
-        "Content-Type",
-        &format!("{kind}; charset=utf-8"),
-    );
+    write_text(&mut fields, "Content-Type", &format!("{kind}; charset=utf-8"));
     let mut content = Vec::new();
     // Quoted-printable takes three octets for one that is not plain, base64 four for three of any kind.
-    let odd = text.bytes().filter(|b| {
-        !b.is_ascii_graphic() && !matches!(b, b' ' | b'\t' | b'\r' | b'\n') || *b == b'='
-    });
+    let odd =
+        text.bytes().filter(|b| !b.is_ascii_graphic() && !matches!(b, b' ' | b'\t' | b'\r' | b'\n') || *b == b'=');
     let encoding = if is_seven_bit(text.as_bytes(), PLAIN_LINE_MAX) && !mangled(&text) {
         content.extend_from_slice(text.as_bytes());
         "7bit"
@@ -310,12 +293,7 @@ fn mixed(seed: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn write_mailboxes(
-    out: &mut Vec<u8>,
-    name: &str,
-    field: &str,
-    list: &[NamedMailbox],
-) -> Result<(), ComposeError> {
+fn write_mailboxes(out: &mut Vec<u8>, name: &str, field: &str, list: &[NamedMailbox]) -> Result<(), ComposeError> {
     if list.is_empty() {
         return Ok(());
     }
@@ -324,13 +302,7 @@ fn write_mailboxes(
         let comma = if index + 1 < list.len() { "," } else { "" };
         match &named.name {
             Some(display) => {
-                check_text(display, || {
-                    if list.len() == 1 {
-                        field.into()
-                    } else {
-                        format!("{field}[{index}]")
-                    }
-                })?;
+                check_text(display, || if list.len() == 1 { field.into() } else { format!("{field}[{index}]") })?;
                 line.phrase(display);
                 line.word(&format!("<{}>{comma}", named.mailbox));
             }
@@ -360,27 +332,16 @@ fn check_header(name: &str, value: &str, index: usize) -> Result<(), ComposeErro
     if !is_field_name(name) || name.len() > HEADER_NAME_MAX {
         return refuse(format!("headers[{index}].name"), Problem::HeaderName);
     }
-    if RESERVED.contains(&lower.as_str())
-        || RESERVED_PREFIXES
-            .iter()
-            .any(|prefix| lower.starts_with(prefix))
-    {
+    if RESERVED.contains(&lower.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
         return refuse(format!("headers[{index}].name"), Problem::Reserved);
     }
     check_text(value, || format!("headers[{index}].value"))
 }
 
 fn message_id(text: &str) -> Result<String, ComposeError> {
-    let id = text
-        .strip_prefix('<')
-        .and_then(|id| id.strip_suffix('>'))
-        .unwrap_or(text);
-    let sound = id
-        .bytes()
-        .all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
-    let halves = id
-        .split_once('@')
-        .is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
+    let id = text.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(text);
+    let sound = id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
+    let halves = id.split_once('@').is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
     if !sound || !halves || id.len() > 255 {
         return refuse("message_id".into(), Problem::MessageId);
     }
@@ -402,9 +363,7 @@ impl ContentType {
         let token = |text: &str| {
             !text.is_empty()
                 && text.len() <= 127
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
+                && text.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
         };
         let mut pieces = text.split(';');
         let kind = pieces.next()?.trim_matches([' ', '\t']);
@@ -415,16 +374,10 @@ impl ContentType {
         let mut parameters = Vec::new();
         for piece in pieces.filter(|piece| !piece.trim_matches([' ', '\t']).is_empty()) {
             let (name, value) = piece.trim_matches([' ', '\t']).split_once('=')?;
-            let inside = value
-                .strip_prefix('"')
-                .and_then(|value| value.strip_suffix('"'));
+            let inside = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
             let value = inside.unwrap_or(value);
             let quotable = |b: u8| (b.is_ascii_graphic() || b == b' ') && b != b'"' && b != b'\\';
-            let sound = if inside.is_some() {
-                value.bytes().all(quotable) && value.len() <= 127
-            } else {
-                token(value)
-            };
+            let sound = if inside.is_some() { value.bytes().all(quotable) && value.len() <= 127 } else { token(value) };
             if !token(name) || !sound {
                 return None;
             }
@@ -432,20 +385,14 @@ impl ContentType {
                 parameters.push((name.to_ascii_lowercase(), value.to_owned()));
             }
         }
-        Some(ContentType {
-            kind: kind.to_ascii_lowercase(),
-            parameters,
-        })
+        Some(ContentType { kind: kind.to_ascii_lowercase(), parameters })
     }
 }
 
 /// Lines of printable ASCII, ended by CRLF alone, none longer than `line_max`.
 fn is_seven_bit(text: &[u8], line_max: usize) -> bool {
-    text.split(|b| *b == b'\n')
-        .all(|line| line.strip_suffix(b"\r").unwrap_or(line).len() <= line_max)
-        && text
-            .iter()
-            .all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
+    text.split(|b| *b == b'\n').all(|line| line.strip_suffix(b"\r").unwrap_or(line).len() <= line_max)
+        && text.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
         && memchr::memchr2_iter(b'\r', b'\n', text).all(|at| match text[at] {
             b'\r' => text.get(at + 1) == Some(&b'\n'),
             _ => at > 0 && text[at - 1] == b'\r',
@@ -454,15 +401,11 @@ fn is_seven_bit(text: &[u8], line_max: usize) -> bool {
 
 /// What some relays change in passing: space at the end of a line, `From ` at its start.
 fn mangled(text: &str) -> bool {
-    text.split("\r\n")
-        .any(|line| line.ends_with([' ', '\t']) || line.starts_with("From "))
+    text.split("\r\n").any(|line| line.ends_with([' ', '\t']) || line.starts_with("From "))
 }
 
 fn with_crlf(text: &str) -> String {
-    let mut text = text
-        .replace("\r\n", "\n")
-        .replace('\r', "\n")
-        .replace('\n', "\r\n");
+    let mut text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n");
     if !text.is_empty() && !text.ends_with("\r\n") {
         text.push_str("\r\n");
     }
@@ -502,21 +445,10 @@ mod tests {
     fn refused(change: impl FnOnce(&mut Compose), field: &str, problem: Problem) {
         let mut compose = plain();
         change(&mut compose);
-        assert_eq!(
-            compose.write(),
-            Err(ComposeError {
-                field: field.into(),
-                problem
-            })
-        );
+        assert_eq!(compose.write(), Err(ComposeError { field: field.into(), problem }));
     }
 
-    fn file(
-        name: &str,
-        content_type: &str,
-        content: &[u8],
-        content_id: Option<&str>,
-    ) -> Attachment {
+    fn file(name: &str, content_type: &str, content: &[u8], content_id: Option<&str>) -> Attachment {
         Attachment {
             name: name.into(),
             content_type: content_type.into(),
@@ -546,14 +478,9 @@ mod tests {
         };
         let mut compose = plain();
         compose.html = Some("<p>Hi</p>".into());
-        assert_eq!(
-            structure(&compose),
-            ["multipart/alternative", "text/plain", "text/html"]
-        );
-        compose.attachments = vec![
-            file("a.pdf", "application/pdf", b"%PDF", None),
-            file("l.png", "image/png", b"png", Some("<logo>")),
-        ];
+        assert_eq!(structure(&compose), ["multipart/alternative", "text/plain", "text/html"]);
+        compose.attachments =
+            vec![file("a.pdf", "application/pdf", b"%PDF", None), file("l.png", "image/png", b"png", Some("<logo>"))];
         assert_eq!(
             structure(&compose),
             [
@@ -572,16 +499,10 @@ mod tests {
         assert!(text.contains("Content-Disposition: attachment; filename=\"a.pdf\"\r\n"));
         compose.text = None;
         compose.attachments.remove(0);
-        assert_eq!(
-            structure(&compose),
-            ["multipart/related", "text/html", "image/png"]
-        );
+        assert_eq!(structure(&compose), ["multipart/related", "text/html", "image/png"]);
         // Nothing can show it: an attachment like any other.
         compose.html = None;
-        assert_eq!(
-            structure(&compose),
-            ["multipart/mixed", "text/plain", "image/png"]
-        );
+        assert_eq!(structure(&compose), ["multipart/mixed", "text/plain", "image/png"]);
     }
 
     #[test]
@@ -593,14 +514,7 @@ mod tests {
         compose.seed = 8;
         assert_ne!(written(&compose), first);
         // A text that holds the boundary moves it.
-        let boundary = first
-            .split("boundary=\"")
-            .nth(1)
-            .unwrap()
-            .split('"')
-            .next()
-            .unwrap()
-            .to_owned();
+        let boundary = first.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
         compose.seed = 7;
         compose.text = Some(boundary.clone());
         assert!(!written(&compose).contains(&format!("--{boundary}")));
@@ -609,46 +523,21 @@ mod tests {
     // D4
     #[test]
     fn control_characters_are_refused_in_every_field() {
-        for bad in [
-            "a\r\nBcc: x@y.z",
-            "a\nb",
-            "a\rb",
-            "a\0b",
-            "a\u{7f}",
-            "a\u{85}b",
-        ] {
-            let named = |name: &str| NamedMailbox {
-                name: Some(name.into()),
-                mailbox: Mailbox::parse("a@b.org").unwrap(),
-            };
+        for bad in ["a\r\nBcc: x@y.z", "a\nb", "a\rb", "a\0b", "a\u{7f}", "a\u{85}b"] {
+            let named =
+                |name: &str| NamedMailbox { name: Some(name.into()), mailbox: Mailbox::parse("a@b.org").unwrap() };
             refused(|c| c.subject = bad.into(), "subject", Problem::Control);
             refused(|c| c.from = named(bad), "from", Problem::Control);
-            refused(
-                |c| c.to = vec![named("x"), named(bad)],
-                "to[1]",
-                Problem::Control,
-            );
+            refused(|c| c.to = vec![named("x"), named(bad)], "to[1]", Problem::Control);
             refused(|c| c.cc = vec![named(bad)], "cc", Problem::Control);
-            refused(
-                |c| c.reply_to = vec![named(bad)],
-                "reply_to",
-                Problem::Control,
-            );
+            refused(|c| c.reply_to = vec![named(bad)], "reply_to", Problem::Control);
             refused(
                 |c| c.headers = vec![("X-A".into(), "1".into()), ("X-B".into(), bad.into())],
                 "headers[1].value",
                 Problem::Control,
             );
-            refused(
-                |c| c.headers = vec![(bad.into(), "1".into())],
-                "headers[0].name",
-                Problem::HeaderName,
-            );
-            refused(
-                |c| c.attachments = vec![file(bad, "a/b", b"", None)],
-                "attachments[0].name",
-                Problem::Control,
-            );
+            refused(|c| c.headers = vec![(bad.into(), "1".into())], "headers[0].name", Problem::HeaderName);
+            refused(|c| c.attachments = vec![file(bad, "a/b", b"", None)], "attachments[0].name", Problem::Control);
             refused(
                 |c| c.attachments = vec![file("a", &format!("a/b; c=\"{bad}\""), b"", None)],
                 "attachments[0].content_type",
@@ -664,11 +553,7 @@ mod tests {
                 "attachments[0].content_id",
                 Problem::ContentId,
             );
-            refused(
-                |c| c.message_id = format!("{bad}@x"),
-                "message_id",
-                Problem::MessageId,
-            );
+            refused(|c| c.message_id = format!("{bad}@x"), "message_id", Problem::MessageId);
         }
     }
 
@@ -687,18 +572,10 @@ mod tests {
             "Resent-From",
             "Sender",
         ] {
-            refused(
-                |c| c.headers = vec![(name.into(), "x".into())],
-                "headers[0].name",
-                Problem::Reserved,
-            );
+            refused(|c| c.headers = vec![(name.into(), "x".into())], "headers[0].name", Problem::Reserved);
         }
         for name in ["", "X A", "X:", "Ü", "X\t"] {
-            refused(
-                |c| c.headers = vec![(name.into(), "x".into())],
-                "headers[0].name",
-                Problem::HeaderName,
-            );
+            refused(|c| c.headers = vec![(name.into(), "x".into())], "headers[0].name", Problem::HeaderName);
         }
     }
 
@@ -721,11 +598,7 @@ mod tests {
                 Problem::ContentType,
             );
         }
-        refused(
-            |c| c.attachments = vec![file("", "a/b", b"", None)],
-            "attachments[0].name",
-            Problem::Empty,
-        );
+        refused(|c| c.attachments = vec![file("", "a/b", b"", None)], "attachments[0].name", Problem::Empty);
         refused(
             |c| c.attachments = vec![file("m.eml", "message/rfc822", "From: ü".as_bytes(), None)],
             "attachments[0].content",
@@ -734,19 +607,12 @@ mod tests {
         let mut compose = plain();
         compose.attachments = vec![
             file("m.eml", "message/rfc822", b"From: a@b.c\r\n\r\nx", None),
-            file(
-                "i.ics",
-                "Text/Calendar; METHOD=REQUEST; charset=\"utf-8\"; name=x",
-                b"BEGIN",
-                None,
-            ),
+            file("i.ics", "Text/Calendar; METHOD=REQUEST; charset=\"utf-8\"; name=x", b"BEGIN", None),
         ];
         let text = written(&compose);
         assert!(text.contains("\r\n\r\nFrom: a@b.c\r\n\r\nx\r\n--"));
         assert!(
-            text.contains(
-                "Content-Type: text/calendar; method=REQUEST; charset=utf-8; name=\"i.ics\"\r\n"
-            ),
+            text.contains("Content-Type: text/calendar; method=REQUEST; charset=utf-8; name=\"i.ics\"\r\n"),
             "{text}"
         );
     }
@@ -754,31 +620,17 @@ mod tests {
     #[test]
     fn names_are_written_so_that_they_are_read_back() {
         let mut compose = plain();
-        let names = [
-            "Ann",
-            "Ann B.",
-            "Bell, Ann (Sales) \"x\\y\"",
-            "Ünal",
-            "a@b",
-            "=?x?=",
-            "日本語の名前".repeat(8).leak(),
-        ];
+        let names =
+            ["Ann", "Ann B.", "Bell, Ann (Sales) \"x\\y\"", "Ünal", "a@b", "=?x?=", "日本語の名前".repeat(8).leak()];
         compose.to = names
             .iter()
-            .map(|n| NamedMailbox {
-                name: Some((*n).into()),
-                mailbox: Mailbox::parse("x@bücher.example").unwrap(),
-            })
+            .map(|n| NamedMailbox { name: Some((*n).into()), mailbox: Mailbox::parse("x@bücher.example").unwrap() })
             .collect();
         let octets = compose.write().unwrap();
         let text = String::from_utf8(octets.clone()).unwrap();
-        assert!(
-            text.is_ascii() && text.lines().all(|l| l.len() <= 78),
-            "{text}"
-        );
+        assert!(text.is_ascii() && text.lines().all(|l| l.len() <= 78), "{text}");
         let message = Message::parse(octets).unwrap();
-        let list =
-            parse_list(std::str::from_utf8(&message.header("To").unwrap()).unwrap()).unwrap();
+        let list = parse_list(std::str::from_utf8(&message.header("To").unwrap()).unwrap()).unwrap();
         assert_eq!(list.len(), names.len());
         for (read, name) in list.iter().zip(names).filter(|(_, name)| name.is_ascii()) {
             assert_eq!(read.name.as_deref(), Some(name));
@@ -790,18 +642,9 @@ mod tests {
     #[test]
     fn texts_are_encoded_by_what_they_hold() {
         let encoding = |text: &str| {
-            let compose = Compose {
-                text: Some(text.into()),
-                ..plain()
-            };
+            let compose = Compose { text: Some(text.into()), ..plain() };
             let message = Message::parse(compose.write().unwrap()).unwrap();
-            String::from_utf8(
-                message
-                    .header("Content-Transfer-Encoding")
-                    .unwrap()
-                    .into_owned(),
-            )
-            .unwrap()
+            String::from_utf8(message.header("Content-Transfer-Encoding").unwrap().into_owned()).unwrap()
         };
         assert_eq!(encoding("plain"), "7bit");
         assert_eq!(encoding(""), "7bit");

@@ -42,12 +42,7 @@ impl Tlsa {
     /// From the octets of a record; `None` when they are too few.
     pub fn from_rdata(rdata: &[u8]) -> Option<Tlsa> {
         let (&[usage, selector, matching], data) = rdata.split_first_chunk()?;
-        Some(Tlsa {
-            usage,
-            selector,
-            matching,
-            data: data.to_vec(),
-        })
+        Some(Tlsa { usage, selector, matching, data: data.to_vec() })
     }
 
     /// RFC 7672 3.1.3: usages 0 and 1 are unusable for SMTP.
@@ -88,22 +83,16 @@ pub fn decide(records: &[Tlsa], chain: &[&[u8]]) -> Verdict {
     let outdone = |record: &Tlsa| {
         record.matching == MATCHING_SHA256
             && usable.iter().any(|other| {
-                other.matching == MATCHING_SHA512
-                    && (other.usage, other.selector) == (record.usage, record.selector)
+                other.matching == MATCHING_SHA512 && (other.usage, other.selector) == (record.usage, record.selector)
             })
     };
     let vouched = |usage: u8, certificate: &[u8]| {
-        usable
-            .iter()
-            .any(|record| record.usage == usage && !outdone(record) && record.names(certificate))
+        usable.iter().any(|record| record.usage == usage && !outdone(record) && record.names(certificate))
     };
     if chain.first().is_some_and(|own| vouched(END_ENTITY, own)) {
         return Verdict::Authenticated;
     }
-    match chain
-        .iter()
-        .position(|certificate| vouched(TRUST_ANCHOR, certificate))
-    {
+    match chain.iter().position(|certificate| vouched(TRUST_ANCHOR, certificate)) {
         Some(place) => Verdict::TrustAnchor(place),
         None => Verdict::Mismatch,
     }
@@ -114,8 +103,7 @@ pub fn public_key_info(certificate: &[u8]) -> Option<&[u8]> {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;
     let (certificate, _) = element(certificate, SEQUENCE)?;
-    let (mut rest, _) =
-        element(certificate.inside, SEQUENCE).map(|(signed, rest)| (signed.inside, rest))?;
+    let (mut rest, _) = element(certificate.inside, SEQUENCE).map(|(signed, rest)| (signed.inside, rest))?;
     if rest.first() == Some(&VERSION) {
         rest = element(rest, VERSION)?.1;
     }
@@ -142,23 +130,14 @@ fn element(octets: &[u8], tag: u8) -> Option<(Element<'_>, &[u8])> {
         // A certificate of 4 GiB and more is none.
         0x81..=0x84 => {
             let count = usize::from(first & 0x7f);
-            let length = after
-                .get(..count)?
-                .iter()
-                .fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
+            let length = after.get(..count)?.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
             (length, 2 + count)
         }
         _ => return None,
     };
     let end = head.checked_add(length)?;
     let whole = octets.get(..end)?;
-    Some((
-        Element {
-            whole,
-            inside: &whole[head..],
-        },
-        &octets[end..],
-    ))
+    Some((Element { whole, inside: &whole[head..] }, &octets[end..]))
 }
 
 #[cfg(test)]
@@ -176,8 +155,7 @@ mod tests {
         d42785bcb4280c4a23656956e894300f0603551d130101ff040530030101ff300a06082a8648ce3d040302034700304402206fb8669a\
         41ab4db1a78e2e187bab8f85aad75f5170eeba78b1fa88e94087362e02202e2cb988330f05504520250d075a930b261da3cbb069ece9\
         10a689ef868ad4b7";
-    const ROOT_KEY_SHA256: &str =
-        "86a4ae476f8cce4f83dff4ab8fed03baffeabfc5ad2b86871411e1113dd86aaf";
+    const ROOT_KEY_SHA256: &str = "86a4ae476f8cce4f83dff4ab8fed03baffeabfc5ad2b86871411e1113dd86aaf";
     const LEAF: &str = "3082019130820136a00302010202147798d8b13c2141ed809e8f411640b8f53303c983300a06082a8648ce3d04030230143112301006\
         035504030c095465737420526f6f743020170d3236313132313039353432375a180f32313236313032383039353432375a301a311830\
         1606035504030c0f6d782e6578616d706c652e746573743059301306072a8648ce3d020106082a8648ce3d03010703420004bb3cc30f\
@@ -186,16 +164,14 @@ mod tests {
         074939811d1dda4adcc272d87fb3f5301f0603551d23041830168014438c6b9ed272d42785bcb4280c4a23656956e894300a06082a86\
         48ce3d040302034900304602210092d462d103d2a2bd8d1527606223d8960dfabd85ff4713b124131004feb2b2af022100ab1c9779e9\
         4ed004a95b613d2ed035cd1a46432195c55ad211a145b041647440";
-    const LEAF_KEY_SHA256: &str =
-        "ed6896365d5c2271d7e948be302b8d24211ed334ba2a78f01908cebd6b622c76";
+    const LEAF_KEY_SHA256: &str = "ed6896365d5c2271d7e948be302b8d24211ed334ba2a78f01908cebd6b622c76";
     const VERSION_1: &str = "3082012b3081d102147798d8b13c2141ed809e8f411640b8f53303c984300a06082a8648ce3d04030230143112301006035504030c09\
         5465737420526f6f743020170d3236313132313039353432375a180f32313236313032383039353432375a301a311830160603550403\
         0c0f6d782e6578616d706c652e746573743059301306072a8648ce3d020106082a8648ce3d03010703420004bb3cc30f1a68a68b04d8\
         cb6dacffec81c88affc16456d0d1808b41273bc713d99374e398397c3b4df2b8c61655d59d5ca5e31863bf6bb5e636e5ca5fd175a54a\
         300a06082a8648ce3d04030203490030460221008d526c9e644ab511eecf4dd1a3e57eba6e6f6fe204a6907d05f51a65d5fa64ee0221\
         00c2b6b67388dafdfdb5386a74415725727150180ef2524d2f069f089197bf1894";
-    const VERSION_1_KEY_SHA256: &str =
-        "ed6896365d5c2271d7e948be302b8d24211ed334ba2a78f01908cebd6b622c76";
+    const VERSION_1_KEY_SHA256: &str = "ed6896365d5c2271d7e948be302b8d24211ed334ba2a78f01908cebd6b622c76";
     const RSA: &str = "3082031930820201a0030201020214346fc413d5c07b30e574e2c056dcee18e08791b1300d06092a864886f70d01010b0500301b3119\
         301706035504030c107273612e6578616d706c652e746573743020170d3236313132313039353432375a180f32313236313032383039\
         353432375a301b3119301706035504030c107273612e6578616d706c652e7465737430820122300d06092a864886f70d010101050003\
@@ -216,10 +192,7 @@ mod tests {
         549b56667084875c904b";
 
     fn octets(hex: &str) -> Vec<u8> {
-        (0..hex.len())
-            .step_by(2)
-            .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
-            .collect()
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
     }
 
     fn tlsa(usage: u8, selector: u8, matching: u8, data: &str) -> Tlsa {
@@ -237,12 +210,9 @@ mod tests {
 
     #[test]
     fn the_public_key_is_found_in_a_certificate() {
-        for (certificate, digest) in [
-            (ROOT, ROOT_KEY_SHA256),
-            (LEAF, LEAF_KEY_SHA256),
-            (VERSION_1, VERSION_1_KEY_SHA256),
-            (RSA, RSA_KEY_SHA256),
-        ] {
+        for (certificate, digest) in
+            [(ROOT, ROOT_KEY_SHA256), (LEAF, LEAF_KEY_SHA256), (VERSION_1, VERSION_1_KEY_SHA256), (RSA, RSA_KEY_SHA256)]
+        {
             let certificate = octets(certificate);
             let key = public_key_info(&certificate).unwrap();
             assert_eq!(hex(digest::digest(&digest::SHA256, key).as_ref()), digest);
@@ -252,9 +222,8 @@ mod tests {
     #[test]
     fn a_certificate_cut_anywhere_or_with_a_flipped_octet_is_no_panic() {
         let whole = octets(LEAF);
-        let key_end = public_key_info(&whole)
-            .map(|key| key.as_ptr_range().end as usize - whole.as_ptr() as usize)
-            .unwrap();
+        let key_end =
+            public_key_info(&whole).map(|key| key.as_ptr_range().end as usize - whole.as_ptr() as usize).unwrap();
         for length in 0..whole.len() {
             assert_eq!(public_key_info(&whole[..length]), None);
         }
@@ -274,18 +243,9 @@ mod tests {
         check(&[tlsa(3, 0, 2, LEAF_SHA512)], Verdict::Authenticated);
         check(&[tlsa(3, 0, 0, LEAF)], Verdict::Authenticated);
         let leaf = octets(LEAF);
-        check(
-            &[tlsa(3, 1, 0, &hex(public_key_info(&leaf).unwrap()))],
-            Verdict::Authenticated,
-        );
+        check(&[tlsa(3, 1, 0, &hex(public_key_info(&leaf).unwrap()))], Verdict::Authenticated);
         // A roll-over: the next key's record is there already.
-        check(
-            &[
-                tlsa(3, 1, 1, RSA_KEY_SHA256),
-                tlsa(3, 1, 1, LEAF_KEY_SHA256),
-            ],
-            Verdict::Authenticated,
-        );
+        check(&[tlsa(3, 1, 1, RSA_KEY_SHA256), tlsa(3, 1, 1, LEAF_KEY_SHA256)], Verdict::Authenticated);
     }
 
     // R5.1
@@ -293,13 +253,7 @@ mod tests {
     fn an_authority_is_named_for_the_tls_side_to_complete() {
         check(&[tlsa(2, 1, 1, ROOT_KEY_SHA256)], Verdict::TrustAnchor(1));
         check(&[tlsa(2, 0, 0, ROOT)], Verdict::TrustAnchor(1));
-        check(
-            &[
-                tlsa(2, 1, 1, ROOT_KEY_SHA256),
-                tlsa(3, 1, 1, LEAF_KEY_SHA256),
-            ],
-            Verdict::Authenticated,
-        );
+        check(&[tlsa(2, 1, 1, ROOT_KEY_SHA256), tlsa(3, 1, 1, LEAF_KEY_SHA256)], Verdict::Authenticated);
     }
 
     // R5.1
@@ -310,48 +264,27 @@ mod tests {
         check(&[tlsa(3, 1, 1, ROOT_KEY_SHA256)], Verdict::Mismatch);
         // The digest of the key is not that of the certificate.
         check(&[tlsa(3, 0, 1, LEAF_KEY_SHA256)], Verdict::Mismatch);
-        assert_eq!(
-            decide(&[tlsa(3, 1, 1, LEAF_KEY_SHA256)], &[]),
-            Verdict::Mismatch
-        );
+        assert_eq!(decide(&[tlsa(3, 1, 1, LEAF_KEY_SHA256)], &[]), Verdict::Mismatch);
     }
 
     // R5.1
     #[test]
     fn unusable_records_leave_encryption_alone() {
         check(&[], Verdict::EncryptionOnly);
-        check(
-            &[
-                tlsa(1, 1, 1, LEAF_KEY_SHA256),
-                tlsa(0, 1, 1, LEAF_KEY_SHA256),
-            ],
-            Verdict::EncryptionOnly,
-        );
+        check(&[tlsa(1, 1, 1, LEAF_KEY_SHA256), tlsa(0, 1, 1, LEAF_KEY_SHA256)], Verdict::EncryptionOnly);
         check(&[tlsa(3, 2, 1, LEAF_KEY_SHA256)], Verdict::EncryptionOnly);
         check(&[tlsa(3, 1, 3, LEAF_KEY_SHA256)], Verdict::EncryptionOnly);
         check(&[tlsa(3, 1, 1, "00")], Verdict::EncryptionOnly);
         check(&[tlsa(3, 1, 0, "")], Verdict::EncryptionOnly);
         // One usable record among them decides.
-        check(
-            &[
-                tlsa(1, 1, 1, LEAF_KEY_SHA256),
-                tlsa(3, 1, 1, RSA_KEY_SHA256),
-            ],
-            Verdict::Mismatch,
-        );
+        check(&[tlsa(1, 1, 1, LEAF_KEY_SHA256), tlsa(3, 1, 1, RSA_KEY_SHA256)], Verdict::Mismatch);
         assert_eq!(Tlsa::from_rdata(&[3, 1]), None);
     }
 
     #[test]
     fn the_stronger_digest_decides() {
         let wrong_sha512 = "00".repeat(64);
-        check(
-            &[tlsa(3, 1, 1, LEAF_KEY_SHA256), tlsa(3, 1, 2, &wrong_sha512)],
-            Verdict::Mismatch,
-        );
-        check(
-            &[tlsa(3, 1, 1, LEAF_KEY_SHA256), tlsa(3, 0, 2, &wrong_sha512)],
-            Verdict::Authenticated,
-        );
+        check(&[tlsa(3, 1, 1, LEAF_KEY_SHA256), tlsa(3, 1, 2, &wrong_sha512)], Verdict::Mismatch);
+        check(&[tlsa(3, 1, 1, LEAF_KEY_SHA256), tlsa(3, 0, 2, &wrong_sha512)], Verdict::Authenticated);
     }
 }

@@ -10,8 +10,8 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ED25519, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
-    RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
+    ED25519, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RSA_PKCS1_SHA256,
+    RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -47,9 +47,7 @@ const SIGNATURES_MAX: usize = 10;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DkimError {
-    #[error(
-        "`{0}` is not a DKIM selector: labels of letters, digits and hyphens, separated by dots"
-    )]
+    #[error("`{0}` is not a DKIM selector: labels of letters, digits and hyphens, separated by dots")]
     Selector(String),
     #[error(
         "the private key cannot be read: give an unencrypted RSA key of at least 2048 bits, or an Ed25519 key, as PKCS#8 or PKCS#1"
@@ -83,9 +81,7 @@ enum Key {
 impl Signer {
     /// From the DER of a PKCS#8 or PKCS#1 private key.
     pub fn rsa(domain: &Domain, selector: &str, der: &[u8]) -> Result<Signer, DkimError> {
-        let pair = RsaKeyPair::from_pkcs8(der)
-            .or_else(|_| RsaKeyPair::from_der(der))
-            .map_err(|_| DkimError::Key)?;
+        let pair = RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der)).map_err(|_| DkimError::Key)?;
         Signer::new(domain, selector, Key::Rsa(Box::new(pair)))
     }
 
@@ -129,37 +125,23 @@ impl Signer {
     pub fn record(&self) -> Result<String, DkimError> {
         match &self.key {
             Key::Rsa(pair) => {
-                let key: PublicKeyX509Der<'_> = pair
-                    .public_key()
-                    .as_der()
-                    .map_err(|_| DkimError::Library("write a public key"))?;
-                Ok(format!(
-                    "v=DKIM1; k=rsa; p={}",
-                    STANDARD.encode(key.as_ref())
-                ))
+                let key: PublicKeyX509Der<'_> =
+                    pair.public_key().as_der().map_err(|_| DkimError::Library("write a public key"))?;
+                Ok(format!("v=DKIM1; k=rsa; p={}", STANDARD.encode(key.as_ref())))
             }
-            Key::Ed25519(pair) => Ok(format!(
-                "v=DKIM1; k=ed25519; p={}",
-                STANDARD.encode(pair.public_key().as_ref())
-            )),
+            Key::Ed25519(pair) => Ok(format!("v=DKIM1; k=ed25519; p={}", STANDARD.encode(pair.public_key().as_ref()))),
         }
     }
 
     fn new(domain: &Domain, selector: &str, key: Key) -> Result<Signer, DkimError> {
         let label = |label: &str| {
             (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         };
         if selector.len() > 200 || !selector.split('.').all(label) {
             return Err(DkimError::Selector(selector.chars().take(80).collect()));
         }
-        Ok(Signer {
-            domain: domain.clone(),
-            selector: selector.to_owned(),
-            key,
-        })
+        Ok(Signer { domain: domain.clone(), selector: selector.to_owned(), key })
     }
 
     fn algorithm(&self) -> &'static str {
@@ -173,8 +155,7 @@ impl Signer {
         match &self.key {
             Key::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign_digest(&RSA_PKCS1_SHA256, digest, &mut signature)
-                    .map_err(|_| DkimError::Library("sign"))?;
+                pair.sign_digest(&RSA_PKCS1_SHA256, digest, &mut signature).map_err(|_| DkimError::Library("sign"))?;
                 Ok(signature)
             }
             // RFC 8463 3: the digest is what is signed.
@@ -198,10 +179,7 @@ pub fn sign(signers: &[&Signer], message: &[u8], now_unix: i64) -> Result<Vec<u8
     let mut canonical = Vec::with_capacity(header.len());
     // RFC 6376 5.4.2: of fields that repeat, the last comes first.
     for (index, name) in names.iter().enumerate() {
-        let nth = names[..index]
-            .iter()
-            .filter(|before| *before == name)
-            .count();
+        let nth = names[..index].iter().filter(|before| *before == name).count();
         if let Some(field) = fields.iter().rev().filter(|field| field.is(name)).nth(nth) {
             relaxed_field(field, &mut canonical);
         }
@@ -240,10 +218,7 @@ pub fn generate(kind: KeyKind) -> Result<KeyPair, DkimError> {
             der.as_ref().to_vec()
         }
         // Version 1, without the public key, is what other tools read.
-        KeyKind::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
-            .map_err(failed)?
-            .as_ref()
-            .to_vec(),
+        KeyKind::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(failed)?.as_ref().to_vec(),
     };
     let domain = Domain::parse("new.invalid").map_err(|_| DkimError::Key)?;
     let signer = match kind {
@@ -260,10 +235,7 @@ pub fn generate(kind: KeyKind) -> Result<KeyPair, DkimError> {
         rest = after;
     }
     pem.push_str("-----END PRIVATE KEY-----\n");
-    Ok(KeyPair {
-        private_pem: pem,
-        record: signer.record()?,
-    })
+    Ok(KeyPair { private_pem: pem, record: signer.record()? })
 }
 
 /// What one DKIM-Signature field of a message is worth.
@@ -306,11 +278,7 @@ pub fn verify(message: &[u8], lookup: &dyn Fn(&str) -> Option<String>) -> Vec<Ve
         .take(SIGNATURES_MAX)
         .map(|field| {
             let tags = Tags::parse(field.value);
-            let said = |name| {
-                tags.as_ref()
-                    .and_then(|tags| tags.get(name))
-                    .unwrap_or_default()
-            };
+            let said = |name| tags.as_ref().and_then(|tags| tags.get(name)).unwrap_or_default();
             Verdict {
                 domain: said("d"),
                 selector: said("s"),
@@ -332,20 +300,14 @@ fn verify_one(
     body: &[u8],
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), Flaw> {
-    let needed = |name, or: &'static str| {
-        tags.get(name)
-            .filter(|value| !value.is_empty())
-            .ok_or(Flaw::Field(or))
-    };
+    let needed = |name, or: &'static str| tags.get(name).filter(|value| !value.is_empty()).ok_or(Flaw::Field(or));
     if needed("v", "v= is missing")? != "1" {
         return Err(Flaw::Field("v= is not 1"));
     }
     let (domain, selector) = (needed("d", "d= is missing")?, needed("s", "s= is missing")?);
     let names = needed("h", "h= is missing")?;
-    let signature =
-        base64_of(&needed("b", "b= is missing")?).ok_or(Flaw::Field("b= is not base64"))?;
-    let body_hash =
-        base64_of(&needed("bh", "bh= is missing")?).ok_or(Flaw::Field("bh= is not base64"))?;
+    let signature = base64_of(&needed("b", "b= is missing")?).ok_or(Flaw::Field("b= is not base64"))?;
+    let body_hash = base64_of(&needed("bh", "bh= is missing")?).ok_or(Flaw::Field("bh= is not base64"))?;
     let key_kind = match needed("a", "a= is missing")?.as_str() {
         "rsa-sha256" => "rsa",
         "ed25519-sha256" => "ed25519",
@@ -368,18 +330,12 @@ fn verify_one(
     let identity = tags.get("i").unwrap_or_else(|| format!("@{domain}"));
     let identity_domain = identity.rsplit_once('@').map_or("", |(_, domain)| domain);
     let same = identity_domain.eq_ignore_ascii_case(&domain);
-    let below = identity_domain
-        .to_ascii_lowercase()
-        .ends_with(&format!(".{}", domain.to_ascii_lowercase()));
+    let below = identity_domain.to_ascii_lowercase().ends_with(&format!(".{}", domain.to_ascii_lowercase()));
     if !same && !below {
         return Err(Flaw::Field("i= is not within d="));
     }
 
-    let computed = if relaxed_body {
-        relaxed_body_hash(body)
-    } else {
-        simple_body_hash(body)
-    };
+    let computed = if relaxed_body { relaxed_body_hash(body) } else { simple_body_hash(body) };
     if computed.as_ref() != body_hash {
         return Err(Flaw::Body);
     }
@@ -393,10 +349,7 @@ fn verify_one(
 
     let mut data = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        let nth = names[..index]
-            .iter()
-            .filter(|before| before.eq_ignore_ascii_case(name))
-            .count();
+        let nth = names[..index].iter().filter(|before| before.eq_ignore_ascii_case(name)).count();
         if let Some(found) = fields.iter().rev().filter(|field| field.is(name)).nth(nth) {
             if relaxed_header {
                 relaxed_field(found, &mut data);
@@ -416,8 +369,7 @@ fn verify_one(
         let algorithm: &dyn VerificationAlgorithm = &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY;
         UnparsedPublicKey::new(algorithm, &key).verify(&data, &signature)
     } else {
-        UnparsedPublicKey::new(&ED25519, &key)
-            .verify(digest::digest(&SHA256, &data).as_ref(), &signature)
+        UnparsedPublicKey::new(&ED25519, &key).verify(digest::digest(&SHA256, &data).as_ref(), &signature)
     };
     valid.map_err(|_| Flaw::Signature)
 }
@@ -432,8 +384,7 @@ fn public_key(record: &str, kind: &'static str) -> Result<(Vec<u8>, bool), Flaw>
         return Err(Flaw::Record("k= is not the kind of key that signed"));
     }
     let lists = |tag, wanted: &[&str]| {
-        tags.get(tag)
-            .is_none_or(|list| list.split(':').any(|entry| wanted.contains(&entry.trim())))
+        tags.get(tag).is_none_or(|list| list.split(':').any(|entry| wanted.contains(&entry.trim())))
     };
     if !lists("h", &["sha256"]) {
         return Err(Flaw::Record("h= does not allow sha256"));
@@ -446,9 +397,7 @@ fn public_key(record: &str, kind: &'static str) -> Result<(Vec<u8>, bool), Flaw>
         return Err(Flaw::Revoked);
     }
     let key = base64_of(&key).ok_or(Flaw::Record("p= is not base64"))?;
-    let strict = tags
-        .get("t")
-        .is_some_and(|flags| flags.split(':').any(|flag| flag.trim() == "s"));
+    let strict = tags.get("t").is_some_and(|flags| flags.split(':').any(|flag| flag.trim() == "s"));
     Ok((key, strict))
 }
 
@@ -470,22 +419,13 @@ impl Tags {
             if tags.iter().any(|(before, _)| before == name) {
                 return None;
             }
-            tags.push((
-                name.to_owned(),
-                value
-                    .chars()
-                    .filter(|c| !matches!(c, '\r' | '\n'))
-                    .collect(),
-            ));
+            tags.push((name.to_owned(), value.chars().filter(|c| !matches!(c, '\r' | '\n')).collect()));
         }
         Some(Tags(tags))
     }
 
     fn get(&self, name: &str) -> Option<String> {
-        self.0
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value.clone())
+        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone())
     }
 }
 
@@ -509,10 +449,7 @@ fn signed_names(fields: &[Field<'_>]) -> Result<Vec<String>, DkimError> {
         names.extend(std::iter::repeat_n(name.to_owned(), times));
     }
     let listed = fields.iter().filter(|field| {
-        field
-            .name
-            .get(..SIGNED_PREFIX.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(SIGNED_PREFIX))
+        field.name.get(..SIGNED_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(SIGNED_PREFIX))
     });
     names.extend(listed.map(|field| field.name.to_ascii_lowercase()));
     Ok(names)
@@ -691,10 +628,7 @@ fn is_white(text: &[u8]) -> bool {
 fn is_canonical(line: &[u8]) -> bool {
     let pairs = line.iter().zip(&line[1..]);
     let (tab, run) = pairs.fold((line[0] == b'\t', false), |(tab, run), (a, b)| {
-        (
-            tab | (*b == b'\t'),
-            run | ((*a == b' ') & ((*b == b' ') | (*b == b'\r'))),
-        )
+        (tab | (*b == b'\t'), run | ((*a == b' ') & ((*b == b' ') | (*b == b'\r'))))
     });
     !tab & !run
 }
@@ -804,14 +738,8 @@ mod tests {
         let domain = Domain::parse("football.example.com").unwrap();
         let rsa = Signer::from_pem(&domain, "r1", RSA_PEM).unwrap();
         let ed25519 = Signer::from_pem(&domain, "e1", ED25519_PEM).unwrap();
-        let records = [&rsa, &ed25519]
-            .map(|s| (s.record_name(), s.record().unwrap()))
-            .into();
-        House {
-            rsa,
-            ed25519,
-            records,
-        }
+        let records = [&rsa, &ed25519].map(|s| (s.record_name(), s.record().unwrap())).into();
+        House { rsa, ed25519, records }
     });
 
     fn signed(message: &[u8]) -> Vec<u8> {
@@ -821,19 +749,11 @@ mod tests {
     }
 
     fn results(message: &[u8]) -> Vec<Result<(), Flaw>> {
-        verify(message, &|name| HOUSE.records.get(name).cloned())
-            .into_iter()
-            .map(|verdict| verdict.result)
-            .collect()
+        verify(message, &|name| HOUSE.records.get(name).cloned()).into_iter().map(|verdict| verdict.result).collect()
     }
 
     fn holds(message: &[u8]) {
-        assert_eq!(
-            results(message),
-            [Ok(()), Ok(())],
-            "{}",
-            String::from_utf8_lossy(message)
-        );
+        assert_eq!(results(message), [Ok(()), Ok(())], "{}", String::from_utf8_lossy(message));
     }
 
     fn body_hash(body: &str) -> String {
@@ -866,8 +786,7 @@ mod tests {
              DhCVlUrSjV4BwcVcOF6+FF3Zo9Rpo1tFOeS9mPYQTnGdaSGsgeefOsk2Jz\r\n \
              dA+L10TeYt9BgDfQNZtKdN1WO//KgIqXP7OdEFE4LjFYNcUxZQ4FADY+8=\r\n{MESSAGE}"
         );
-        let lookup = |name: &str| {
-            match name {
+        let lookup = |name: &str| match name {
             "brisbane._domainkey.football.example.com" => {
                 Some("v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".to_owned())
             }
@@ -878,31 +797,14 @@ mod tests {
                     .to_owned(),
             ),
             _ => None,
-        }
         };
         let verdicts = verify(message.as_bytes(), &lookup);
-        assert_eq!(
-            verdicts
-                .iter()
-                .map(|v| v.result.clone())
-                .collect::<Vec<_>>(),
-            [Ok(()), Ok(())]
-        );
-        assert_eq!(
-            (verdicts[0].selector.as_str(), verdicts[1].selector.as_str()),
-            ("brisbane", "test")
-        );
+        assert_eq!(verdicts.iter().map(|v| v.result.clone()).collect::<Vec<_>>(), [Ok(()), Ok(())]);
+        assert_eq!((verdicts[0].selector.as_str(), verdicts[1].selector.as_str()), ("brisbane", "test"));
         let changed = message.replace("hungry", "angry");
-        assert_eq!(
-            verify(changed.as_bytes(), &lookup)[0].result,
-            Err(Flaw::Body)
-        );
+        assert_eq!(verify(changed.as_bytes(), &lookup)[0].result, Err(Flaw::Body));
         let changed = message.replace("dinner", "supper");
-        assert!(
-            verify(changed.as_bytes(), &lookup)
-                .iter()
-                .all(|v| v.result == Err(Flaw::Signature))
-        );
+        assert!(verify(changed.as_bytes(), &lookup).iter().all(|v| v.result == Err(Flaw::Signature)));
     }
 
     // RFC 6376 appendix A.2 with errata 3192 (the body's space) and 4926 (the indentation): simple/simple.
@@ -930,44 +832,27 @@ mod tests {
         assert_eq!(verdicts[0].result, Ok(()));
         // Strict: i= must be d= itself.
         let strict = verify(message.as_bytes(), &|_| Some(format!("{record}; t=y:s")));
-        assert_eq!(
-            strict[0].result,
-            Err(Flaw::Field("i= is not d=, as the record demands"))
-        );
+        assert_eq!(strict[0].result, Err(Flaw::Field("i= is not d=, as the record demands")));
         let changed = message.replace("Subject: Is", "Subject:  Is");
-        assert_eq!(
-            verify(changed.as_bytes(), &|_| Some(record.to_owned()))[0].result,
-            Err(Flaw::Signature)
-        );
+        assert_eq!(verify(changed.as_bytes(), &|_| Some(record.to_owned()))[0].result, Err(Flaw::Signature));
     }
 
     #[test]
     fn empty_bodies_have_their_known_hashes() {
         // SHA-256 of nothing, and of CRLF.
         for body in ["", "\r\n", "\r\n\r\n", " \t\r\n", " ", "\t\r\n \r\n"] {
-            assert_eq!(
-                body_hash(body),
-                "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
-                "{body:?}"
-            );
+            assert_eq!(body_hash(body), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "{body:?}");
         }
         for body in ["", "\r\n", "\r\n\r\n"] {
             let hash = STANDARD.encode(simple_body_hash(body.as_bytes()));
-            assert_eq!(
-                hash, "frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY=",
-                "{body:?}"
-            );
+            assert_eq!(hash, "frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY=", "{body:?}");
         }
     }
 
     #[test]
     fn a_body_becomes_canonical() {
         let check = |body: &str, expected: &str| {
-            assert_eq!(
-                String::from_utf8(relaxed(body.as_bytes())).unwrap(),
-                expected,
-                "{body:?}"
-            );
+            assert_eq!(String::from_utf8(relaxed(body.as_bytes())).unwrap(), expected, "{body:?}");
         };
         // RFC 6376 3.4.5.
         check(" C \r\nD \t E\r\n\r\n\r\n", " C\r\nD E\r\n");
@@ -978,16 +863,10 @@ mod tests {
         // Lines of white space alone at the end count as empty ones.
         check("a\r\n \t\r\n\r\n  ", "a\r\n");
         check("a\r\n \r\n\t\r\nb\r\n", "a\r\n\r\n\r\nb\r\n");
-        check(
-            "a\tb\r\n\r\nc\r\n\r\n \r\nd  e",
-            "a b\r\n\r\nc\r\n\r\n\r\nd e\r\n",
-        );
+        check("a\tb\r\n\r\nc\r\n\r\n \r\nd  e", "a b\r\n\r\nc\r\n\r\n\r\nd e\r\n");
         check("\ta\r\n", " a\r\n");
         check("  a\r\n", " a\r\n");
-        check(
-            "a\r\nb\r\n\r\nc  d\r\ne\r\n\r\n",
-            "a\r\nb\r\n\r\nc d\r\ne\r\n",
-        );
+        check("a\r\nb\r\n\r\nc  d\r\ne\r\n\r\n", "a\r\nb\r\n\r\nc d\r\ne\r\n");
     }
 
     #[test]
@@ -996,44 +875,22 @@ mod tests {
         holds(&good);
         let text = String::from_utf8(good).unwrap();
         // What relays may do: fold and respace.
-        holds(
-            text.replace("Subject: Is dinner", "subject:   Is\r\n\tdinner ")
-                .as_bytes(),
-        );
+        holds(text.replace("Subject: Is dinner", "subject:   Is\r\n\tdinner ").as_bytes());
         holds(text.replace("lost the", "lost \t the").as_bytes());
         holds(format!("{text} \r\n\r\n").as_bytes());
         let broken = |from: &str, to: &str, flaw: Flaw| {
             assert!(text.contains(from));
-            assert_eq!(
-                results(text.replace(from, to).as_bytes()),
-                [Err(flaw.clone()), Err(flaw)],
-                "{from} {to}"
-            );
+            assert_eq!(results(text.replace(from, to).as_bytes()), [Err(flaw.clone()), Err(flaw)], "{from} {to}");
         };
         broken("Hi.", "Ho.", Flaw::Body);
         broken("Subject: Is", "Subject: Was", Flaw::Signature);
         broken("t=1700000000", "t=1700000001", Flaw::Signature);
         // Oversigned: a second From cannot be added above or below.
-        broken(
-            "From: Joe",
-            "From: evil@bank.test\r\nFrom: Joe",
-            Flaw::Signature,
-        );
-        broken(
-            "Subject: Is",
-            "From: evil@bank.test\r\nSubject: Is",
-            Flaw::Signature,
-        );
-        broken(
-            "c=relaxed/relaxed",
-            "c=relaxed/relaxed; l=3",
-            Flaw::Field("l= leaves part of the body unsigned"),
-        );
+        broken("From: Joe", "From: evil@bank.test\r\nFrom: Joe", Flaw::Signature);
+        broken("Subject: Is", "From: evil@bank.test\r\nSubject: Is", Flaw::Signature);
+        broken("c=relaxed/relaxed", "c=relaxed/relaxed; l=3", Flaw::Field("l= leaves part of the body unsigned"));
         let elsewhere = results(text.replace("d=football", "d=tootball").as_bytes());
-        assert_eq!(
-            elsewhere[0],
-            Err(Flaw::NoRecord("r1._domainkey.tootball.example.com".into()))
-        );
+        assert_eq!(elsewhere[0], Err(Flaw::NoRecord("r1._domainkey.tootball.example.com".into())));
     }
 
     #[test]
@@ -1041,66 +898,40 @@ mod tests {
         let message = "List-Unsubscribe: <https://e.example/u>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n\
             FROM: a@football.example.com\r\nTo: b@example.net\r\nto: c@example.net\r\nFeedback-ID: a:b:c:d\r\nX-Mine: 1\r\n\
             Content-Type: text/plain\r\nMIME-Version: 1.0\r\nReferences: <x@y>\r\n\r\n";
-        let field =
-            String::from_utf8(sign(&[&HOUSE.ed25519], message.as_bytes(), 5).unwrap()).unwrap();
+        let field = String::from_utf8(sign(&[&HOUSE.ed25519], message.as_bytes(), 5).unwrap()).unwrap();
         let tags = Tags::parse(field.split_once(':').unwrap().1.as_bytes()).unwrap();
         let names = tags.get("h").unwrap().replace('\t', "");
         assert_eq!(
             names,
             "from:from:to:to:references:mime-version:content-type:feedback-id:list-unsubscribe:list-unsubscribe-post"
         );
-        assert_eq!(
-            (tags.get("t").as_deref(), tags.get("x"), tags.get("l")),
-            (Some("5"), None, None)
-        );
-        assert!(
-            field.ends_with("\r\n") && field.lines().all(|line| line.len() < 78),
-            "{field}"
-        );
+        assert_eq!((tags.get("t").as_deref(), tags.get("x"), tags.get("l")), (Some("5"), None, None));
+        assert!(field.ends_with("\r\n") && field.lines().all(|line| line.len() < 78), "{field}");
     }
 
     #[test]
     fn what_cannot_be_signed_is_refused() {
         let domain = Domain::parse("example.org").unwrap();
-        assert_eq!(
-            sign(&[&HOUSE.rsa], b"To: a@example.org\r\n\r\n", 0),
-            Err(DkimError::NoFrom)
-        );
+        assert_eq!(sign(&[&HOUSE.rsa], b"To: a@example.org\r\n\r\n", 0), Err(DkimError::NoFrom));
         assert_eq!(sign(&[], MESSAGE.as_bytes(), 0), Ok(Vec::new()));
         for selector in ["", "a b", "a;", "a..b", "ü", &"x".repeat(64)] {
             assert!(
-                matches!(
-                    Signer::from_pem(&domain, selector, ED25519_PEM),
-                    Err(DkimError::Selector(_))
-                ),
+                matches!(Signer::from_pem(&domain, selector, ED25519_PEM), Err(DkimError::Selector(_))),
                 "{selector}"
             );
         }
-        for pem in [
-            "",
-            "-----BEGIN PRIVATE KEY-----",
-            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
-        ] {
-            assert!(matches!(
-                Signer::from_pem(&domain, "s", pem),
-                Err(DkimError::Key)
-            ));
+        for pem in ["", "-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"] {
+            assert!(matches!(Signer::from_pem(&domain, "s", pem), Err(DkimError::Key)));
         }
         let encrypted = RSA_PEM.replace("PRIVATE", "ENCRYPTED PRIVATE");
-        assert!(matches!(
-            Signer::from_pem(&domain, "s", &encrypted),
-            Err(DkimError::Key)
-        ));
+        assert!(matches!(Signer::from_pem(&domain, "s", &encrypted), Err(DkimError::Key)));
     }
 
     #[test]
     fn a_key_is_the_same_in_either_form() {
         let pkcs1 = Signer::from_pem(HOUSE.rsa.domain(), "r1", RSA_PKCS1_PEM).unwrap();
         assert_eq!(pkcs1.record(), HOUSE.rsa.record());
-        assert_eq!(
-            sign(&[&pkcs1], MESSAGE.as_bytes(), 1),
-            sign(&[&HOUSE.rsa], MESSAGE.as_bytes(), 1)
-        );
+        assert_eq!(sign(&[&pkcs1], MESSAGE.as_bytes(), 1), sign(&[&HOUSE.rsa], MESSAGE.as_bytes(), 1));
         // As openssl prints them.
         assert_eq!(
             HOUSE.rsa.record().unwrap(),
@@ -1110,10 +941,7 @@ mod tests {
             HOUSE.ed25519.record().unwrap(),
             "v=DKIM1; k=ed25519; p=tTDsDZhnFVjlW5TqBv37w+CEYV8eUWGW8hE1i0zivaQ="
         );
-        assert_eq!(
-            format!("{:?}", HOUSE.rsa),
-            "Signer(r1._domainkey.football.example.com, rsa-sha256)"
-        );
+        assert_eq!(format!("{:?}", HOUSE.rsa), "Signer(r1._domainkey.football.example.com, rsa-sha256)");
     }
 
     #[test]
@@ -1124,9 +952,8 @@ mod tests {
             let signer = Signer::from_pem(&domain, "new", &pair.private_pem).unwrap();
             let mut message = sign(&[&signer], MESSAGE.as_bytes(), 0).unwrap();
             message.extend_from_slice(MESSAGE.as_bytes());
-            let verdicts = verify(&message, &|name| {
-                (name == "new._domainkey.football.example.com").then(|| pair.record.clone())
-            });
+            let verdicts =
+                verify(&message, &|name| (name == "new._domainkey.football.example.com").then(|| pair.record.clone()));
             assert_eq!(verdicts[0].result, Ok(()));
             assert_ne!(generate(kind).unwrap().record, pair.record);
         }
@@ -1136,45 +963,19 @@ mod tests {
     fn records_are_judged() {
         let message = signed(MESSAGE.as_bytes());
         let check = |change: &dyn Fn(&str) -> String, expected: Result<(), Flaw>| {
-            let verdicts = verify(&message, &|name| {
-                HOUSE.records.get(name).map(|record| change(record))
-            });
+            let verdicts = verify(&message, &|name| HOUSE.records.get(name).map(|record| change(record)));
             assert_eq!(verdicts[1].result, expected);
         };
         check(&|record| record.replace("v=DKIM1; ", ""), Ok(()));
-        check(
-            &|record| format!("{record}; h=sha1 : sha256; s=email; n=note"),
-            Ok(()),
-        );
-        check(
-            &|record| format!("{record}; h=sha1"),
-            Err(Flaw::Record("h= does not allow sha256")),
-        );
-        check(
-            &|record| format!("{record}; s=web"),
-            Err(Flaw::Record("s= does not allow mail")),
-        );
-        check(
-            &|record| record.replace("DKIM1", "DKIM2"),
-            Err(Flaw::Record("v= is not DKIM1")),
-        );
-        check(
-            &|record| record.replace("ed25519", "rsa"),
-            Err(Flaw::Record("k= is not the kind of key that signed")),
-        );
+        check(&|record| format!("{record}; h=sha1 : sha256; s=email; n=note"), Ok(()));
+        check(&|record| format!("{record}; h=sha1"), Err(Flaw::Record("h= does not allow sha256")));
+        check(&|record| format!("{record}; s=web"), Err(Flaw::Record("s= does not allow mail")));
+        check(&|record| record.replace("DKIM1", "DKIM2"), Err(Flaw::Record("v= is not DKIM1")));
+        check(&|record| record.replace("ed25519", "rsa"), Err(Flaw::Record("k= is not the kind of key that signed")));
         check(&|_| "v=DKIM1; k=ed25519; p=".into(), Err(Flaw::Revoked));
-        check(
-            &|_| "v=DKIM1; k=ed25519".into(),
-            Err(Flaw::Record("p= is missing")),
-        );
-        check(
-            &|_| "nonsense".into(),
-            Err(Flaw::Record("it is not a list of tags")),
-        );
-        check(
-            &|record| format!("{record}; p=x"),
-            Err(Flaw::Record("it is not a list of tags")),
-        );
+        check(&|_| "v=DKIM1; k=ed25519".into(), Err(Flaw::Record("p= is missing")));
+        check(&|_| "nonsense".into(), Err(Flaw::Record("it is not a list of tags")));
+        check(&|record| format!("{record}; p=x"), Err(Flaw::Record("it is not a list of tags")));
     }
 
     fn body() -> impl Strategy<Value = Vec<u8>> {
@@ -1205,11 +1006,7 @@ mod tests {
         while lines.last().is_some_and(String::is_empty) {
             lines.pop();
         }
-        lines
-            .iter()
-            .map(|line| format!("{line}\r\n"))
-            .collect::<String>()
-            .into_bytes()
+        lines.iter().map(|line| format!("{line}\r\n")).collect::<String>().into_bytes()
     }
 
     proptest! {

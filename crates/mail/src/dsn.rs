@@ -67,11 +67,7 @@ impl Report<'_> {
     pub fn write(&self) -> Vec<u8> {
         let (header, _) = message::split(self.original);
         let utf8 = self.is_international(header);
-        let parts = [
-            text_part("text/plain", &self.text()),
-            self.status_part(utf8),
-            self.returned_part(header, utf8),
-        ];
+        let parts = [text_part("text/plain", &self.text()), self.status_part(utf8), self.returned_part(header, utf8)];
         let mut seed = self.seed;
         let body = multipart("report; report-type=delivery-status", &parts, &mut seed);
 
@@ -87,12 +83,7 @@ impl Report<'_> {
         write_words(&mut out, "Date", &encode::date(self.date_unix), false);
         write_words(&mut out, "Message-ID", &self.message_id, false);
         if let Some(original) = message::fields(header).find(|field| field.is("Message-ID")) {
-            write_words(
-                &mut out,
-                "In-Reply-To",
-                &String::from_utf8_lossy(original.value),
-                false,
-            );
+            write_words(&mut out, "In-Reply-To", &String::from_utf8_lossy(original.value), false);
         }
         write_words(&mut out, "Auto-Submitted", "auto-replied", false);
         write_words(&mut out, "MIME-Version", "1.0", false);
@@ -101,11 +92,7 @@ impl Report<'_> {
     }
 
     fn worst(&self) -> Action {
-        self.recipients
-            .iter()
-            .map(|recipient| recipient.action)
-            .max()
-            .unwrap_or(Action::Delivered)
+        self.recipients.iter().map(|recipient| recipient.action).max().unwrap_or(Action::Delivered)
     }
 
     fn subject(&self) -> &'static str {
@@ -127,17 +114,13 @@ impl Report<'_> {
                     .and_then(original_recipient)
                     .is_some_and(|(_, address)| !address.is_ascii())
         };
-        self.recipients.iter().any(address)
-            || !header.is_ascii() && std::str::from_utf8(header).is_ok()
+        self.recipients.iter().any(address) || !header.is_ascii() && std::str::from_utf8(header).is_ok()
     }
 
     fn text(&self) -> String {
         let mut text = format!("This is the mail system at {}.\n", self.reporting_mta);
         for (action, heading) in [
-            (
-                Action::Failed,
-                "Your message could not be delivered to the following, and will not be tried again:",
-            ),
+            (Action::Failed, "Your message could not be delivered to the following, and will not be tried again:"),
             (
                 Action::Delayed,
                 "Your message has not reached the following yet. It will be tried again; there is no need to send it anew:",
@@ -146,16 +129,9 @@ impl Report<'_> {
                 Action::Relayed,
                 "Your message was passed on for the following, to a system that sends no reports of delivery:",
             ),
-            (
-                Action::Delivered,
-                "Your message was delivered to the following:",
-            ),
+            (Action::Delivered, "Your message was delivered to the following:"),
         ] {
-            let mut recipients = self
-                .recipients
-                .iter()
-                .filter(|recipient| recipient.action == action)
-                .peekable();
+            let mut recipients = self.recipients.iter().filter(|recipient| recipient.action == action).peekable();
             if recipients.peek().is_some() {
                 text.push_str(&format!("\n{heading}\n"));
             }
@@ -165,24 +141,11 @@ impl Report<'_> {
                     text.push_str(&format!("    {}\n", clean(&recipient.reason, true)));
                 }
                 if let Some(reply) = &recipient.reply {
-                    let host = recipient
-                        .remote_mta
-                        .as_deref()
-                        .unwrap_or("The remote system");
-                    text.push_str(&format!(
-                        "    {} said: {}\n",
-                        clean(host, true),
-                        clean(&diagnostic(reply), true)
-                    ));
+                    let host = recipient.remote_mta.as_deref().unwrap_or("The remote system");
+                    text.push_str(&format!("    {} said: {}\n", clean(host, true), clean(&diagnostic(reply), true)));
                 }
-                if let Some(until) = recipient
-                    .will_retry_until_unix
-                    .filter(|_| action == Action::Delayed)
-                {
-                    text.push_str(&format!(
-                        "    It will be tried until {}.\n",
-                        encode::date(until)
-                    ));
+                if let Some(until) = recipient.will_retry_until_unix.filter(|_| action == Action::Delayed) {
+                    text.push_str(&format!("    It will be tried until {}.\n", encode::date(until)));
                 }
             }
         }
@@ -195,12 +158,7 @@ impl Report<'_> {
         if let Some(envid) = self.envid.as_deref().and_then(decode_xtext) {
             write_words(&mut content, "Original-Envelope-Id", &envid, utf8);
         }
-        write_words(
-            &mut content,
-            "Reporting-MTA",
-            &format!("dns; {}", self.reporting_mta),
-            utf8,
-        );
+        write_words(&mut content, "Reporting-MTA", &format!("dns; {}", self.reporting_mta), utf8);
         if let Some(arrived) = self.arrived_unix {
             write_words(&mut content, "Arrival-Date", &encode::date(arrived), utf8);
         }
@@ -208,35 +166,14 @@ impl Report<'_> {
             content.extend_from_slice(b"\r\n");
             recipient.write(&mut content, utf8);
         }
-        Part::encoded(
-            if utf8 {
-                "message/global-delivery-status"
-            } else {
-                "message/delivery-status"
-            },
-            content,
-        )
+        Part::encoded(if utf8 { "message/global-delivery-status" } else { "message/delivery-status" }, content)
     }
 
     fn returned_part(&self, header: &[u8], utf8: bool) -> Part {
         if self.ret == Some(Ret::Full) && self.worst() == Action::Failed {
-            Part::encoded(
-                if utf8 {
-                    "message/global"
-                } else {
-                    "message/rfc822"
-                },
-                self.original.to_vec(),
-            )
+            Part::encoded(if utf8 { "message/global" } else { "message/rfc822" }, self.original.to_vec())
         } else {
-            Part::encoded(
-                if utf8 {
-                    "message/global-headers"
-                } else {
-                    "text/rfc822-headers"
-                },
-                header.to_vec(),
-            )
+            Part::encoded(if utf8 { "message/global-headers" } else { "text/rfc822-headers" }, header.to_vec())
         }
     }
 }
@@ -245,24 +182,10 @@ impl ReportedRecipient {
     fn write(&self, out: &mut Vec<u8>, utf8: bool) {
         if let Some((kind, address)) = self.orcpt.as_deref().and_then(original_recipient) {
             let kind = if address.is_ascii() { kind } else { "utf-8" };
-            write_words(
-                out,
-                "Original-Recipient",
-                &format!("{kind}; {address}"),
-                utf8,
-            );
+            write_words(out, "Original-Recipient", &format!("{kind}; {address}"), utf8);
         }
-        let kind = if self.address.is_ascii() {
-            "rfc822"
-        } else {
-            "utf-8"
-        };
-        write_words(
-            out,
-            "Final-Recipient",
-            &format!("{kind}; {}", self.address),
-            utf8,
-        );
+        let kind = if self.address.is_ascii() { "rfc822" } else { "utf-8" };
+        write_words(out, "Final-Recipient", &format!("{kind}; {}", self.address), utf8);
         let action = match self.action {
             Action::Delivered => "delivered",
             Action::Relayed => "relayed",
@@ -275,21 +198,13 @@ impl ReportedRecipient {
             write_words(out, "Remote-MTA", &format!("dns; {host}"), utf8);
         }
         if let Some(reply) = &self.reply {
-            write_words(
-                out,
-                "Diagnostic-Code",
-                &format!("smtp; {}", diagnostic(reply)),
-                utf8,
-            );
+            write_words(out, "Diagnostic-Code", &format!("smtp; {}", diagnostic(reply)), utf8);
         }
         if let Some(last) = self.last_attempt_unix {
             write_words(out, "Last-Attempt-Date", &encode::date(last), utf8);
         }
         // RFC 3464 2.3.9: only where the action is delayed.
-        if let Some(until) = self
-            .will_retry_until_unix
-            .filter(|_| self.action == Action::Delayed)
-        {
+        if let Some(until) = self.will_retry_until_unix.filter(|_| self.action == Action::Delayed) {
             write_words(out, "Will-Retry-Until", &encode::date(until), utf8);
         }
     }
@@ -301,11 +216,7 @@ fn original_recipient(orcpt: &str) -> Option<(&str, String)> {
 }
 
 fn diagnostic(reply: &Reply) -> String {
-    reply
-        .to_string()
-        .chars()
-        .take(DIAGNOSTIC_CHARS_MAX)
-        .collect()
+    reply.to_string().chars().take(DIAGNOSTIC_CHARS_MAX).collect()
 }
 
 /// One field, folded at its spaces. What is in it may come from anywhere: nothing but text gets out.
@@ -377,17 +288,8 @@ mod tests {
     /// The three parts, each with its header.
     fn parts(octets: &[u8]) -> Vec<String> {
         let text = String::from_utf8(octets.to_vec()).unwrap();
-        let boundary = text
-            .split("boundary=\"")
-            .nth(1)
-            .unwrap()
-            .split('"')
-            .next()
-            .unwrap();
-        let mut parts: Vec<String> = text
-            .split(&format!("--{boundary}"))
-            .map(ToOwned::to_owned)
-            .collect();
+        let boundary = text.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
+        let mut parts: Vec<String> = text.split(&format!("--{boundary}")).map(ToOwned::to_owned).collect();
         assert_eq!(parts.pop().unwrap(), "--\r\n");
         parts.remove(0);
         parts
@@ -403,10 +305,7 @@ mod tests {
         assert_eq!(header("To"), "<ann@example.org>");
         assert_eq!(header("Auto-Submitted"), "auto-replied");
         assert_eq!(header("In-Reply-To"), "<orig@example.org>");
-        assert!(
-            header("Content-Type")
-                .starts_with("multipart/report; report-type=delivery-status; boundary=")
-        );
+        assert!(header("Content-Type").starts_with("multipart/report; report-type=delivery-status; boundary="));
         let parts = parts(&octets);
         assert_eq!(parts.len(), 3);
         assert!(parts[0].contains("<bob@example.net>\r\n    The mailbox does not exist.\r\n    mx.example.net said: 550 5.1.1 No such user here"), "{}", parts[0]);
@@ -428,10 +327,7 @@ mod tests {
     #[test]
     fn the_message_is_returned_whole_only_on_failure() {
         let full = |action| {
-            let report = Report {
-                ret: Some(Ret::Full),
-                ..report(vec![ReportedRecipient { action, ..failed() }])
-            };
+            let report = Report { ret: Some(Ret::Full), ..report(vec![ReportedRecipient { action, ..failed() }]) };
             parts(&report.write()).pop().unwrap()
         };
         assert!(full(Action::Failed).contains("Content-Type: message/rfc822\r\n"));
@@ -442,41 +338,25 @@ mod tests {
 
     #[test]
     fn a_delay_says_until_when() {
-        let delayed = ReportedRecipient {
-            action: Action::Delayed,
-            status: "4.2.2".parse().unwrap(),
-            ..failed()
-        };
+        let delayed = ReportedRecipient { action: Action::Delayed, status: "4.2.2".parse().unwrap(), ..failed() };
         let octets = report(vec![delayed.clone()]).write();
         let parts_found = parts(&octets);
         assert!(parts_found[0].contains("tried until Wed, 15 Nov 2023 22:13:20 +0000"));
         assert!(parts_found[1].contains("Action: delayed\r\nStatus: 4.2.2\r\n"));
         assert!(parts_found[1].contains("Will-Retry-Until: Wed, 15 Nov 2023 22:13:20 +0000\r\n"));
         // The worst fate gives the subject; each recipient keeps its own action.
-        let delivered = ReportedRecipient {
-            action: Action::Delivered,
-            ..failed()
-        };
+        let delivered = ReportedRecipient { action: Action::Delivered, ..failed() };
         let octets = report(vec![delivered, delayed]).write();
         assert!(octets.windows(17).any(|w| w == b"Action: delivered"));
-        assert!(
-            String::from_utf8(octets)
-                .unwrap()
-                .contains("Subject: Your message is delayed\r\n")
-        );
+        assert!(String::from_utf8(octets).unwrap().contains("Subject: Your message is delayed\r\n"));
     }
 
     // RFC 6533
     #[test]
     fn addresses_outside_ascii_have_their_own_types() {
-        let recipient = ReportedRecipient {
-            address: "jürgen@example.net".into(),
-            ..failed()
-        };
+        let recipient = ReportedRecipient { address: "jürgen@example.net".into(), ..failed() };
         let parts = parts(&report(vec![recipient]).write());
-        assert!(parts[1].contains(
-            "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit"
-        ));
+        assert!(parts[1].contains("Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit"));
         assert!(parts[1].contains("Final-Recipient: utf-8; jürgen@example.net\r\n"));
         assert!(parts[2].contains("message/global-headers"));
     }

@@ -71,10 +71,7 @@ impl<'a> FieldWriter<'a> {
         let atom = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
         if !name.is_ascii() || name.len() > LINE_MAX - COLUMNS {
             self.encoded_words(name);
-        } else if name
-            .split(' ')
-            .all(|word| !word.is_empty() && word.chars().all(atom))
-        {
+        } else if name.split(' ').all(|word| !word.is_empty() && word.chars().all(atom)) {
             self.text(name);
         } else {
             self.word(&quoted(name));
@@ -89,11 +86,7 @@ impl<'a> FieldWriter<'a> {
         while !rest.is_empty() {
             let room_here = COLUMNS.saturating_sub(self.column + 1);
             // A word of less than 24 columns would hold next to nothing: begin a line instead.
-            let room = if room_here < 24 {
-                ENCODED_WORD_MAX
-            } else {
-                room_here.min(ENCODED_WORD_MAX)
-            };
+            let room = if room_here < 24 { ENCODED_WORD_MAX } else { room_here.min(ENCODED_WORD_MAX) };
             let payload_max = room - ENCODED_WORD_FRAME;
             let mut width = 0;
             let mut end = 0;
@@ -101,11 +94,7 @@ impl<'a> FieldWriter<'a> {
                 let after = if b {
                     (end + c.len_utf8()).div_ceil(3) * 4
                 } else {
-                    width
-                        + c.encode_utf8(&mut [0; 4])
-                            .bytes()
-                            .map(q_width)
-                            .sum::<usize>()
+                    width + c.encode_utf8(&mut [0; 4]).bytes().map(q_width).sum::<usize>()
                 };
                 if after > payload_max {
                     break;
@@ -114,11 +103,8 @@ impl<'a> FieldWriter<'a> {
                 end += c.len_utf8();
             }
             let (now, later) = rest.split_at(end);
-            let word = if b {
-                format!("=?utf-8?b?{}?=", STANDARD.encode(now))
-            } else {
-                format!("=?utf-8?q?{}?=", q(now))
-            };
+            let word =
+                if b { format!("=?utf-8?b?{}?=", STANDARD.encode(now)) } else { format!("=?utf-8?q?{}?=", q(now)) };
             self.piece(" ", &word);
             rest = later;
         }
@@ -222,11 +208,7 @@ pub fn quoted_printable(text: &[u8], out: &mut Vec<u8>) {
         if plain {
             out.push(byte);
         } else {
-            out.extend_from_slice(&[
-                b'=',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]);
+            out.extend_from_slice(&[b'=', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
         column += width;
         at += 1;
@@ -286,10 +268,7 @@ mod tests {
     fn decode_words(field: &str) -> String {
         let mut octets = Vec::new();
         for word in field.split_whitespace().skip(1) {
-            let inner = word
-                .strip_prefix("=?utf-8?")
-                .and_then(|w| w.strip_suffix("?="))
-                .unwrap();
+            let inner = word.strip_prefix("=?utf-8?").and_then(|w| w.strip_suffix("?=")).unwrap();
             let (kind, payload) = inner.split_once('?').unwrap();
             if kind == "b" {
                 octets.extend(STANDARD.decode(payload).unwrap());
@@ -301,9 +280,7 @@ mod tests {
                     b'_' => octets.push(b' '),
                     b'=' => {
                         let hex = [bytes.next().unwrap(), bytes.next().unwrap()];
-                        octets.push(
-                            u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap(),
-                        );
+                        octets.push(u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap());
                     }
                     b => octets.push(b),
                 }
@@ -313,9 +290,7 @@ mod tests {
     }
 
     fn decode_quoted_printable(encoded: &[u8]) -> Vec<u8> {
-        let text = String::from_utf8(encoded.to_vec())
-            .unwrap()
-            .replace("=\r\n", "");
+        let text = String::from_utf8(encoded.to_vec()).unwrap().replace("=\r\n", "");
         let mut out = Vec::new();
         let mut bytes = text.bytes();
         while let Some(b) = bytes.next() {
@@ -340,10 +315,7 @@ mod tests {
         let text = "word ".repeat(40);
         let folded = field(|f| f.text(&text));
         assert!(folded.lines().all(|l| l.len() <= 76));
-        assert_eq!(
-            folded.replace("\r\n", ""),
-            format!("Subject: {}", text.trim())
-        );
+        assert_eq!(folded.replace("\r\n", ""), format!("Subject: {}", text.trim()));
     }
 
     #[test]
@@ -361,10 +333,7 @@ mod tests {
         assert!(written.contains("filename*0*=utf-8''%C3%9Cbersicht%20"));
         assert!(written.contains("filename*1*="));
         assert!(written.lines().all(|l| l.len() <= 78), "{written}");
-        assert_eq!(
-            field(|f| f.parameter("filename", "a \"b\".txt")),
-            "Subject:; filename=\"a \\\"b\\\".txt\"\r\n"
-        );
+        assert_eq!(field(|f| f.parameter("filename", "a \"b\".txt")), "Subject:; filename=\"a \\\"b\\\".txt\"\r\n");
     }
 
     proptest! {

@@ -43,10 +43,7 @@ impl NamedMailbox {
 
 impl From<Mailbox> for NamedMailbox {
     fn from(mailbox: Mailbox) -> NamedMailbox {
-        NamedMailbox {
-            name: None,
-            mailbox,
-        }
+        NamedMailbox { name: None, mailbox }
     }
 }
 
@@ -63,10 +60,7 @@ pub fn parse_list(text: &str) -> Result<Vec<NamedMailbox>, MailboxesError> {
             Some(Token::Word(word)) if !complete => words.push(word),
             Some(Token::Special('<')) if !complete => {
                 let mailbox = reader.angle_address()?;
-                found.push(NamedMailbox {
-                    name: phrase(&words),
-                    mailbox,
-                });
+                found.push(NamedMailbox { name: phrase(&words), mailbox });
                 words.clear();
                 complete = true;
             }
@@ -74,10 +68,7 @@ pub fn parse_list(text: &str) -> Result<Vec<NamedMailbox>, MailboxesError> {
                 let [local] = words.as_slice() else {
                     return Err(MailboxesError::Unexpected(format!("{}@", said(&words))));
                 };
-                found.push(NamedMailbox {
-                    name: None,
-                    mailbox: reader.domain_after(local)?,
-                });
+                found.push(NamedMailbox { name: None, mailbox: reader.domain_after(local)? });
                 words.clear();
                 complete = true;
             }
@@ -140,10 +131,7 @@ impl<'a> Reader<'a> {
         let token = match first {
             '"' => Token::Word(self.quoted()?),
             '[' => {
-                let end = self
-                    .rest
-                    .find(']')
-                    .ok_or(MailboxesError::Unclosed("address literal"))?;
+                let end = self.rest.find(']').ok_or(MailboxesError::Unclosed("address literal"))?;
                 Token::Word(Word::Literal(self.take(end + 1)))
             }
             _ if is_atom(first) => {
@@ -177,11 +165,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.rest = "";
-        if depth == 0 {
-            Ok(())
-        } else {
-            Err(MailboxesError::Unclosed("comment"))
-        }
+        if depth == 0 { Ok(()) } else { Err(MailboxesError::Unclosed("comment")) }
     }
 
     fn quoted(&mut self) -> Result<Word<'a>, MailboxesError> {
@@ -208,10 +192,7 @@ impl<'a> Reader<'a> {
         let mut token = self.next()?;
         if matches!(token, Some(Token::Special('@'))) {
             // RFC 5322 4.4, obs-route: relays long gone, passed over up to the colon.
-            let end = self
-                .rest
-                .find(':')
-                .ok_or(MailboxesError::Unclosed("route"))?;
+            let end = self.rest.find(':').ok_or(MailboxesError::Unclosed("route"))?;
             self.take(end + 1);
             token = self.next()?;
         }
@@ -241,11 +222,7 @@ impl<'a> Reader<'a> {
         let Some(Token::Word(domain @ (Word::Atom(_) | Word::Literal(_)))) = self.next()? else {
             return Err(MailboxesError::NoAddress(format!("{}@", local.raw())));
         };
-        Ok(Mailbox::parse(&format!(
-            "{}@{}",
-            local.raw(),
-            domain.raw()
-        ))?)
+        Ok(Mailbox::parse(&format!("{}@{}", local.raw(), domain.raw()))?)
     }
 
     fn take(&mut self, length: usize) -> &'a str {
@@ -290,10 +267,7 @@ mod tests {
             .into_iter()
             .map(|m| (m.name.unwrap_or_default(), m.mailbox.to_string()))
             .collect();
-        let found: Vec<(&str, &str)> = found
-            .iter()
-            .map(|(n, m)| (n.as_str(), m.as_str()))
-            .collect();
+        let found: Vec<(&str, &str)> = found.iter().map(|(n, m)| (n.as_str(), m.as_str())).collect();
         assert_eq!(found, expected, "{text}");
     }
 
@@ -303,22 +277,10 @@ mod tests {
         check("ann@example.org", &[("", "ann@example.org")]);
         check("Ann <ann@example.org>", &[("Ann", "ann@example.org")]);
         check("<ann@example.org>", &[("", "ann@example.org")]);
-        check(
-            r#""Ann, \"the\" Great" <ann@example.org>"#,
-            &[("Ann, \"the\" Great", "ann@example.org")],
-        );
-        check(
-            r#""evil@bank.test" <ann@example.org>"#,
-            &[("evil@bank.test", "ann@example.org")],
-        );
-        check(
-            r#""<evil@bank.test>" <ann@example.org>"#,
-            &[("<evil@bank.test>", "ann@example.org")],
-        );
-        check(
-            "(evil@bank.test) ann@example.org (nested (x@y) \\) )",
-            &[("", "ann@example.org")],
-        );
+        check(r#""Ann, \"the\" Great" <ann@example.org>"#, &[("Ann, \"the\" Great", "ann@example.org")]);
+        check(r#""evil@bank.test" <ann@example.org>"#, &[("evil@bank.test", "ann@example.org")]);
+        check(r#""<evil@bank.test>" <ann@example.org>"#, &[("<evil@bank.test>", "ann@example.org")]);
+        check("(evil@bank.test) ann@example.org (nested (x@y) \\) )", &[("", "ann@example.org")]);
         check(
             "=?utf-8?q?Ann=2C_evil=40bank?= <ann@example.org>",
             &[("=?utf-8?q?Ann=2C_evil=40bank?=", "ann@example.org")],
@@ -329,18 +291,11 @@ mod tests {
         );
         check(
             "Team: Ann <ann@example.org>, bob@example.net;, c@example.com",
-            &[
-                ("Ann", "ann@example.org"),
-                ("", "bob@example.net"),
-                ("", "c@example.com"),
-            ],
+            &[("Ann", "ann@example.org"), ("", "bob@example.net"), ("", "c@example.com")],
         );
         check("undisclosed-recipients:;", &[]);
         check(", ann@example.org,,", &[("", "ann@example.org")]);
-        check(
-            "Ann <@relay.test,@b.test:ann@example.org>",
-            &[("Ann", "ann@example.org")],
-        );
+        check("Ann <@relay.test,@b.test:ann@example.org>", &[("Ann", "ann@example.org")]);
         check("\"ann b\"@example.org", &[("", "\"ann b\"@example.org")]);
         check("Änn Ü <ann@example.org>", &[("Änn Ü", "ann@example.org")]);
         check("ann @ example.org", &[("", "ann@example.org")]);
@@ -370,28 +325,15 @@ mod tests {
             "ann@example.org>",
             "x: a@example.org; b@example.org",
         ] {
-            assert!(
-                parse_list(text).is_err(),
-                "{text} gave {:?}",
-                parse_list(text)
-            );
+            assert!(parse_list(text).is_err(), "{text} gave {:?}", parse_list(text));
         }
     }
 
     #[test]
     fn one_mailbox_is_one() {
-        assert_eq!(
-            NamedMailbox::parse("a@example.org, b@example.org"),
-            Err(MailboxesError::Many)
-        );
+        assert_eq!(NamedMailbox::parse("a@example.org, b@example.org"), Err(MailboxesError::Many));
         assert_eq!(NamedMailbox::parse(" "), Err(MailboxesError::Empty));
-        assert_eq!(
-            NamedMailbox::parse("Ann <a@example.org>")
-                .unwrap()
-                .name
-                .as_deref(),
-            Some("Ann")
-        );
+        assert_eq!(NamedMailbox::parse("Ann <a@example.org>").unwrap().name.as_deref(), Some("Ann"));
     }
 
     proptest::proptest! {

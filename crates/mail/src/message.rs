@@ -25,21 +25,15 @@ pub enum MessageError {
     BareLf(usize),
     #[error("line {0} of the message contains a NUL octet")]
     Nul(usize),
-    #[error(
-        "line {0} is neither a header field nor the continuation of one, nor the empty line before the body"
-    )]
+    #[error("line {0} is neither a header field nor the continuation of one, nor the empty line before the body")]
     NotAField(usize),
     #[error("the header is larger than {HEADER_OCTETS_MAX} octets")]
     HeaderTooLarge,
     #[error("the header has more than {HEADER_FIELDS_MAX} fields")]
     TooManyFields,
-    #[error(
-        "the header field {0} has a line longer than {LINE_MAX} octets and no space to fold it at"
-    )]
+    #[error("the header field {0} has a line longer than {LINE_MAX} octets and no space to fold it at")]
     HeaderLineTooLong(String),
-    #[error(
-        "line {0} of the message is longer than {LINE_MAX} octets; encode the text as quoted-printable or base64"
-    )]
+    #[error("line {0} of the message is longer than {LINE_MAX} octets; encode the text as quoted-printable or base64")]
     BodyLineTooLong(usize),
     #[error("the message has no From field")]
     NoFrom,
@@ -47,9 +41,7 @@ pub enum MessageError {
     ManyFrom,
     #[error("the From field cannot be read: {0}")]
     From(MailboxesError),
-    #[error(
-        "the message has passed {0} relays, which is more than {HOPS_MAX}: it is going round in a loop"
-    )]
+    #[error("the message has passed {0} relays, which is more than {HOPS_MAX}: it is going round in a loop")]
     TooManyHops(usize),
 }
 
@@ -86,13 +78,7 @@ impl<'a> Field<'a> {
         if memchr(b'\n', value).is_none() {
             return Cow::Borrowed(value);
         }
-        Cow::Owned(
-            value
-                .iter()
-                .copied()
-                .filter(|b| !matches!(b, b'\r' | b'\n'))
-                .collect(),
-        )
+        Cow::Owned(value.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect())
     }
 
     fn text(&self) -> String {
@@ -110,25 +96,18 @@ pub struct Message {
 impl Message {
     pub fn parse(octets: Vec<u8>) -> Result<Message, MessageError> {
         let scan = scan(&octets)?;
-        if let Some(field) =
-            fields(&octets[..scan.header_end]).find(|field| longest_line(field.octets) > LINE_MAX)
-        {
+        if let Some(field) = fields(&octets[..scan.header_end]).find(|field| longest_line(field.octets) > LINE_MAX) {
             return Err(MessageError::HeaderLineTooLong(field.name.to_owned()));
         }
         if let Some(line) = scan.long_body_line {
             return Err(MessageError::BodyLineTooLong(line));
         }
-        Ok(Message {
-            body_at: scan.body_at,
-            octets,
-        })
+        Ok(Message { body_at: scan.body_at, octets })
     }
 
     /// The first field of that name, on one line.
     pub fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        self.headers()
-            .find(|field| field.is(name))
-            .map(|field| field.unfolded())
+        self.headers().find(|field| field.is(name)).map(|field| field.unfolded())
     }
 
     pub fn headers(&self) -> impl Iterator<Item = Field<'_>> {
@@ -225,19 +204,8 @@ pub fn prepare(octets: Vec<u8>, options: &Preparing<'_>) -> Result<Prepared, Mes
         && octets.ends_with(b"\r\n")
     {
         let message_id = message_id.clone();
-        let Survey {
-            from,
-            removed,
-            hops,
-            ..
-        } = survey;
-        return Ok(Prepared {
-            octets,
-            from,
-            removed,
-            message_id,
-            hops,
-        });
+        let Survey { from, removed, hops, .. } = survey;
+        return Ok(Prepared { octets, from, removed, message_id, hops });
     }
 
     let encoded_octets = encoded.as_ref().map_or(0, |encoded| encoded.body.len());
@@ -266,19 +234,8 @@ pub fn prepare(octets: Vec<u8>, options: &Preparing<'_>) -> Result<Prepared, Mes
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(encoded.as_ref().map_or(body, |encoded| &encoded.body));
     end_line(&mut out);
-    let Survey {
-        from,
-        removed,
-        hops,
-        ..
-    } = survey;
-    Ok(Prepared {
-        octets: out,
-        from,
-        removed,
-        message_id,
-        hops,
-    })
+    let Survey { from, removed, hops, .. } = survey;
+    Ok(Prepared { octets: out, from, removed, message_id, hops })
 }
 
 /// For faces where the end of a message is not found by its lines (HTTP): every bare CR or LF becomes CRLF.
@@ -355,11 +312,7 @@ fn scan(octets: &[u8]) -> Result<Scan, MessageError> {
         at = next;
     }
     let (header_end, body_at) = header.unwrap_or((octets.len(), octets.len()));
-    Ok(Scan {
-        header_end,
-        body_at,
-        long_body_line,
-    })
+    Ok(Scan { header_end, body_at, long_body_line })
 }
 
 /// What the header holds and what is to change in it.
@@ -392,10 +345,7 @@ fn survey(header: &[u8], remove: &[&str], reencoded: bool) -> Result<Survey, Mes
     for field in fields(header) {
         let mut instead = None;
         let listed = |pattern: &&str| match pattern.strip_suffix('*') {
-            Some(start) => field
-                .name
-                .get(..start.len())
-                .is_some_and(|name| name.eq_ignore_ascii_case(start)),
+            Some(start) => field.name.get(..start.len()).is_some_and(|name| name.eq_ignore_ascii_case(start)),
             None => field.is(pattern),
         };
         if field.is("Bcc") || field.is("Resent-Bcc") || remove.iter().any(listed) {
@@ -420,16 +370,11 @@ fn survey(header: &[u8], remove: &[&str], reencoded: bool) -> Result<Survey, Mes
             }
         }
         if instead.is_none() && longest_line(field.octets) > LINE_MAX {
-            let folded = fold(field.octets)
-                .ok_or_else(|| MessageError::HeaderLineTooLong(field.name.to_owned()))?;
+            let folded = fold(field.octets).ok_or_else(|| MessageError::HeaderLineTooLong(field.name.to_owned()))?;
             instead = Some(folded);
         }
         if let Some(instead) = instead {
-            survey.changes.push(Change {
-                at,
-                octets: field.octets.len(),
-                instead,
-            });
+            survey.changes.push(Change { at, octets: field.octets.len(), instead });
         }
         at += field.octets.len();
     }
@@ -442,18 +387,12 @@ fn survey(header: &[u8], remove: &[&str], reencoded: bool) -> Result<Survey, Mes
 
 fn from_mailboxes(from: &Field<'_>) -> Result<Vec<Mailbox>, MessageError> {
     // Names in old character sets are common, so only an address must be UTF-8: U+FFFD stands for what is not.
-    let list =
-        mailboxes::parse_list(&String::from_utf8_lossy(from.value)).map_err(MessageError::From)?;
+    let list = mailboxes::parse_list(&String::from_utf8_lossy(from.value)).map_err(MessageError::From)?;
     if list.is_empty() {
         return Err(MessageError::From(MailboxesError::Empty));
     }
-    if let Some(named) = list
-        .iter()
-        .find(|named| named.mailbox.local().contains('\u{fffd}'))
-    {
-        return Err(MessageError::From(MailboxesError::NoAddress(
-            named.mailbox.to_string(),
-        )));
+    if let Some(named) = list.iter().find(|named| named.mailbox.local().contains('\u{fffd}')) {
+        return Err(MessageError::From(MailboxesError::NoAddress(named.mailbox.to_string())));
     }
     Ok(list.into_iter().map(|named| named.mailbox).collect())
 }
@@ -469,19 +408,10 @@ fn field_end(header: &[u8]) -> usize {
 fn field(octets: &[u8]) -> Option<Field<'_>> {
     let (name, value) = octets.split_at(memchr(b':', octets)?);
     // RFC 5322 3.6.8 ftext, which is printable ASCII; the obsolete space before the colon is refused.
-    let name = std::str::from_utf8(name)
-        .ok()
-        .filter(|name| is_field_name(name))?;
+    let name = std::str::from_utf8(name).ok().filter(|name| is_field_name(name))?;
     let value = &value[1..];
-    let value = value
-        .strip_suffix(b"\r\n")
-        .or_else(|| value.strip_suffix(b"\n"))
-        .unwrap_or(value);
-    Some(Field {
-        name,
-        value,
-        octets,
-    })
+    let value = value.strip_suffix(b"\r\n").or_else(|| value.strip_suffix(b"\n")).unwrap_or(value);
+    Some(Field { name, value, octets })
 }
 
 /// RFC 5322 3.6.8.
@@ -493,11 +423,7 @@ fn longest_line(octets: &[u8]) -> usize {
     if octets.len() <= LINE_MAX {
         return octets.len();
     }
-    octets
-        .split(|b| *b == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line).len())
-        .max()
-        .unwrap_or(0)
+    octets.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line).len()).max().unwrap_or(0)
 }
 
 /// Breaks lines over 998 octets before their last space that fits; `None` where there is none.
@@ -531,18 +457,11 @@ struct Encoded {
 /// A body of plain text as quoted-printable; `None` where that would take more than adding fields.
 fn reencode(header: &[u8], body: &[u8]) -> Option<Encoded> {
     let has = |name: &str| fields(header).any(|field| field.is(name));
-    let value = |name: &str| {
-        fields(header)
-            .find(|field| field.is(name))
-            .map(|field| field.text().to_ascii_lowercase())
-    };
+    let value = |name: &str| fields(header).find(|field| field.is(name)).map(|field| field.text().to_ascii_lowercase());
     let content_type = value("Content-Type");
-    let text = content_type
-        .as_deref()
-        .is_none_or(|kind| kind.starts_with("text/"));
+    let text = content_type.as_deref().is_none_or(|kind| kind.starts_with("text/"));
     let encoding = value("Content-Transfer-Encoding");
-    let plain = encoding
-        .is_none_or(|encoding| matches!(encoding.as_str(), "" | "7bit" | "8bit" | "binary"));
+    let plain = encoding.is_none_or(|encoding| matches!(encoding.as_str(), "" | "7bit" | "8bit" | "binary"));
     if !text || !plain || has("DKIM-Signature") {
         return None;
     }
@@ -558,10 +477,7 @@ fn reencode(header: &[u8], body: &[u8]) -> Option<Encoded> {
     write_field(&mut added, "Content-Transfer-Encoding", "quoted-printable");
     let mut encoded = Vec::with_capacity(body.len() + body.len() / 8);
     encode::quoted_printable(body, &mut encoded);
-    Some(Encoded {
-        fields: added,
-        body: encoded,
-    })
+    Some(Encoded { fields: added, body: encoded })
 }
 
 fn write_field(out: &mut Vec<u8>, name: &str, value: &str) {
@@ -582,11 +498,7 @@ fn write_trace(trace: &str, out: &mut Vec<u8>) {
     let value = trace.strip_prefix("Received:").unwrap_or(trace);
     let mut field = encode::FieldWriter::new(out, "Received");
     for word in value.split_ascii_whitespace() {
-        let word: String = word
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(LINE_MAX / 4 - 2)
-            .collect();
+        let word: String = word.chars().filter(|c| !c.is_control()).take(LINE_MAX / 4 - 2).collect();
         if !word.is_empty() {
             field.word(&word);
         }
@@ -600,7 +512,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEAD: &str = "From: Ann <ann@example.org>\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <1@example.org>\r\n";
+    const HEAD: &str =
+        "From: Ann <ann@example.org>\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <1@example.org>\r\n";
 
     fn options<'a>() -> Preparing<'a> {
         Preparing {
@@ -621,12 +534,7 @@ mod tests {
 
     fn refused(message: impl Into<Vec<u8>>, expected: MessageError) {
         let message = message.into();
-        assert_eq!(
-            prepare(message.clone(), &options()),
-            Err(expected),
-            "{}",
-            String::from_utf8_lossy(&message)
-        );
+        assert_eq!(prepare(message.clone(), &options()), Err(expected), "{}", String::from_utf8_lossy(&message));
     }
 
     #[test]
@@ -647,11 +555,7 @@ mod tests {
         );
         let done = prepared(&message);
         assert_eq!(text(&done), format!("{HEAD}X-Weird: stays\r\n\r\nb\r\n"));
-        let removed: Vec<(&str, &str)> = done
-            .removed
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_str()))
-            .collect();
+        let removed: Vec<(&str, &str)> = done.removed.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(
             removed,
             [
@@ -672,50 +576,22 @@ mod tests {
         );
         assert_eq!(done.message_id, "<new@weir.test>");
         // A message may be a header alone, even without its last line end.
-        for header in [
-            "From: a@example.org",
-            "From: a@example.org\r\n",
-            "From: a@example.org\r\n\r\n",
-        ] {
+        for header in ["From: a@example.org", "From: a@example.org\r\n", "From: a@example.org\r\n\r\n"] {
             let done = prepared(header);
-            assert!(
-                text(&done).starts_with("From: a@example.org\r\nDate:"),
-                "{}",
-                text(&done)
-            );
-            assert!(
-                text(&done).ends_with("<new@weir.test>\r\n\r\n"),
-                "{}",
-                text(&done)
-            );
+            assert!(text(&done).starts_with("From: a@example.org\r\nDate:"), "{}", text(&done));
+            assert!(text(&done).ends_with("<new@weir.test>\r\n\r\n"), "{}", text(&done));
         }
     }
 
     // D4
     #[test]
     fn the_trace_is_one_folded_field_whatever_it_holds() {
-        let trace = format!(
-            "from {}\r\nX-Injected: 1\r\n\r\nbody\0\x07 by weir.test with ESMTPS",
-            "long.".repeat(400)
-        );
-        let done = prepare(
-            format!("{HEAD}\r\n").into_bytes(),
-            &Preparing {
-                trace: Some(trace),
-                ..options()
-            },
-        )
-        .unwrap();
+        let trace = format!("from {}\r\nX-Injected: 1\r\n\r\nbody\0\x07 by weir.test with ESMTPS", "long.".repeat(400));
+        let done = prepare(format!("{HEAD}\r\n").into_bytes(), &Preparing { trace: Some(trace), ..options() }).unwrap();
         let message = Message::parse(done.octets).unwrap();
         let first = message.headers().next().unwrap();
         assert_eq!(first.name, "Received");
-        assert!(
-            first
-                .text()
-                .ends_with("X-Injected: 1 body by weir.test with ESMTPS"),
-            "{}",
-            first.text()
-        );
+        assert!(first.text().ends_with("X-Injected: 1 body by weir.test with ESMTPS"), "{}", first.text());
         assert_eq!(message.headers().count(), 4);
         assert_eq!(message.hops(), 1);
     }
@@ -724,26 +600,14 @@ mod tests {
     #[test]
     fn the_from_field_must_be_one_and_readable() {
         refused("Subject: x\r\n\r\n", MessageError::NoFrom);
-        refused(
-            "From: a@example.org\r\nfrom: b@example.org\r\n\r\n",
-            MessageError::ManyFrom,
-        );
+        refused("From: a@example.org\r\nfrom: b@example.org\r\n\r\n", MessageError::ManyFrom);
         refused("From: \r\n\r\n", MessageError::From(MailboxesError::Empty));
-        refused(
-            "From: Ann\r\n\r\n",
-            MessageError::From(MailboxesError::NoAddress("Ann".into())),
-        );
+        refused("From: Ann\r\n\r\n", MessageError::From(MailboxesError::NoAddress("Ann".into())));
         refused(
             b"From: J\xfcrgen <j\xfcrgen@example.org>\r\n\r\n".to_vec(),
-            MessageError::From(MailboxesError::NoAddress(
-                "j\u{fffd}rgen@example.org".into(),
-            )),
+            MessageError::From(MailboxesError::NoAddress("j\u{fffd}rgen@example.org".into())),
         );
-        let latin = prepare(
-            b"From: J\xfcrgen <j@example.org>\r\n\r\n".to_vec(),
-            &options(),
-        )
-        .unwrap();
+        let latin = prepare(b"From: J\xfcrgen <j@example.org>\r\n\r\n".to_vec(), &options()).unwrap();
         assert_eq!(latin.from[0].to_string(), "j@example.org");
         let two = prepared("From: \"a, b\" <a@example.org>,\r\n b@example.net\r\n\r\n");
         assert_eq!(two.from.len(), 2);
@@ -763,31 +627,16 @@ mod tests {
     // D6
     #[test]
     fn the_header_has_limits() {
+        refused(format!("{HEAD}X: {}\r\n\r\n", "y".repeat(1_000)), MessageError::HeaderLineTooLong("X".into()));
+        refused(format!("{HEAD}{}\r\n", "X: y\r\n".repeat(HEADER_FIELDS_MAX)), MessageError::TooManyFields);
         refused(
-            format!("{HEAD}X: {}\r\n\r\n", "y".repeat(1_000)),
-            MessageError::HeaderLineTooLong("X".into()),
-        );
-        refused(
-            format!("{HEAD}{}\r\n", "X: y\r\n".repeat(HEADER_FIELDS_MAX)),
-            MessageError::TooManyFields,
-        );
-        refused(
-            format!(
-                "{HEAD}X: y\r\n{}\r\n",
-                format!(" {}\r\n", "z".repeat(900)).repeat(300)
-            ),
+            format!("{HEAD}X: y\r\n{}\r\n", format!(" {}\r\n", "z".repeat(900)).repeat(300)),
             MessageError::HeaderTooLarge,
         );
-        refused(
-            format!("{HEAD}no field\r\n\r\n"),
-            MessageError::NotAField(4),
-        );
+        refused(format!("{HEAD}no field\r\n\r\n"), MessageError::NotAField(4));
         refused(format!("{HEAD}X : y\r\n\r\n"), MessageError::NotAField(4));
         refused(format!(" folded\r\n{HEAD}\r\n"), MessageError::NotAField(1));
-        refused(
-            format!("From ann@example.org Sat Nov 21 09:00:00 2026\r\n{HEAD}\r\n"),
-            MessageError::NotAField(1),
-        );
+        refused(format!("From ann@example.org Sat Nov 21 09:00:00 2026\r\n{HEAD}\r\n"), MessageError::NotAField(1));
         refused("", MessageError::NoFrom);
         // A control field may be as long as it likes: it is taken out.
         let long = format!("{HEAD}X-MSYS-API: {}\r\n\r\n", "y".repeat(5_000));
@@ -800,21 +649,13 @@ mod tests {
         let value = "seven77 ".repeat(400);
         let done = prepared(&format!("{HEAD}References: {}\r\n\r\n", value.trim_end()));
         let message = Message::parse(done.octets).unwrap();
-        assert_eq!(
-            message.header("References").unwrap(),
-            value.trim_end().as_bytes()
-        );
+        assert_eq!(message.header("References").unwrap(), value.trim_end().as_bytes());
     }
 
     // D15
     #[test]
     fn a_message_that_goes_round_is_refused() {
-        let hops = |count: usize| {
-            format!(
-                "{}{HEAD}\r\n",
-                "Received: from a by b; now\r\n".repeat(count)
-            )
-        };
+        let hops = |count: usize| format!("{}{HEAD}\r\n", "Received: from a by b; now\r\n".repeat(count));
         assert_eq!(prepared(&hops(100)).hops, 100);
         refused(hops(150), MessageError::TooManyHops(150));
         assert_eq!(MessageError::TooManyHops(150).enhanced(), (5, 4, 6));
@@ -826,31 +667,16 @@ mod tests {
         let line = "ü=".repeat(600);
         let done = prepared(&format!("{HEAD}\r\nshort\r\n{line}\r\n"));
         let message = Message::parse(done.octets).unwrap();
-        assert_eq!(
-            message.header("Content-Transfer-Encoding").unwrap(),
-            &b"quoted-printable"[..]
-        );
-        assert_eq!(
-            message.header("Content-Type").unwrap(),
-            &b"text/plain; charset=utf-8"[..]
-        );
+        assert_eq!(message.header("Content-Transfer-Encoding").unwrap(), &b"quoted-printable"[..]);
+        assert_eq!(message.header("Content-Type").unwrap(), &b"text/plain; charset=utf-8"[..]);
         assert_eq!(message.header("MIME-Version").unwrap(), &b"1.0"[..]);
         let body = String::from_utf8(message.body().to_vec()).unwrap();
-        assert_eq!(
-            body.replace("=\r\n", ""),
-            format!("short\r\n{}\r\n", "=C3=BC=3D".repeat(600))
-        );
+        assert_eq!(body.replace("=\r\n", ""), format!("short\r\n{}\r\n", "=C3=BC=3D".repeat(600)));
 
         let html = prepared(&format!(
             "MIME-Version: 1.0\r\nContent-Type: TEXT/html;\r\n charset=latin1\r\nContent-transfer-encoding: 8bit\r\n{HEAD}\r\n{line}\r\n"
         ));
-        assert_eq!(
-            text(&html)
-                .to_ascii_lowercase()
-                .matches("content-transfer-encoding")
-                .count(),
-            1
-        );
+        assert_eq!(text(&html).to_ascii_lowercase().matches("content-transfer-encoding").count(), 1);
         assert!(text(&html).contains("charset=latin1"));
 
         for head in [
@@ -858,10 +684,7 @@ mod tests {
             "Content-Transfer-Encoding: base64\r\n",
             "DKIM-Signature: v=1\r\n",
         ] {
-            refused(
-                format!("{head}{HEAD}\r\nshort\r\n{line}\r\n"),
-                MessageError::BodyLineTooLong(7),
-            );
+            refused(format!("{head}{HEAD}\r\nshort\r\n{line}\r\n"), MessageError::BodyLineTooLong(7));
         }
     }
 

@@ -90,11 +90,7 @@ impl Policy {
         if mx.len() > PATTERNS_MAX {
             return Err(PolicyError::TooManyMx);
         }
-        Ok(Policy {
-            mode,
-            max_age_seconds,
-            mx,
-        })
+        Ok(Policy { mode, max_age_seconds, mx })
     }
 
     pub fn mode(&self) -> Mode {
@@ -113,14 +109,12 @@ impl Policy {
     /// RFC 8461 4.1: a `*.` stands for exactly one label, the left-most. Host names in A-label form.
     pub fn covers(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
-        self.mx
-            .iter()
-            .any(|pattern| match pattern.strip_prefix("*.") {
-                None => pattern.eq_ignore_ascii_case(host),
-                Some(parent) => host.split_once('.').is_some_and(|(label, rest)| {
-                    !label.is_empty() && parent.eq_ignore_ascii_case(rest)
-                }),
-            })
+        self.mx.iter().any(|pattern| match pattern.strip_prefix("*.") {
+            None => pattern.eq_ignore_ascii_case(host),
+            Some(parent) => {
+                host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && parent.eq_ignore_ascii_case(rest))
+            }
+        })
     }
 }
 
@@ -128,21 +122,15 @@ impl Policy {
 ///
 /// RFC 8461 3.1: answers that do not begin with `v=STSv1;` are passed over, and more than one that does is no policy.
 pub fn record_id<T: AsRef<str>>(answers: &[T]) -> Option<String> {
-    let mut records = answers
-        .iter()
-        .filter_map(|answer| answer.as_ref().strip_prefix("v=STSv1"))
-        .filter_map(|rest| {
-            let rest = rest.trim_start_matches([' ', '\t']);
-            rest.strip_prefix(';')
-        });
+    let mut records = answers.iter().filter_map(|answer| answer.as_ref().strip_prefix("v=STSv1")).filter_map(|rest| {
+        let rest = rest.trim_start_matches([' ', '\t']);
+        rest.strip_prefix(';')
+    });
     let (record, None) = (records.next()?, records.next()) else {
         return None;
     };
-    let id = record
-        .split(';')
-        .find_map(|field| field.trim().strip_prefix("id="))?;
-    let well_formed =
-        (1..=ID_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    let id = record.split(';').find_map(|field| field.trim().strip_prefix("id="))?;
+    let well_formed = (1..=ID_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric());
     well_formed.then(|| id.to_owned())
 }
 
@@ -186,10 +174,7 @@ pub fn decide(cached: Option<&Cached>, record_id: Option<&str>, now_unix: i64) -
 fn pattern(value: &str) -> Result<String, PolicyError> {
     let host = value.strip_prefix("*.").unwrap_or(value);
     let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     if host.len() > 253 || !host.split('.').all(label) {
         return Err(PolicyError::Mx(value.chars().take(80).collect()));
@@ -202,16 +187,13 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
-    const POLICY: &str = "version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.Example.net\r\nmax_age: 604800\r\nnew: x\r\n";
+    const POLICY: &str =
+        "version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.Example.net\r\nmax_age: 604800\r\nnew: x\r\n";
 
     // R5.1
     #[test]
     fn the_policy_of_rfc_8461_is_read() {
-        for text in [
-            POLICY.to_owned(),
-            POLICY.replace("\r\n", "\n"),
-            POLICY.replace(": ", ":"),
-        ] {
+        for text in [POLICY.to_owned(), POLICY.replace("\r\n", "\n"), POLICY.replace(": ", ":")] {
             let policy = Policy::parse(&text).unwrap();
             assert_eq!(policy.mode(), Mode::Enforce);
             assert_eq!(policy.max_age_seconds(), 604_800);
@@ -239,34 +221,13 @@ mod tests {
         check("", PolicyError::Version);
         check("mode: none\nmax_age: 1", PolicyError::Version);
         check("version: STSv1\nnonsense", PolicyError::Line(2));
-        check(
-            "version: STSv1\nmode: strict\nmax_age: 1",
-            PolicyError::Mode,
-        );
-        check(
-            "version: STSv1\nmode: enforce\nmax_age: 1",
-            PolicyError::NoMx,
-        );
-        check(
-            "version: STSv1\nmode: testing\nmx: a.b\nmax_age: -1",
-            PolicyError::MaxAge,
-        );
-        check(
-            "version: STSv1\nmode: testing\nmx: a.b\nmax_age: 31557601",
-            PolicyError::MaxAge,
-        );
-        check(
-            "version: STSv1\nmode: testing\nmx: a.b",
-            PolicyError::MaxAge,
-        );
-        check(
-            "version: STSv1\nmode: testing\nmx: a.*.b\nmax_age: 1",
-            PolicyError::Mx("a.*.b".into()),
-        );
-        check(
-            "version: STSv1\nmode: testing\nmx: *.\nmax_age: 1",
-            PolicyError::Mx("*.".into()),
-        );
+        check("version: STSv1\nmode: strict\nmax_age: 1", PolicyError::Mode);
+        check("version: STSv1\nmode: enforce\nmax_age: 1", PolicyError::NoMx);
+        check("version: STSv1\nmode: testing\nmx: a.b\nmax_age: -1", PolicyError::MaxAge);
+        check("version: STSv1\nmode: testing\nmx: a.b\nmax_age: 31557601", PolicyError::MaxAge);
+        check("version: STSv1\nmode: testing\nmx: a.b", PolicyError::MaxAge);
+        check("version: STSv1\nmode: testing\nmx: a.*.b\nmax_age: 1", PolicyError::Mx("a.*.b".into()));
+        check("version: STSv1\nmode: testing\nmx: *.\nmax_age: 1", PolicyError::Mx("*.".into()));
         check(&"x".repeat(POLICY_OCTETS_MAX + 1), PolicyError::TooLarge);
         assert!(Policy::parse("version: STSv1\nmode: none\nmax_age: 0").is_ok());
     }
@@ -292,11 +253,7 @@ mod tests {
     #[test]
     fn a_fresh_policy_outlives_its_record() {
         let policy = Policy::parse("version: STSv1\nmode: enforce\nmx: a.b\nmax_age: 100").unwrap();
-        let cached = Cached {
-            policy,
-            id: "1".into(),
-            fetched_at_unix: 1_000,
-        };
+        let cached = Cached { policy, id: "1".into(), fetched_at_unix: 1_000 };
         let check = |cached, id, now, expected| {
             assert_eq!(decide(cached, id, now), expected, "{id:?} at {now}");
         };

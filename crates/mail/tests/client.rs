@@ -11,7 +11,8 @@ use mail::smtp::command::{Notify, RecipientParameters, Ret};
 use mail::smtp::server::{self, Answer, Auth, Question, Session, Settings};
 use proptest::prelude::*;
 
-const ALL: &str = "250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 CHUNKING\r\n";
+const ALL: &str =
+    "250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 CHUNKING\r\n";
 const NONE: &str = "250 mx\r\n";
 
 /// A server that is played by hand.
@@ -21,13 +22,7 @@ struct Peer {
 
 impl Peer {
     fn new(tls: TlsWish, chunking: bool) -> Peer {
-        Peer {
-            client: Client::new(ClientSettings {
-                ehlo: "me.example".to_owned(),
-                tls,
-                chunking,
-            }),
-        }
+        Peer { client: Client::new(ClientSettings { ehlo: "me.example".to_owned(), tls, chunking }) }
     }
 
     /// Greeted, and ready for a transaction.
@@ -80,10 +75,7 @@ fn described(outcome: &Outcome) -> String {
 fn to(recipients: &[&str]) -> Transaction {
     Transaction {
         from: Some("a@b.example".to_owned()),
-        recipients: recipients
-            .iter()
-            .map(|&to| (to.to_owned(), RecipientParameters::default()))
-            .collect(),
+        recipients: recipients.iter().map(|&to| (to.to_owned(), RecipientParameters::default())).collect(),
         prefix: b"X: y\r\n"[..].into(),
         body: b"Subject: x\r\n\r\n.hi\r\n"[..].into(),
         ret: None,
@@ -96,12 +88,7 @@ fn to(recipients: &[&str]) -> Transaction {
 fn a_flight_is_pipelined() {
     let mut peer = Peer::ready(ALL, false);
     peer.client.begin(to(&["1@d.example", "2@d.example"]));
-    peer.does(&[
-        "MAIL FROM:<a@b.example> SIZE=25",
-        "RCPT TO:<1@d.example>",
-        "RCPT TO:<2@d.example>",
-        "DATA",
-    ]);
+    peer.does(&["MAIL FROM:<a@b.example> SIZE=25", "RCPT TO:<1@d.example>", "RCPT TO:<2@d.example>", "DATA"]);
     assert_eq!(peer.client.phase(), Phase::Mail);
     peer.hears("250 ok\r\n", &[]);
     assert_eq!(peer.client.phase(), Phase::Recipient);
@@ -111,10 +98,7 @@ fn a_flight_is_pipelined() {
     assert_eq!(peer.client.phase(), Phase::DataBlock);
     peer.does(&["X: y", "Subject: x", "", "..hi", "."]);
     assert_eq!(peer.client.phase(), Phase::DataEnd);
-    peer.hears(
-        "250 2.0.0 queued\r\n",
-        &["End 250", "Recipient 550", "Ready"],
-    );
+    peer.hears("250 2.0.0 queued\r\n", &["End 250", "Recipient 550", "Ready"]);
     assert_eq!(peer.client.phase(), Phase::Ready);
     peer.client.quit();
     peer.does(&["QUIT"]);
@@ -146,19 +130,12 @@ fn without_pipelining_it_goes_step_by_step() {
 
 #[test]
 fn a_refused_flight_is_brought_back_into_step() {
-    let flight = [
-        "MAIL FROM:<a@b.example> SIZE=25",
-        "RCPT TO:<1@d.example>",
-        "DATA",
-    ];
+    let flight = ["MAIL FROM:<a@b.example> SIZE=25", "RCPT TO:<1@d.example>", "DATA"];
     let mut peer = Peer::ready(ALL, false);
     // All refused, DATA refused too.
     peer.client.begin(to(&["1@d.example"]));
     peer.does(&flight);
-    peer.hears(
-        "250 ok\r\n550 no\r\n554 nobody\r\n",
-        &["Recipient 550", "RSET"],
-    );
+    peer.hears("250 ok\r\n550 no\r\n554 nobody\r\n", &["Recipient 550", "RSET"]);
     peer.hears("250 ok\r\n", &["Ready"]);
     // All refused, and yet "go on": a lone dot.
     peer.client.begin(to(&["1@d.example"]));
@@ -179,24 +156,14 @@ fn a_refused_flight_is_brought_back_into_step() {
 #[test]
 fn chunking_sends_everything_at_once() {
     let mut peer = Peer::ready(ALL, true);
-    let flight = [
-        "MAIL FROM:<a@b.example> SIZE=25",
-        "RCPT TO:<1@d.example>",
-        "BDAT 25 LAST",
-        "X: y",
-        "Subject: x",
-        "",
-        ".hi",
-    ];
+    let flight =
+        ["MAIL FROM:<a@b.example> SIZE=25", "RCPT TO:<1@d.example>", "BDAT 25 LAST", "X: y", "Subject: x", "", ".hi"];
     peer.client.begin(to(&["1@d.example"]));
     peer.does(&flight);
     peer.hears("250 ok\r\n250 ok\r\n250 done\r\n", &["End 250", "Ready"]);
     peer.client.begin(to(&["1@d.example"]));
     peer.does(&flight);
-    peer.hears(
-        "250 ok\r\n550 no\r\n554 nobody\r\n",
-        &["Recipient 550", "RSET"],
-    );
+    peer.hears("250 ok\r\n550 no\r\n554 nobody\r\n", &["Recipient 550", "RSET"]);
     peer.hears("250 ok\r\n", &["Ready"]);
     // All of it is out: whatever answer is missing, the server may have the message.
     peer.client.begin(to(&["1@d.example"]));
@@ -208,14 +175,9 @@ fn chunking_sends_everything_at_once() {
 // B14
 #[test]
 fn too_many_recipients_are_not_refused() {
-    for answer in [
-        "452 4.5.3 enough\r\n",
-        "452 Too many recipients\r\n",
-        "552 too many recipients\r\n",
-    ] {
+    for answer in ["452 4.5.3 enough\r\n", "452 Too many recipients\r\n", "552 too many recipients\r\n"] {
         let mut peer = Peer::ready(ALL, false);
-        peer.client
-            .begin(to(&["1@d.example", "2@d.example", "3@d.example"]));
+        peer.client.begin(to(&["1@d.example", "2@d.example", "3@d.example"]));
         peer.does(&[
             "MAIL FROM:<a@b.example> SIZE=25",
             "RCPT TO:<1@d.example>",
@@ -231,8 +193,7 @@ fn too_many_recipients_are_not_refused() {
     }
     // Step by step: the others are not even named.
     let mut peer = Peer::ready(NONE, false);
-    peer.client
-        .begin(to(&["1@d.example", "2@d.example", "3@d.example"]));
+    peer.client.begin(to(&["1@d.example", "2@d.example", "3@d.example"]));
     peer.does(&["MAIL FROM:<a@b.example>"]);
     peer.hears("250 ok\r\n", &["RCPT TO:<1@d.example>"]);
     peer.hears("250 ok\r\n", &["RCPT TO:<2@d.example>"]);
@@ -241,10 +202,8 @@ fn too_many_recipients_are_not_refused() {
     peer.hears("250 ok\r\n", &["End 250", "NotTried", "NotTried", "Ready"]);
     // Before anyone is accepted it is a refusal, and so is a mailbox that is full.
     let mut peer = Peer::ready(ALL, false);
-    peer.client
-        .begin(to(&["1@d.example", "2@d.example", "3@d.example"]));
-    peer.client
-        .receive(b"250 ok\r\n452 4.5.3 enough\r\n250 ok\r\n452 4.2.2 full\r\n354 go\r\n");
+    peer.client.begin(to(&["1@d.example", "2@d.example", "3@d.example"]));
+    peer.client.receive(b"250 ok\r\n452 4.5.3 enough\r\n250 ok\r\n452 4.2.2 full\r\n354 go\r\n");
     peer.client.receive(b"250 ok\r\n");
     while let Some(output) = peer.client.poll() {
         if let Output::Done(outcomes) = output {
@@ -270,18 +229,11 @@ fn a_421_settles_what_is_open_and_closes() {
     ];
     for (answers, outcomes) in [
         ("421 bye\r\n", ["Mail 421", "Mail 421", "Mail 421"]),
-        (
-            "250 ok\r\n250 ok\r\n550 no\r\n421 bye\r\n",
-            ["Recipient 421", "Recipient 550", "Recipient 421"],
-        ),
-        (
-            "250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n421 bye\r\n",
-            ["Data 421", "Recipient 550", "Data 421"],
-        ),
+        ("250 ok\r\n250 ok\r\n550 no\r\n421 bye\r\n", ["Recipient 421", "Recipient 550", "Recipient 421"]),
+        ("250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n421 bye\r\n", ["Data 421", "Recipient 550", "Data 421"]),
     ] {
         let mut peer = Peer::ready(ALL, false);
-        peer.client
-            .begin(to(&["1@d.example", "2@d.example", "3@d.example"]));
+        peer.client.begin(to(&["1@d.example", "2@d.example", "3@d.example"]));
         peer.does(&flight);
         peer.hears(answers, &[&outcomes[..], &["Close"]].concat());
         // The host did not know yet.
@@ -291,10 +243,7 @@ fn a_421_settles_what_is_open_and_closes() {
     // While idle.
     let mut peer = Peer::ready(ALL, false);
     peer.hears("421 4.4.2 idle for too long\r\n", &["Close"]);
-    assert_eq!(
-        peer.client.farewell(),
-        Some(&Reply::new(421, (4, 4, 2), "idle for too long"))
-    );
+    assert_eq!(peer.client.farewell(), Some(&Reply::new(421, (4, 4, 2), "idle for too long")));
 }
 
 // B4, B7: a message is only ever "perhaps delivered" once all of it is written.
@@ -309,10 +258,7 @@ fn a_lost_connection_tells_how_far_it_was() {
     for (answers, outcomes) in [
         ("", ["Lost Mail", "Lost Mail"]),
         ("250 ok\r\n550 no\r\n", ["Recipient 550", "Lost Recipient"]),
-        (
-            "250 ok\r\n550 no\r\n250 ok\r\n",
-            ["Recipient 550", "Lost Data"],
-        ),
+        ("250 ok\r\n550 no\r\n250 ok\r\n", ["Recipient 550", "Lost Data"]),
     ] {
         let mut peer = start();
         peer.client.receive(answers.as_bytes());
@@ -321,18 +267,14 @@ fn a_lost_connection_tells_how_far_it_was() {
     }
     // Handed to the host, but not written.
     let mut peer = start();
-    peer.client
-        .receive(b"250 ok\r\n550 no\r\n250 ok\r\n354 go\r\n");
+    peer.client.receive(b"250 ok\r\n550 no\r\n250 ok\r\n354 go\r\n");
     assert!(matches!(peer.client.poll(), Some(Output::Send(_))));
     assert_eq!(peer.client.phase(), Phase::DataBlock);
     peer.client.lost();
     peer.does(&["Recipient 550", "Lost Data", "Close"]);
     // Written.
     let mut peer = start();
-    peer.hears(
-        "250 ok\r\n550 no\r\n250 ok\r\n354 go\r\n",
-        &["X: y", "Subject: x", "", "..hi", "."],
-    );
+    peer.hears("250 ok\r\n550 no\r\n250 ok\r\n354 go\r\n", &["X: y", "Subject: x", "", "..hi", "."]);
     peer.hears("25", &[]);
     peer.client.lost();
     peer.does(&["Recipient 550", "Lost End", "Close"]);
@@ -358,15 +300,11 @@ fn a_server_out_of_step_is_left() {
 fn what_can_be_known_before_is_answered_here() {
     // Too large.
     let mut peer = Peer::ready(ALL, false);
-    peer.client.begin(Transaction {
-        body: vec![b'x'; 1_000].into(),
-        ..to(&["1@d.example"])
-    });
+    peer.client.begin(Transaction { body: vec![b'x'; 1_000].into(), ..to(&["1@d.example"]) });
     peer.does(&["Local 552", "Ready"]);
     // The server lacks SMTPUTF8: one recipient needs it, or the header does, or only the client said so.
     let mut peer = Peer::ready(NONE, false);
-    peer.client
-        .begin(to(&["\u{e9}@d.example", "\u{e8}@d.example"]));
+    peer.client.begin(to(&["\u{e9}@d.example", "\u{e8}@d.example"]));
     peer.does(&["Local 553", "Local 553", "Ready"]);
     peer.client.begin(Transaction {
         body: "Subject: \u{e9}\r\n\r\nx\r\n".as_bytes().into(),
@@ -374,10 +312,7 @@ fn what_can_be_known_before_is_answered_here() {
         ..to(&["1@d.example"])
     });
     peer.does(&["Local 553", "Ready"]);
-    peer.client.begin(Transaction {
-        smtputf8: true,
-        ..to(&["1@d.example", "\u{e9}@d.example"])
-    });
+    peer.client.begin(Transaction { smtputf8: true, ..to(&["1@d.example", "\u{e9}@d.example"]) });
     peer.does(&["MAIL FROM:<a@b.example>"]);
     peer.hears("550 no\r\n", &["Mail 550", "Local 553", "Ready"]);
     // Nobody at all.
@@ -389,34 +324,18 @@ fn what_can_be_known_before_is_answered_here() {
 #[test]
 fn fields_cannot_carry_commands() {
     let mut peer = Peer::ready(ALL, false);
-    peer.client.begin(Transaction {
-        from: Some("a@b.example>\r\nDATA\r\n".to_owned()),
-        ..to(&["1@d.example"])
-    });
+    peer.client.begin(Transaction { from: Some("a@b.example>\r\nDATA\r\n".to_owned()), ..to(&["1@d.example"]) });
     peer.does(&["Local 553", "Ready"]);
-    peer.client.begin(Transaction {
-        body: b"a\n.\nb\r\n"[..].into(),
-        ..to(&["1@d.example"])
-    });
+    peer.client.begin(Transaction { body: b"a\n.\nb\r\n"[..].into(), ..to(&["1@d.example"]) });
     peer.does(&["Local 550", "Ready"]);
     let mut transaction = to(&["1@d.example\r\nQUIT", "2@d.example"]);
     transaction.envid = Some("x\r\nQUIT".to_owned());
     transaction.recipients[1].1.orcpt = Some("rfc822;a\r\nQUIT".to_owned());
     peer.client.begin(transaction);
-    peer.does(&[
-        "MAIL FROM:<a@b.example> SIZE=25",
-        "RCPT TO:<2@d.example>",
-        "DATA",
-    ]);
-    let mut client = Client::new(ClientSettings {
-        ehlo: "a\r\nQUIT".to_owned(),
-        tls: TlsWish::Never,
-        chunking: false,
-    });
+    peer.does(&["MAIL FROM:<a@b.example> SIZE=25", "RCPT TO:<2@d.example>", "DATA"]);
+    let mut client = Client::new(ClientSettings { ehlo: "a\r\nQUIT".to_owned(), tls: TlsWish::Never, chunking: false });
     client.receive(b"220 mx\r\n");
-    let Some(Output::Send(pieces)) = client.poll() else {
-        panic!()
-    };
+    let Some(Output::Send(pieces)) = client.poll() else { panic!() };
     assert_eq!(&*pieces[0], b"EHLO aQUIT\r\n");
 }
 
@@ -427,10 +346,8 @@ fn parameters_go_to_a_server_that_offers_them() {
     transaction.body = "Subject: x\r\n\r\n\u{e9}\r\n".as_bytes().into();
     transaction.ret = Some(Ret::Headers);
     transaction.envid = Some("x+2By".to_owned());
-    transaction.recipients[0].1 = RecipientParameters {
-        notify: Some(Notify::NEVER),
-        orcpt: Some("rfc822;e@d.example".to_owned()),
-    };
+    transaction.recipients[0].1 =
+        RecipientParameters { notify: Some(Notify::NEVER), orcpt: Some("rfc822;e@d.example".to_owned()) };
     let mut peer = Peer::ready(ALL, false);
     peer.client.begin(transaction);
     peer.does(&[
@@ -468,30 +385,10 @@ fn opening_under_tls() {
     // Not offered, or refused.
     for (wish, ehlo, answer, expected) in [
         (TlsWish::IfOffered, NONE, "", &["Ready"][..]),
-        (
-            TlsWish::Required,
-            NONE,
-            "",
-            &["QUIT", "NotReady TlsNotOffered 250", "Close"],
-        ),
-        (
-            TlsWish::IfOffered,
-            offer,
-            "454 not now\r\n",
-            &["STARTTLS", "Ready"],
-        ),
-        (
-            TlsWish::Required,
-            offer,
-            "454 not now\r\n",
-            &["STARTTLS", "QUIT", "NotReady StartTls 454", "Close"],
-        ),
-        (
-            TlsWish::IfOffered,
-            offer,
-            "421 bye\r\n",
-            &["STARTTLS", "NotReady StartTls 421", "Close"],
-        ),
+        (TlsWish::Required, NONE, "", &["QUIT", "NotReady TlsNotOffered 250", "Close"]),
+        (TlsWish::IfOffered, offer, "454 not now\r\n", &["STARTTLS", "Ready"]),
+        (TlsWish::Required, offer, "454 not now\r\n", &["STARTTLS", "QUIT", "NotReady StartTls 454", "Close"]),
+        (TlsWish::IfOffered, offer, "421 bye\r\n", &["STARTTLS", "NotReady StartTls 421", "Close"]),
         // Clear octets behind the server's yes.
         (
             TlsWish::IfOffered,
@@ -507,16 +404,9 @@ fn opening_under_tls() {
     }
     // The handshake fails.
     let mut peer = Peer::new(TlsWish::Required, false);
-    peer.client
-        .receive(format!("220 mx\r\n{offer}220 go\r\n").as_bytes());
+    peer.client.receive(format!("220 mx\r\n{offer}220 go\r\n").as_bytes());
     peer.client.lost();
-    peer.does(&[
-        "EHLO me.example",
-        "STARTTLS",
-        "StartTls",
-        "NotReady StartTls -",
-        "Close",
-    ]);
+    peer.does(&["EHLO me.example", "STARTTLS", "StartTls", "NotReady StartTls -", "Close"]);
 }
 
 // B8, B10
@@ -526,40 +416,21 @@ fn opening_fails_with_its_stage() {
         ("421 busy\r\n", &["NotReady Banner 421", "Close"][..]),
         ("554 no\r\n", &["QUIT", "NotReady Banner 554", "Close"]),
         ("hello\r\n", &["NotReady Banner -", "Close"]),
-        (
-            "220 mx\r\n450 later\r\n",
-            &["EHLO me.example", "QUIT", "NotReady Hello 450", "Close"],
-        ),
+        ("220 mx\r\n450 later\r\n", &["EHLO me.example", "QUIT", "NotReady Hello 450", "Close"]),
         (
             "220 mx\r\n500 x\r\n500 x\r\n",
-            &[
-                "EHLO me.example",
-                "HELO me.example",
-                "QUIT",
-                "NotReady Hello 500",
-                "Close",
-            ],
+            &["EHLO me.example", "HELO me.example", "QUIT", "NotReady Hello 500", "Close"],
         ),
     ] {
         Peer::new(TlsWish::Never, false).hears(said, expected);
     }
     let mut peer = Peer::new(TlsWish::Never, false);
     peer.client.lost();
-    assert!(matches!(
-        peer.client.poll(),
-        Some(Output::NotReady(Failure {
-            stage: Opening::Banner,
-            reply: None
-        }))
-    ));
+    assert!(matches!(peer.client.poll(), Some(Output::NotReady(Failure { stage: Opening::Banner, reply: None }))));
 }
 
 /// Plays a whole transaction between both sides: what arrived, and the outcomes.
-fn meet(
-    transaction: Transaction,
-    chunking: bool,
-    piece: usize,
-) -> (Vec<server::Submission>, Vec<Outcome>, Vec<u8>) {
+fn meet(transaction: Transaction, chunking: bool, piece: usize) -> (Vec<server::Submission>, Vec<Outcome>, Vec<u8>) {
     let settings = Settings {
         host: "mx.example".to_owned(),
         size_max: 1 << 20,
@@ -572,26 +443,18 @@ fn meet(
         hops_max: 100,
     };
     let mut session = Session::new(Arc::new(settings), false);
-    let mut client = Client::new(ClientSettings {
-        ehlo: "me.example".to_owned(),
-        tls: TlsWish::IfOffered,
-        chunking,
-    });
+    let mut client = Client::new(ClientSettings { ehlo: "me.example".to_owned(), tls: TlsWish::IfOffered, chunking });
     let (mut arrived, mut outcomes, mut wire) = (Vec::new(), Vec::new(), Vec::new());
     let mut transaction = Some(transaction);
     for _round in 0..1_000 {
         while let Some(output) = session.poll() {
             match output {
-                server::Output::Send(octets) => octets
-                    .chunks(piece)
-                    .for_each(|octets| client.receive(octets)),
+                server::Output::Send(octets) => octets.chunks(piece).for_each(|octets| client.receive(octets)),
                 server::Output::Ask(Question::Message(message)) => {
                     arrived.push(*message);
                     session.answer(Answer::Yes);
                 }
-                server::Output::Ask(Question::Recipient { to, .. })
-                    if to.local().starts_with('n') =>
-                {
+                server::Output::Ask(Question::Recipient { to, .. }) if to.local().starts_with('n') => {
                     session.answer(Answer::Refuse(Reply::new(550, (5, 1, 1), "No")));
                 }
                 server::Output::Ask(_) => session.answer(Answer::Yes),
@@ -602,9 +465,7 @@ fn meet(
             Some(Output::Send(pieces)) => {
                 let octets: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
                 wire.extend_from_slice(&octets);
-                octets
-                    .chunks(piece)
-                    .for_each(|octets| session.receive(octets));
+                octets.chunks(piece).for_each(|octets| session.receive(octets));
             }
             Some(Output::Ready) => match transaction.take() {
                 Some(transaction) => client.begin(transaction),

@@ -52,22 +52,13 @@ impl<'a> Play<'a> {
         };
         let mut tls = false;
         for line in script.lines() {
-            let Some((name, value)) = line
-                .strip_prefix("SET ")
-                .and_then(|set| set.split_once(' '))
-            else {
+            let Some((name, value)) = line.strip_prefix("SET ").and_then(|set| set.split_once(' ')) else {
                 continue;
             };
             match name {
                 "size_max" => settings.size_max = value.parse().unwrap(),
                 "errors_max" => settings.errors_max = value.parse().unwrap(),
-                "auth" => {
-                    settings.auth = if value == "always" {
-                        Auth::Always
-                    } else {
-                        Auth::UnderTls
-                    }
-                }
+                "auth" => settings.auth = if value == "always" { Auth::Always } else { Auth::UnderTls },
                 "auth_required" => settings.auth_required = value == "yes",
                 "starttls" => settings.starttls = value == "yes",
                 "tls" => tls = value == "yes",
@@ -75,13 +66,7 @@ impl<'a> Play<'a> {
             }
         }
         let session = Session::new(Arc::new(settings), tls);
-        Play {
-            script,
-            piece,
-            session,
-            unsent: Vec::new(),
-            seen: VecDeque::new(),
-        }
+        Play { script, piece, session, unsent: Vec::new(), seen: VecDeque::new() }
     }
 
     fn run(mut self, name: &str) {
@@ -93,30 +78,17 @@ impl<'a> Play<'a> {
             }
             match word {
                 "" | "#" | "SET" => {}
-                "C:" => self
-                    .unsent
-                    .extend([unescaped(text), b"\r\n".to_vec()].concat()),
+                "C:" => self.unsent.extend([unescaped(text), b"\r\n".to_vec()].concat()),
                 "C>" => self.unsent.extend(unescaped(text)),
                 "S:" | "ASK" | "TLS" | "CLOSE" => {
                     self.drain();
-                    let seen = self
-                        .seen
-                        .pop_front()
-                        .unwrap_or_else(|| panic!("{place}\nbut nothing came"));
-                    let matches = if word == "S:" {
-                        seen.starts_with(line)
-                    } else {
-                        seen == line
-                    };
+                    let seen = self.seen.pop_front().unwrap_or_else(|| panic!("{place}\nbut nothing came"));
+                    let matches = if word == "S:" { seen.starts_with(line) } else { seen == line };
                     assert!(matches, "{place}\nbut it was: {seen}");
                 }
                 "ANSWER" => self.silent(&place).answer(answer(text)),
                 "STARTED" => self.silent(&place).tls_started(),
-                "SHUTDOWN" => self.silent(&place).shut_down(Reply::new(
-                    421,
-                    (4, 3, 2),
-                    "The service is closing",
-                )),
+                "SHUTDOWN" => self.silent(&place).shut_down(Reply::new(421, (4, 3, 2), "The service is closing")),
                 _ => panic!("{place}\nis no line of a dialogue"),
             }
         }
@@ -127,11 +99,7 @@ impl<'a> Play<'a> {
     /// What the host or the client does next, it does when everything said before it was expected.
     fn silent(&mut self, place: &str) -> &mut Session {
         self.drain();
-        assert_eq!(
-            self.seen,
-            VecDeque::<String>::new(),
-            "{place}\nbut more had come"
-        );
+        assert_eq!(self.seen, VecDeque::<String>::new(), "{place}\nbut more had come");
         &mut self.session
     }
 
@@ -151,10 +119,7 @@ impl<'a> Play<'a> {
                 Output::Send(octets) => {
                     let text = String::from_utf8(octets).unwrap();
                     assert!(text.ends_with("\r\n"));
-                    self.seen.extend(
-                        text.split_terminator("\r\n")
-                            .map(|line| format!("S: {line}")),
-                    );
+                    self.seen.extend(text.split_terminator("\r\n").map(|line| format!("S: {line}")));
                 }
                 Output::StartTls => self.seen.push_back("TLS".to_owned()),
                 Output::Close => self.seen.push_back("CLOSE".to_owned()),
@@ -176,10 +141,7 @@ fn described(question: Question) -> String {
             return size.map_or("data".to_owned(), |size| format!("data {size}"));
         }
         Question::Mail { from, parameters } => {
-            words.push(format!(
-                "mail <{}>",
-                from.map(|from| from.to_string()).unwrap_or_default()
-            ));
+            words.push(format!("mail <{}>", from.map(|from| from.to_string()).unwrap_or_default()));
             words.extend(parameters.size.map(|size| format!("size={size}")));
             words.extend(parameters.body_8bit.then(|| "8bit".to_owned()));
             words.extend(parameters.smtputf8.then(|| "smtputf8".to_owned()));
@@ -196,13 +158,7 @@ fn described(question: Question) -> String {
             words.push(format!("message from {}", message.ehlo));
             words.extend(message.user.map(|user| format!("user={user}")));
             words.extend(message.tls.then(|| "tls".to_owned()));
-            words.push(format!(
-                "<{}>",
-                message
-                    .from
-                    .map(|from| from.to_string())
-                    .unwrap_or_default()
-            ));
+            words.push(format!("<{}>", message.from.map(|from| from.to_string()).unwrap_or_default()));
             words.extend(message.recipients.iter().map(|(to, _)| format!("<{to}>")));
             words.push(message.body.escape_ascii().to_string());
         }

@@ -32,10 +32,7 @@ struct Record {
 
 impl Record {
     fn messages(&self) -> usize {
-        self.asked
-            .iter()
-            .filter(|question| matches!(question, Question::Message(_)))
-            .count()
+        self.asked.iter().filter(|question| matches!(question, Question::Message(_))).count()
     }
 
     fn codes(&self) -> Vec<&str> {
@@ -58,11 +55,7 @@ fn drain(session: &mut Session, record: &mut Record) {
                     _ => false,
                 };
                 record.asked.push(question);
-                session.answer(if no {
-                    Answer::Refuse(Reply::new(550, (5, 1, 1), "No"))
-                } else {
-                    Answer::Yes
-                });
+                session.answer(if no { Answer::Refuse(Reply::new(550, (5, 1, 1), "No")) } else { Answer::Yes });
             }
         }
     }
@@ -85,8 +78,7 @@ const ENVELOPE: &[u8] = b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.exam
 // D1: no false end of data makes a second message, and the first is refused.
 #[test]
 fn a_second_message_inside_a_message_is_none() {
-    let inner =
-        b"MAIL FROM:<evil@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\nSubject: smuggled\r\n";
+    let inner = b"MAIL FROM:<evil@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\nSubject: smuggled\r\n";
     for false_end in [
         &b"\n.\n"[..],
         b"\n.\r\n",
@@ -99,14 +91,7 @@ fn a_second_message_inside_a_message_is_none() {
         b"\r\r\n.\r\r\n",
         b"\r\n.\0\r\n",
     ] {
-        let wire = [
-            ENVELOPE,
-            b"Subject: x\r\n\r\nhello",
-            false_end,
-            inner,
-            b"\r\n.\r\n",
-        ]
-        .concat();
+        let wire = [ENVELOPE, b"Subject: x\r\n\r\nhello", false_end, inner, b"\r\n.\r\n"].concat();
         for piece in [1, 3, usize::MAX] {
             let record = play(settings(), &wire, piece);
             let name = format!("{} in pieces of {piece}", false_end.escape_ascii());
@@ -120,20 +105,10 @@ fn a_second_message_inside_a_message_is_none() {
 // D3: what is sent in clear behind STARTTLS is never carried out.
 #[test]
 fn commands_behind_starttls_end_the_session() {
-    let settings = Settings {
-        starttls: true,
-        ..settings()
-    };
-    let together = play(
-        settings.clone(),
-        b"EHLO c\r\nSTARTTLS\r\nMAIL FROM:<a@b.example>\r\n",
-        usize::MAX,
-    );
+    let settings = Settings { starttls: true, ..settings() };
+    let together = play(settings.clone(), b"EHLO c\r\nSTARTTLS\r\nMAIL FROM:<a@b.example>\r\n", usize::MAX);
     assert_eq!(together.codes().last(), Some(&"554"));
-    assert_eq!(
-        (together.tls, together.closed, together.asked.len()),
-        (0, 1, 0)
-    );
+    assert_eq!((together.tls, together.closed, together.asked.len()), (0, 1, 0));
 
     // They come after our answer, and before the handshake.
     let mut session = Session::new(Arc::new(settings.clone()), false);
@@ -149,11 +124,7 @@ fn commands_behind_starttls_end_the_session() {
     assert_eq!(record.codes().last(), Some(&"220"));
 
     // They wait behind a question while STARTTLS does too.
-    let waiting = play(
-        settings,
-        b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nSTARTTLS\r\nNOOP\r\n",
-        usize::MAX,
-    );
+    let waiting = play(settings, b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nSTARTTLS\r\nNOOP\r\n", usize::MAX);
     assert_eq!(waiting.codes().last(), Some(&"554"));
     assert_eq!((waiting.tls, waiting.closed), (0, 1));
 }
@@ -162,23 +133,11 @@ fn commands_behind_starttls_end_the_session() {
 #[test]
 fn long_lines_are_refused_in_bounded_memory() {
     let with_line = |octets: usize| [&b"NOOP "[..], &vec![b'x'; octets], b"\r\nNOOP\r\n"].concat();
-    assert_eq!(
-        play(settings(), &with_line(505), usize::MAX).codes(),
-        ["220", "250", "250"]
-    );
+    assert_eq!(play(settings(), &with_line(505), usize::MAX).codes(), ["220", "250", "250"]);
     for piece in [1, 1_000, usize::MAX] {
-        assert_eq!(
-            play(settings(), &with_line(506), piece).codes(),
-            ["220", "500", "250"]
-        );
-        assert_eq!(
-            play(settings(), &with_line(60_000), piece).codes(),
-            ["220", "500", "250"]
-        );
-        assert_eq!(
-            play(settings(), &with_line(100_000), piece).codes(),
-            ["220", "421"]
-        );
+        assert_eq!(play(settings(), &with_line(506), piece).codes(), ["220", "500", "250"]);
+        assert_eq!(play(settings(), &with_line(60_000), piece).codes(), ["220", "500", "250"]);
+        assert_eq!(play(settings(), &with_line(100_000), piece).codes(), ["220", "421"]);
     }
     let mut session = Session::new(Arc::new(settings()), false);
     let mut record = Record::default();
@@ -207,8 +166,7 @@ fn a_message_over_the_limit_is_read_to_its_end() {
     drain(&mut session, &mut record);
     assert!(session.in_data());
     for _ in 0..2_000 {
-        session
-            .receive(b"0123456789012345678901234567890123456789012345678901234567890123456789\r\n");
+        session.receive(b"0123456789012345678901234567890123456789012345678901234567890123456789\r\n");
         assert!(session.buffered() <= 100_000);
     }
     assert_eq!(session.buffered(), 0);
@@ -220,13 +178,7 @@ fn a_message_over_the_limit_is_read_to_its_end() {
 
 #[test]
 fn a_message_without_end_is_given_up() {
-    let mut session = Session::new(
-        Arc::new(Settings {
-            size_max: 10,
-            ..settings()
-        }),
-        false,
-    );
+    let mut session = Session::new(Arc::new(Settings { size_max: 10, ..settings() }), false);
     let mut record = Record::default();
     session.receive(ENVELOPE);
     drain(&mut session, &mut record);

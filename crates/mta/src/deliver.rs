@@ -9,15 +9,14 @@ use bytes::Bytes;
 use engine::Input;
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage, TlsUsed, TlsVerified};
 use engine::envelope::{Envelope, Recipient, TlsWish};
-use mail::smtp::command::RecipientParameters;
-use mail::smtp::data::Piece;
 use engine::id::{AttemptId, MessageId, SessionId};
 use mail::reply::Reply;
 use mail::smtp::client::{self, Client, ClientSettings, Failure, Output, Phase, Transaction};
+use mail::smtp::command::RecipientParameters;
+use mail::smtp::data::Piece;
 use net::clock::Clock;
 use net::dial::{DialFault, dial};
-use net::dns::{Dns, DnsFault, MxHost, Site, tlsa_name};
-use mail::dane::Tlsa;
+use net::dns::{Dane, Dns, MxHost, Site, dane_of};
 use net::sts::{Sts, StsAnswer};
 use net::tls::{Connector, Negotiated, Policy};
 use spool::{ReadFault, Spool, Stored};
@@ -75,14 +74,6 @@ impl Patience {
     }
 }
 
-/// How the operator wants TLS towards remote hosts, where the message or the site does not ask for more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsDefault {
-    Never,
-    Opportunistic,
-    Required,
-}
-
 /// What every session shares.
 pub struct Means {
     pub clock: Clock,
@@ -92,7 +83,6 @@ pub struct Means {
     /// MTA-STS policies, where they are honoured.
     pub sts: Option<Sts>,
     pub dane: bool,
-    pub tls: TlsDefault,
     pub port: u16,
     pub chunking: bool,
     pub patience: Patience,
@@ -156,7 +146,7 @@ pub(crate) async fn run(means: Arc<Means>, job: Job, mut commands: UnboundedRece
             let report = line.report(Vec::new(), means.clock.now(), false);
             Input::AttemptEnded { attempt, report }
         }
-        Ok(Command::Close) | Err(_) => Input::SessionClosed { session, reply: None },
+        Ok(Command::Close) | Err(_) => Input::SessionClosed { session, reply: line.client.farewell().cloned() },
     };
     tell(Told { input, envelope: None, over: Some(session) });
 }
@@ -213,14 +203,21 @@ struct TlsPolicy {
 
 /// DANE before MTA-STS (RFC 8461 2), both before what the message or the operator asks for.
 async fn policy_for(means: &Means, job: &Job, host: &MxHost) -> Result<TlsPolicy, ConnectFailure> {
-    let required = job.tls == TlsWish::Required || means.tls == TlsDefault::Required;
-    if means.tls == TlsDefault::Never && !required {
+    let required = job.tls == TlsWish::Required;
+    if job.tls == TlsWish::Never {
         return Ok(TlsPolicy { wish: TlsWish::Never, proof: Policy::Opportunistic, clear_allowed: true });
     }
-    if means.dane && job.site.secure && host.secure {
-        if let Some(records) = dane_records(means, &host.canonical).await? {
-            let names = vec![host.name.clone(), job.domain.as_str().to_owned()];
-            return Ok(TlsPolicy { wish: TlsWish::Required, proof: Policy::Dane { records, names }, clear_allowed: false });
+    if means.dane {
+        match dane_of(means.dns.as_ref(), &job.domain, &job.site, host, means.port).await {
+            Dane::Absent => {}
+            Dane::Records { records, names } => {
+                return Ok(TlsPolicy {
+                    wish: TlsWish::Required,
+                    proof: Policy::Dane { records, names },
+                    clear_allowed: false,
+                });
+            }
+            Dane::Later(what) => return Err(failed(ConnectFailureKind::Tls, Some(&host.name), what)),
         }
     }
     let answer = match &means.sts {
@@ -241,20 +238,13 @@ async fn policy_for(means: &Means, job: &Job, host: &MxHost) -> Result<TlsPolicy
     })
 }
 
-async fn dane_records(means: &Means, host: &str) -> Result<Option<Vec<Tlsa>>, ConnectFailure> {
-    match means.dns.tlsa(&tlsa_name(host, means.port)).await {
-        Ok(answer) if answer.secure && !answer.records.is_empty() => Ok(Some(answer.records)),
-        Ok(_) | Err(DnsFault::NoSuchName | DnsFault::NoData) => Ok(None),
-        // RFC 7672 2.1: a look-up that fails must not become delivery without the check.
-        Err(fault @ (DnsFault::Later(_) | DnsFault::AliasLoop)) => {
-            let what = fault;
-            let what = format!("the TLSA records of {host} cannot be looked up: {what}");
-            Err(failed(ConnectFailureKind::Tls, Some(host), what))
-        }
-    }
-}
-
-async fn greet(means: &Arc<Means>, job: &Job, host: &MxHost, address: IpAddr, policy: &TlsPolicy) -> Result<Line, ConnectFailure> {
+async fn greet(
+    means: &Arc<Means>,
+    job: &Job,
+    host: &MxHost,
+    address: IpAddr,
+    policy: &TlsPolicy,
+) -> Result<Line, ConnectFailure> {
     match try_greet(means, job, host, address, policy, policy.wish).await {
         Err(failure) if failure.kind == ConnectFailureKind::Tls && policy.clear_allowed => {
             // Opportunistic means: rather in clear than not at all.
@@ -274,7 +264,8 @@ async fn try_greet(
 ) -> Result<Line, ConnectFailure> {
     let to = SocketAddr::new(address, means.port);
     let stream = dial(job.bind, to, means.patience.connect).await.map_err(|fault| dial_failure(&host.name, &fault))?;
-    let client = Client::new(ClientSettings { ehlo: job.ehlo.clone(), tls: client_wish(wish), chunking: means.chunking });
+    let client =
+        Client::new(ClientSettings { ehlo: job.ehlo.clone(), tls: client_wish(wish), chunking: means.chunking });
     let mut line = Line {
         stream: Connection::Clear(stream),
         client,
@@ -301,7 +292,9 @@ async fn try_greet(
             }
             Some(Output::Ready) => return Ok(line),
             Some(Output::NotReady(failure)) => return Err(greeting_failure(&host.name, failure)),
-            Some(Output::Close) => return Err(lost(&host.name, "the connection closed before it was ready".to_owned())),
+            Some(Output::Close) => {
+                return Err(lost(&host.name, "the connection closed before it was ready".to_owned()));
+            }
             Some(Output::Done(_)) => {}
             None => {
                 if let Err(what) = line.hear().await {
@@ -423,14 +416,20 @@ impl Line {
     }
 
     /// One transaction: from the spool to the remote's answers.
-    async fn carry(&mut self, means: &Arc<Means>, message: MessageId, recipients: &[u16]) -> (Report, Option<Arc<Envelope>>) {
+    async fn carry(
+        &mut self,
+        means: &Arc<Means>,
+        message: MessageId,
+        recipients: &[u16],
+    ) -> (Report, Option<Arc<Envelope>>) {
         let began_us = self.clock.now();
         let (envelope, body) = match fetch(means, message).await {
             Ok(found) => found,
             Err(what) => {
                 tracing::error!(message = %message, %what, "a queued message cannot be read from the spool");
                 let reply = Reply::new(451, (4, 3, 0), format!("The message cannot be read from the spool: {what}"));
-                let results = recipients.iter().map(|recipient| (*recipient, Outcome::Ours { reply: reply.clone() })).collect();
+                let results =
+                    recipients.iter().map(|recipient| (*recipient, Outcome::Ours { reply: reply.clone() })).collect();
                 return (self.report(results, began_us, true), None);
             }
         };
@@ -480,7 +479,13 @@ impl Line {
 
     fn report(&self, results: Vec<(u16, Outcome)>, began_us: i64, session_usable: bool) -> Report {
         let took_us = u64::try_from(self.clock.now() - began_us).unwrap_or(0);
-        Report { results, host: Some(self.host.clone()), tls: self.tls.clone(), took: Duration::from_micros(took_us), session_usable }
+        Report {
+            results,
+            host: Some(self.host.clone()),
+            tls: self.tls.clone(),
+            took: Duration::from_micros(took_us),
+            session_usable,
+        }
     }
 
     async fn quit(&mut self, patience: Duration) {

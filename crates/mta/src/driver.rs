@@ -325,7 +325,11 @@ impl Desk {
         });
         let entries: Vec<Entry> = events
             .into_iter()
-            .map(|event| Entry { address: envelope.zip(event.recipient).and_then(|(envelope, at)| address(envelope, at)), event, accepted: None })
+            .map(|event| Entry {
+                address: envelope.zip(event.recipient).and_then(|(envelope, at)| address(envelope, at)),
+                event,
+                accepted: None,
+            })
             .collect();
         let events = record::write_entries(message, &entries);
         let spool: &Spool = &self.setting.means.spool;
@@ -349,7 +353,10 @@ impl Desk {
             "lane"
         );
         let message = event.message.unwrap_or(MessageId(0));
-        self.setting.means.spool.note(record::write_entries(message, &[Entry { event, address: None, accepted: None }]));
+        self.setting
+            .means
+            .spool
+            .note(record::write_entries(message, &[Entry { event, address: None, accepted: None }]));
     }
 
     fn count(&self, event: &Event) {

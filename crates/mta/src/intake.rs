@@ -74,7 +74,8 @@ pub struct Offer {
     pub pool: Option<PoolId>,
     pub stream: Option<StreamId>,
     pub tags: Vec<(String, String)>,
-    pub tls: TlsWish,
+    /// None: as the operator's settings say.
+    pub tls: Option<TlsWish>,
     pub envid: Option<String>,
     pub ret: Option<Ret>,
     pub smtputf8: bool,
@@ -102,7 +103,7 @@ impl Offer {
             pool: None,
             stream: None,
             tags: Vec::new(),
-            tls: TlsWish::IfOffered,
+            tls: None,
             envid: submission.parameters.envid,
             ret: submission.parameters.ret,
             smtputf8: submission.parameters.smtputf8,
@@ -132,6 +133,7 @@ pub struct Intake(Arc<Inner>);
 
 struct Inner {
     host: String,
+    postmaster: Mailbox,
     clock: Clock,
     spool: Spool,
     driver: Driver,
@@ -151,7 +153,7 @@ struct Known {
 
 impl Intake {
     pub fn new(
-        host: String,
+        host: &Domain,
         clock: Clock,
         spool: Spool,
         driver: Driver,
@@ -161,7 +163,21 @@ impl Intake {
         snapshot: Arc<Snapshot>,
     ) -> Intake {
         let known = RwLock::new(known(snapshot));
-        Intake(Arc::new(Inner { host, clock, spool, driver, sealer, limits, metrics, known, receiving: AtomicU64::new(0) }))
+        let postmaster =
+            Mailbox::parse(&format!("mailer-daemon@{host}")).expect("a plain name at a domain is an address");
+        let host = host.to_string();
+        Intake(Arc::new(Inner {
+            host,
+            postmaster,
+            clock,
+            spool,
+            driver,
+            sealer,
+            limits,
+            metrics,
+            known,
+            receiving: AtomicU64::new(0),
+        }))
     }
 
     /// A fresh id; ids grow with time.
@@ -173,6 +189,12 @@ impl Intake {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.0.host
+    }
+
+    /// Whom notices come from.
+    #[must_use]
+    pub fn postmaster(&self) -> &Mailbox {
+        &self.0.postmaster
     }
 
     #[must_use]
@@ -220,7 +242,9 @@ impl Intake {
         let known = self.known();
         let keys = known.snapshot.credentials.iter().filter(|credential| credential.kind == CredentialKind::Key);
         // Every key is looked at, whichever fits: the time taken says nothing.
-        keys.filter(|credential| same_secret(&credential.digest, key)).map(|credential| credential.account.clone()).last()
+        keys.filter(|credential| same_secret(&credential.digest, key))
+            .map(|credential| credential.account.clone())
+            .last()
     }
 
     /// R1.4: what a sender may put in MAIL FROM.
@@ -257,13 +281,7 @@ impl Intake {
             Health::Failing { .. } => return Err(failing()),
         }
         if self.0.spool.queued() >= self.0.limits.queue_messages_max {
-            return Err(Refusal::new(
-                Kind::Busy,
-                "queue_full",
-                (4, 3, 1),
-                "The queue is full.",
-                "Try again later.",
-            ));
+            return Err(Refusal::new(Kind::Busy, "queue_full", (4, 3, 1), "The queue is full.", "Try again later."));
         }
         if self.0.receiving.load(Ordering::Relaxed) > self.0.limits.receiving_bytes_max {
             return Err(no_memory());
@@ -321,13 +339,17 @@ impl Intake {
         let domain = self.proven(&known, visitor, account_id, account, offer.from.as_ref(), &prepared)?;
         let controls = Controls::read(&prepared.removed)?;
         let named = offer.pool.or(controls.pool);
-        let route = route::choose(&known.snapshot, account_id, named.as_ref(), message).map_err(|why| no_route(&why))?;
+        let route =
+            route::choose(&known.snapshot, account_id, named.as_ref(), message).map_err(|why| no_route(&why))?;
         let signed = match domain {
             Some(domain) => sign(&known.signers, domain, prepared.octets, now)?,
             None => prepared.octets,
         };
         let delivery = &known.snapshot.delivery;
-        let return_path = match (&offer.from, domain.and_then(|domain| domain.return_path.as_ref()).or(delivery.return_path.as_ref())) {
+        let return_path = match (
+            &offer.from,
+            domain.and_then(|domain| domain.return_path.as_ref()).or(delivery.return_path.as_ref()),
+        ) {
             (Some(_), Some(own)) => self.0.sealer.seal(message, own),
             (Some(from), None) => from.to_string(),
             (None, _) => String::new(),
@@ -354,7 +376,7 @@ impl Intake {
             accepted_at: now,
             due_at: now,
             expires_at: now + delivery.lifetime,
-            tls: offer.tls.max(controls.tls),
+            tls: offer.tls.or(controls.tls).unwrap_or(delivery.tls),
             size: u32::try_from(signed.len()).unwrap_or(u32::MAX),
             message_id_header: prepared.message_id,
             tags: offer.tags,
@@ -374,7 +396,11 @@ impl Intake {
                 Kind::TooLarge,
                 "message_too_large",
                 (5, 3, 4),
-                format!("The message has {} octets; at most {} are taken.", offer.octets.len(), limits.message_bytes_max),
+                format!(
+                    "The message has {} octets; at most {} are taken.",
+                    offer.octets.len(),
+                    limits.message_bytes_max
+                ),
                 "Send large files as links.",
             ));
         }
@@ -383,7 +409,11 @@ impl Intake {
                 Kind::Invalid,
                 "recipients_count",
                 (5, 5, 3),
-                format!("A message needs 1 to {} recipients; this one has {}.", limits.recipients_max, offer.recipients.len()),
+                format!(
+                    "A message needs 1 to {} recipients; this one has {}.",
+                    limits.recipients_max,
+                    offer.recipients.len()
+                ),
                 "Split it.",
             )
             .at("to"));
@@ -391,7 +421,13 @@ impl Intake {
         Ok(())
     }
 
-    fn prepare(&self, octets: Vec<u8>, protocol: &str, message: MessageId, now: Timestamp) -> Result<Prepared, Refusal> {
+    fn prepare(
+        &self,
+        octets: Vec<u8>,
+        protocol: &str,
+        message: MessageId,
+        now: Timestamp,
+    ) -> Result<Prepared, Refusal> {
         let date_unix = now.0.div_euclid(1_000_000);
         // The submitter's address stays out of the trace: recipients have no business with it.
         let trace = format!("by {} with {} id {}; {}", self.0.host, protocol, message, mail::encode::date(date_unix));
@@ -498,12 +534,12 @@ impl Drop for Receiving {
 struct Controls {
     pool: Option<PoolId>,
     stream: Option<StreamId>,
-    tls: TlsWish,
+    tls: Option<TlsWish>,
 }
 
 impl Controls {
     fn read(removed: &[(String, String)]) -> Result<Controls, Refusal> {
-        let mut controls = Controls { pool: None, stream: None, tls: TlsWish::Never };
+        let mut controls = Controls { pool: None, stream: None, tls: None };
         for (name, value) in removed {
             let value = value.trim();
             if name.eq_ignore_ascii_case("X-MSYS-API") {
@@ -513,7 +549,7 @@ impl Controls {
             } else if name.eq_ignore_ascii_case("X-Weir-Stream") {
                 controls.stream = Some(StreamId::new(value));
             } else if name.eq_ignore_ascii_case("X-Weir-TLS") {
-                controls.tls = tls_of(value)?;
+                controls.tls = Some(tls_of(value)?);
             } else if name.eq_ignore_ascii_case("X-SES-CONFIGURATION-SET") {
                 return Err(Refusal::new(
                     Kind::NotFound,
@@ -579,7 +615,13 @@ fn same_secret(digest: &[u8; 32], secret: &str) -> bool {
 
 fn account_of<'a>(snapshot: &'a Snapshot, visitor: &Visitor) -> Result<(&'a AccountId, &'a Account), Refusal> {
     visitor.account.as_ref().and_then(|id| snapshot.accounts.get_key_value(id)).ok_or_else(|| {
-        Refusal::new(Kind::Unknown, "sign_in_first", (5, 7, 0), "Nobody is signed in.", "Sign in with a credential of an account.")
+        Refusal::new(
+            Kind::Unknown,
+            "sign_in_first",
+            (5, 7, 0),
+            "Nobody is signed in.",
+            "Sign in with a credential of an account.",
+        )
     })
 }
 
@@ -614,7 +656,13 @@ fn sign(signers: &Signers, domain: &SendingDomain, octets: Vec<u8>, now: Timesta
     }
     let mut signed = dkim::sign(&signers, &octets, now.0.div_euclid(1_000_000)).map_err(|error| {
         tracing::error!(domain = %domain.name, %error, "a message could not be signed");
-        Refusal::new(Kind::Unavailable, "signing_failed", (4, 3, 0), "The message could not be signed.", "Try again later.")
+        Refusal::new(
+            Kind::Unavailable,
+            "signing_failed",
+            (4, 3, 0),
+            "The message could not be signed.",
+            "Try again later.",
+        )
     })?;
     signed.extend_from_slice(&octets);
     Ok(signed)
@@ -640,15 +688,33 @@ fn no_route(why: &Why) -> Refusal {
 pub const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 fn no_space() -> Refusal {
-    Refusal::new(Kind::Unavailable, "spool_full", (4, 3, 1), "There is no room to keep the message safe.", "Try again later.")
+    Refusal::new(
+        Kind::Unavailable,
+        "spool_full",
+        (4, 3, 1),
+        "There is no room to keep the message safe.",
+        "Try again later.",
+    )
 }
 
 fn failing() -> Refusal {
-    Refusal::new(Kind::Unavailable, "spool_failing", (4, 3, 0), "The message cannot be kept safe right now.", "Try again later.")
+    Refusal::new(
+        Kind::Unavailable,
+        "spool_failing",
+        (4, 3, 0),
+        "The message cannot be kept safe right now.",
+        "Try again later.",
+    )
 }
 
 fn no_memory() -> Refusal {
-    Refusal::new(Kind::Busy, "too_much_at_once", (4, 3, 1), "Too much mail is coming in at this moment.", "Try again in a moment.")
+    Refusal::new(
+        Kind::Busy,
+        "too_much_at_once",
+        (4, 3, 1),
+        "Too much mail is coming in at this moment.",
+        "Try again in a moment.",
+    )
 }
 
 /// Used by notices and by the HTTP surface to know which domains an account may write from.

@@ -247,7 +247,9 @@ impl<'a> Conversation<'a> {
                     data_since = Some(tokio::time::Instant::now());
                     self.porch.limits.idle
                 }
-                (true, Some(since)) => self.porch.limits.data.saturating_sub(since.elapsed()).min(self.porch.limits.idle),
+                (true, Some(since)) => {
+                    self.porch.limits.data.saturating_sub(since.elapsed()).min(self.porch.limits.idle)
+                }
                 (false, _) => {
                     data_since = None;
                     self.porch.limits.idle
@@ -352,7 +354,9 @@ impl<'a> Conversation<'a> {
             Question::Data { size } => self.visitor_brings(size),
             Question::Message(submission) => {
                 return match intake.admit(&self.visitor, Offer::from_smtp(*submission)).await {
-                    Ok(admitted) => Answer::YesSaying(Reply::new(250, (2, 0, 0), format!("Queued as {}", admitted.message))),
+                    Ok(admitted) => {
+                        Answer::YesSaying(Reply::new(250, (2, 0, 0), format!("Queued as {}", admitted.message)))
+                    }
                     Err(refusal) => Answer::Refuse(refusal.to_reply()),
                 };
             }
@@ -369,7 +373,13 @@ impl<'a> Conversation<'a> {
     /// Before data starts: is there room in memory for it, and on the disk?
     fn visitor_brings(&mut self, size: Option<u64>) -> Result<(), Refusal> {
         if size.is_some_and(|size| size > self.porch.limits.message_bytes_max) {
-            return Err(Refusal::new(Kind::TooLarge, "message_too_large", (5, 3, 4), "The message is larger than is taken here.", ""));
+            return Err(Refusal::new(
+                Kind::TooLarge,
+                "message_too_large",
+                (5, 3, 4),
+                "The message is larger than is taken here.",
+                "",
+            ));
         }
         self.porch.intake.has_room()
     }

@@ -80,17 +80,45 @@ impl Default for Metrics {
             accepting: Gauge::default(),
             registry: Registry::default(),
         };
-        registry.register("messages_accepted", "Messages accepted and durable, by the way they came in", metrics.accepted.clone());
+        registry.register(
+            "messages_accepted",
+            "Messages accepted and durable, by the way they came in",
+            metrics.accepted.clone(),
+        );
         registry.register("submissions_refused", "Submissions refused, by way in and reason", metrics.refused.clone());
-        registry.register("recipient_outcomes", "What became of recipients and attempts, by provider", metrics.outcomes.clone());
+        registry.register(
+            "recipient_outcomes",
+            "What became of recipients and attempts, by provider",
+            metrics.outcomes.clone(),
+        );
         registry.register("queue_messages", "Messages that wait for some recipient", metrics.queued.clone());
         registry.register("smtp_sessions", "SMTP connections open now, in and out", metrics.sessions.clone());
-        registry.register("connections_turned_away", "Connections turned away before they could submit, by limit", metrics.turned_away.clone());
-        registry.register("receiving_bytes", "Octets of messages on their way in, held in memory", metrics.receiving_bytes.clone());
-        registry.register("acknowledge_seconds", "Seconds from the end of data to the durable acknowledgement", metrics.acknowledge_seconds.clone());
-        registry.register("delivery_seconds", "Seconds from acceptance to the remote's 250", metrics.delivery_seconds.clone());
+        registry.register(
+            "connections_turned_away",
+            "Connections turned away before they could submit, by limit",
+            metrics.turned_away.clone(),
+        );
+        registry.register(
+            "receiving_bytes",
+            "Octets of messages on their way in, held in memory",
+            metrics.receiving_bytes.clone(),
+        );
+        registry.register(
+            "acknowledge_seconds",
+            "Seconds from the end of data to the durable acknowledgement",
+            metrics.acknowledge_seconds.clone(),
+        );
+        registry.register(
+            "delivery_seconds",
+            "Seconds from acceptance to the remote's 250",
+            metrics.delivery_seconds.clone(),
+        );
         registry.register("alarms", "Alarms raised, by kind", metrics.alarms.clone());
-        registry.register("spool_accepting", "1 while messages are accepted, 0 while the spool is full or failing", metrics.accepting.clone());
+        registry.register(
+            "spool_accepting",
+            "1 while messages are accepted, 0 while the spool is full or failing",
+            metrics.accepting.clone(),
+        );
         Metrics { registry, ..metrics }
     }
 }

@@ -7,10 +7,13 @@ use crate::driver::Notice;
 use crate::intake::{Intake, Offer, RETRY_AFTER, Via, Visitor};
 use crate::record;
 use engine::NotifyKind;
-use engine::envelope::{Envelope, TlsWish};
-use engine::event::Event;
+use engine::envelope::Envelope;
+use engine::time::Timestamp;
+use engine::why::Why;
 use mail::address::Mailbox;
-use mail::dsn::{self, Dsn, DsnKind};
+use mail::dsn::{Action, Report, ReportedRecipient};
+use mail::mailboxes::NamedMailbox;
+use mail::reply::{Enhanced, Reply};
 use mail::smtp::command::RecipientParameters;
 use spool::{Spool, Stored};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -22,7 +25,9 @@ pub async fn run(intake: Intake, spool: Spool, mut notices: UnboundedReceiver<No
         let reader = spool.clone();
         match tokio::task::spawn_blocking(move || reader.read(key)).await {
             Ok(Ok(stored)) => tell(&intake, &notice, &stored).await,
-            Ok(Err(fault)) => tracing::error!(message = %notice.message, %fault, "a notice cannot be written: its message cannot be read"),
+            Ok(Err(fault)) => {
+                tracing::error!(message = %notice.message, %fault, "a notice cannot be written: its message cannot be read")
+            }
             Err(fault) => tracing::error!(message = %notice.message, %fault, "a notice was not written"),
         }
         if notice.finished {
@@ -51,13 +56,15 @@ async fn tell(intake: &Intake, notice: &Notice, stored: &Stored) {
             pool: None,
             stream: None,
             tags: Vec::new(),
-            tls: TlsWish::IfOffered,
+            tls: None,
             envid: None,
             ret: None,
             smtputf8: sender.needs_smtputf8(),
         };
         match intake.admit(&visitor, offer).await {
-            Ok(admitted) => return tracing::info!(about = %notice.message, message = %admitted.message, "told the sender"),
+            Ok(admitted) => {
+                return tracing::info!(about = %notice.message, message = %admitted.message, "told the sender");
+            }
             Err(refusal) if refusal.is_passing() => tokio::time::sleep(RETRY_AFTER).await,
             Err(refusal) => {
                 return tracing::warn!(about = %notice.message, code = refusal.code, "the sender cannot be told: {}", refusal.sentence);
@@ -67,42 +74,64 @@ async fn tell(intake: &Intake, notice: &Notice, stored: &Stored) {
 }
 
 fn write(intake: &Intake, notice: &Notice, envelope: &Envelope, sender: &Mailbox, original: &[u8]) -> Vec<u8> {
-    let now = intake.now();
+    let seconds = |at: Timestamp| at.0.div_euclid(1_000_000);
+    let until = (notice.kind == NotifyKind::Delayed).then(|| seconds(envelope.expires_at));
     let recipients = notice
         .recipients
         .iter()
         .filter_map(|at| {
             let recipient = envelope.recipients.get(usize::from(*at))?;
             let event = notice.events.iter().rev().find(|event| event.recipient == Some(*at));
-            Some(dsn::Recipient {
+            let reply = event.and_then(|event| event.reply.clone());
+            Some(ReportedRecipient {
                 address: recipient.address.clone(),
-                original: recipient.orcpt.clone(),
-                remote: event.and_then(|event| event.host.as_deref()).map(str::to_owned),
-                reply: event.and_then(|event| event.reply.clone()),
-                reason: event.and_then(reason),
-                last_attempt_unix: event.map(|event| event.at.0.div_euclid(1_000_000)),
+                orcpt: recipient.orcpt.clone(),
+                action: action(notice.kind),
+                status: status(notice.kind, reply.as_ref()),
+                reason: event.and_then(|event| event.why.as_ref()).map(Why::words).unwrap_or_default(),
+                remote_mta: event.and_then(|event| event.host.as_deref()).map(str::to_owned),
+                reply,
+                last_attempt_unix: event.map(|event| seconds(event.at)),
+                will_retry_until_unix: until,
             })
         })
         .collect();
-    Dsn {
-        kind: match notice.kind {
-            NotifyKind::Failed => DsnKind::Failed,
-            NotifyKind::Delayed => DsnKind::Delayed { until_unix: envelope.expires_at.0.div_euclid(1_000_000) },
-            NotifyKind::Relayed => DsnKind::Relayed,
-        },
-        host: intake.host().to_owned(),
+    Report {
+        from: NamedMailbox { name: Some("Mail Delivery".to_owned()), mailbox: intake.postmaster().clone() },
         to: sender.clone(),
+        reporting_mta: intake.postmaster().domain().clone(),
+        message_id: format!("<{}@{}>", Intake::new_id(), intake.host()),
+        date_unix: seconds(intake.now()),
+        arrived_unix: Some(seconds(envelope.accepted_at)),
         envid: envelope.envid.clone(),
         ret: envelope.ret,
-        arrived_unix: envelope.accepted_at.0.div_euclid(1_000_000),
         recipients,
-        original: original.to_vec(),
-        date_unix: now.0.div_euclid(1_000_000),
-        message_id: format!("<{}.notice@{}>", notice.message, intake.host()),
+        original,
+        seed: envelope.message.0 as u64,
     }
     .write()
 }
 
-fn reason(event: &Event) -> Option<String> {
-    event.why.as_ref().map(engine::why::Why::words)
+fn action(kind: NotifyKind) -> Action {
+    match kind {
+        NotifyKind::Failed => Action::Failed,
+        NotifyKind::Delayed => Action::Delayed,
+        NotifyKind::Relayed => Action::Relayed,
+    }
+}
+
+/// The remote's own status where it gave one that fits; else the plainest that is true.
+fn status(kind: NotifyKind, reply: Option<&Reply>) -> Enhanced {
+    let class = match kind {
+        NotifyKind::Failed => 5,
+        NotifyKind::Delayed => 4,
+        NotifyKind::Relayed => 2,
+    };
+    let said = reply.and_then(|reply| reply.enhanced);
+    match said {
+        Some(said) if said.class == class => said,
+        // The remote asked to try again until the lifetime was over: RFC 3463 5.4.7.
+        Some(_) if kind == NotifyKind::Failed => Enhanced { class, subject: 4, detail: 7 },
+        _ => Enhanced { class, subject: 0, detail: 0 },
+    }
 }

@@ -15,6 +15,7 @@ use engine::NotifyKind;
 use engine::envelope::{MessageState, RecipientState};
 use engine::id::MessageId;
 use engine::snapshot::Snapshot;
+use mail::address::Domain;
 use net::dns::Network;
 use spool::{LiveMessage, Options, Recovered, Spool};
 use std::fs;
@@ -30,7 +31,7 @@ use tokio::task::JoinHandle;
 const RECOVERY_BATCH: usize = 2_000;
 
 pub struct Settings {
-    pub host: String,
+    pub host: Domain,
     /// The data folder; everything this installation must not lose is below it.
     pub data: PathBuf,
     pub spool: Options,
@@ -83,7 +84,7 @@ impl Plant {
         });
         let engine_task = tokio::spawn(engine_task);
         let intake = Intake::new(
-            settings.host,
+            &settings.host,
             means.clock.clone(),
             spool.clone(),
             driver.clone(),
@@ -113,7 +114,10 @@ impl Plant {
         self.recovery.abort();
         self.driver.stop();
         if tokio::time::timeout(within, self.engine_task).await.is_err() {
-            tracing::warn!(waited_s = within.as_secs(), "some deliveries did not end in time; they are tried again after the next start");
+            tracing::warn!(
+                waited_s = within.as_secs(),
+                "some deliveries did not end in time; they are tried again after the next start"
+            );
         }
         let spool = self.spool;
         // Closing writes and syncs: it may wait for the disk.
@@ -193,7 +197,8 @@ fn return_path_secret(path: &Path) -> Result<Vec<u8>, StartFault> {
     match fs::read(path) {
         Ok(secret) if secret.len() == Sealer::SECRET_OCTETS => return Ok(secret),
         Ok(secret) => {
-            let what = format!("holds {} octets instead of {}; restore it from a backup", secret.len(), Sealer::SECRET_OCTETS);
+            let what =
+                format!("holds {} octets instead of {}; restore it from a backup", secret.len(), Sealer::SECRET_OCTETS);
             return Err(fault(io::Error::new(io::ErrorKind::InvalidData, what)));
         }
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}

@@ -38,7 +38,13 @@ pub struct Refusal {
 
 impl Refusal {
     #[must_use]
-    pub fn new(kind: Kind, code: &'static str, enhanced: (u8, u16, u16), sentence: impl Into<String>, mend: impl Into<String>) -> Refusal {
+    pub fn new(
+        kind: Kind,
+        code: &'static str,
+        enhanced: (u8, u16, u16),
+        sentence: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Refusal {
         Refusal { kind, code, enhanced, sentence: sentence.into(), mend: mend.into(), field: None }
     }
 
@@ -67,7 +73,8 @@ impl Refusal {
             Kind::Invalid => 554,
             Kind::Forbidden | Kind::NotFound => 550,
         };
-        let text = if self.mend.is_empty() { self.sentence.clone() } else { format!("{} {}", self.sentence, self.mend) };
+        let text =
+            if self.mend.is_empty() { self.sentence.clone() } else { format!("{} {}", self.sentence, self.mend) };
         Reply::new(code, self.enhanced, text)
     }
 }

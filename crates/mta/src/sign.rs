@@ -32,7 +32,9 @@ impl Signers {
                 let pem = String::from_utf8_lossy(&key.pem);
                 match Signer::from_pem(&domain.name, &key.selector, &pem) {
                     Ok(signer) => signers.push(signer),
-                    Err(error) => faults.push(KeyFault { domain: domain.name.clone(), selector: key.selector.clone(), error }),
+                    Err(error) => {
+                        faults.push(KeyFault { domain: domain.name.clone(), selector: key.selector.clone(), error })
+                    }
                 }
             }
             by_domain.insert(domain.name.clone(), signers);

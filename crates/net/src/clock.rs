@@ -33,23 +33,14 @@ struct Shared {
 impl Clock {
     /// Starts a time line at the present wall clock.
     pub fn system() -> Clock {
-        Clock(Arc::new(Shared {
-            started: Instant::now(),
-            line: Mutex::new(Line::start(wall_us())),
-        }))
+        Clock(Arc::new(Shared { started: Instant::now(), line: Mutex::new(Line::start(wall_us())) }))
     }
 
     /// Microseconds since 1970. Never goes back and never leaps.
     pub fn now(&self) -> i64 {
         let mut line = self.line();
         // Both are read under the lock, so that no older reading can come after a newer one.
-        let elapsed_ns = self
-            .0
-            .started
-            .elapsed()
-            .as_nanos()
-            .try_into()
-            .unwrap_or(i64::MAX);
+        let elapsed_ns = self.0.started.elapsed().as_nanos().try_into().unwrap_or(i64::MAX);
         line.read(elapsed_ns, wall_us())
     }
 
@@ -91,13 +82,7 @@ struct Line {
 
 impl Line {
     fn start(wall_us: i64) -> Line {
-        Line {
-            start_us: wall_us,
-            slewed_ns: 0,
-            slewed_until_ns: 0,
-            drift_us: 0,
-            jump: None,
-        }
+        Line { start_us: wall_us, slewed_ns: 0, slewed_until_ns: 0, drift_us: 0, jump: None }
     }
 
     fn read(&mut self, elapsed_ns: i64, wall_us: i64) -> i64 {
@@ -106,23 +91,18 @@ impl Line {
         if by_us.saturating_abs() > JUMP_MIN_US {
             // Two jumps between two calls of `take_jump` are told as their sum.
             let before = self.jump.map_or(0, |jump| jump.by_us);
-            self.jump = Some(Jump {
-                by_us: before.saturating_add(by_us),
-            });
+            self.jump = Some(Jump { by_us: before.saturating_add(by_us) });
         }
         self.drift_us = drift_us;
 
         // The step is smaller than the time that passed, so the line never runs backwards.
         let step_max_ns = (elapsed_ns - self.slewed_until_ns) / SLEW_DIVISOR;
         if step_max_ns > 0 {
-            let wanted_ns = drift_us
-                .saturating_mul(1_000)
-                .saturating_sub(self.slewed_ns);
+            let wanted_ns = drift_us.saturating_mul(1_000).saturating_sub(self.slewed_ns);
             self.slewed_ns += wanted_ns.clamp(-step_max_ns, step_max_ns);
             self.slewed_until_ns = elapsed_ns;
         }
-        self.start_us
-            .saturating_add((elapsed_ns + self.slewed_ns) / 1_000)
+        self.start_us.saturating_add((elapsed_ns + self.slewed_ns) / 1_000)
     }
 }
 

@@ -12,11 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Connects to `to` from `source`, whose port the kernel chooses.
-pub async fn dial(
-    source: IpAddr,
-    to: SocketAddr,
-    within: Duration,
-) -> Result<TcpStream, DialFault> {
+pub async fn dial(source: IpAddr, to: SocketAddr, within: Duration) -> Result<TcpStream, DialFault> {
     if source.is_ipv4() != to.is_ipv4() {
         return Err(DialFault::FamilyDiffers { from: source, to });
     }
@@ -25,10 +21,13 @@ pub async fn dial(
         .await
         .map_err(|_| DialFault::TimedOut { to, within })?
         .map_err(|error| DialFault::connecting(source, to, &error))?;
-    stream
-        .set_nodelay(true)
-        .map_err(|error| DialFault::connecting(source, to, &error))?;
+    stream.set_nodelay(true).map_err(|error| DialFault::connecting(source, to, &error))?;
     Ok(stream)
+}
+
+/// Whether connections can be made from this address: it is configured on this host.
+pub fn is_here(source: IpAddr) -> Result<(), DialFault> {
+    bound(source).map(|_| ())
 }
 
 /// Why there is no connection.
@@ -42,11 +41,7 @@ pub enum DialFault {
     #[error("{to} refused the connection")]
     Refused { to: SocketAddr },
     #[error("no route from {from} to {to}: {detail}")]
-    Unreachable {
-        from: IpAddr,
-        to: SocketAddr,
-        detail: String,
-    },
+    Unreachable { from: IpAddr, to: SocketAddr, detail: String },
     #[error("{to} did not answer within {within:?}")]
     TimedOut { to: SocketAddr, within: Duration },
     /// Ours as well: no port or no file descriptor is left, or the host's own rules forbid it.
@@ -58,42 +53,22 @@ impl DialFault {
     fn binding(source: IpAddr, error: &Error) -> DialFault {
         match error.kind() {
             ErrorKind::AddrNotAvailable => DialFault::AddressMissing { address: source },
-            ErrorKind::AddrInUse => DialFault::Other {
-                from: source,
-                detail: "all its ports are in use".to_owned(),
-            },
-            _ => DialFault::Other {
-                from: source,
-                detail: error.to_string(),
-            },
+            ErrorKind::AddrInUse => DialFault::Other { from: source, detail: "all its ports are in use".to_owned() },
+            _ => DialFault::Other { from: source, detail: error.to_string() },
         }
     }
 
     fn connecting(from: IpAddr, to: SocketAddr, error: &Error) -> DialFault {
         match error.kind() {
             // The kernel ran out of ports towards `to`: the address itself was there when we bound it.
-            ErrorKind::AddrNotAvailable => DialFault::Other {
-                from,
-                detail: format!("no free port towards {to}"),
-            },
+            ErrorKind::AddrNotAvailable => DialFault::Other { from, detail: format!("no free port towards {to}") },
             ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => DialFault::Refused { to },
             // The kernel gave up before we did.
-            ErrorKind::TimedOut => DialFault::Unreachable {
-                from,
-                to,
-                detail: "the connection timed out".to_owned(),
-            },
+            ErrorKind::TimedOut => DialFault::Unreachable { from, to, detail: "the connection timed out".to_owned() },
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
-                DialFault::Unreachable {
-                    from,
-                    to,
-                    detail: error.to_string(),
-                }
+                DialFault::Unreachable { from, to, detail: error.to_string() }
             }
-            _ => DialFault::Other {
-                from,
-                detail: format!("to {to}: {error}"),
-            },
+            _ => DialFault::Other { from, detail: format!("to {to}: {error}") },
         }
     }
 }
@@ -121,9 +96,7 @@ mod tests {
     const WITHIN: Duration = Duration::from_secs(10);
 
     async fn listener(address: [u8; 4]) -> TcpListener {
-        TcpListener::bind((Ipv4Addr::from(address), 0))
-            .await
-            .unwrap()
+        TcpListener::bind((Ipv4Addr::from(address), 0)).await.unwrap()
     }
 
     // R5.1
@@ -145,18 +118,14 @@ mod tests {
     async fn a_source_that_is_not_on_this_host_is_told_apart() {
         let listener = listener([127, 0, 1, 21]).await;
         let source = IpAddr::from([192, 0, 2, 77]);
-        let fault = dial(source, listener.local_addr().unwrap(), WITHIN)
-            .await
-            .unwrap_err();
+        let fault = dial(source, listener.local_addr().unwrap(), WITHIN).await.unwrap_err();
         assert_eq!(fault, DialFault::AddressMissing { address: source });
     }
 
     #[tokio::test]
     async fn a_closed_port_refuses() {
         let to = listener([127, 0, 1, 22]).await.local_addr().unwrap();
-        let fault = dial(IpAddr::from([127, 0, 1, 1]), to, WITHIN)
-            .await
-            .unwrap_err();
+        let fault = dial(IpAddr::from([127, 0, 1, 1]), to, WITHIN).await.unwrap_err();
         assert_eq!(fault, DialFault::Refused { to });
     }
 
@@ -164,9 +133,7 @@ mod tests {
     #[tokio::test]
     async fn a_silent_peer_costs_no_more_than_the_limit() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket
-            .bind(&SocketAddr::from(([127, 0, 1, 23], 0)).into())
-            .unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 1, 23], 0)).into()).unwrap();
         socket.listen(0).unwrap();
         let to = socket.local_addr().unwrap().as_socket().unwrap();
         let within = Duration::from_millis(200);
@@ -186,9 +153,7 @@ mod tests {
     #[tokio::test]
     async fn families_are_not_mixed() {
         let to = "[::1]:25".parse().unwrap();
-        let fault = dial(IpAddr::from([127, 0, 1, 1]), to, WITHIN)
-            .await
-            .unwrap_err();
+        let fault = dial(IpAddr::from([127, 0, 1, 1]), to, WITHIN).await.unwrap_err();
         assert!(matches!(fault, DialFault::FamilyDiffers { .. }));
     }
 }

@@ -39,12 +39,7 @@ pub struct StsSettings {
 
 impl Default for StsSettings {
     fn default() -> Self {
-        StsSettings {
-            timeout: Duration::from_secs(30),
-            port: 443,
-            address: None,
-            allow_private: Vec::new(),
-        }
+        StsSettings { timeout: Duration::from_secs(30), port: 443, address: None, allow_private: Vec::new() }
     }
 }
 
@@ -68,9 +63,7 @@ pub struct StsAnswer {
 impl StsAnswer {
     /// The policy that must be obeyed. One in testing mode is only reported on.
     pub fn enforced(&self) -> Option<&mta_sts::Policy> {
-        self.policy
-            .as_ref()
-            .filter(|policy| policy.mode() == Mode::Enforce)
+        self.policy.as_ref().filter(|policy| policy.mode() == Mode::Enforce)
     }
 }
 
@@ -80,11 +73,7 @@ pub enum StsFault {
     #[error("{host} cannot be found: {fault}")]
     Host { host: String, fault: DnsFault },
     #[error("{host} is at the {kind} address {address}")]
-    NotPublic {
-        host: String,
-        address: IpAddr,
-        kind: &'static str,
-    },
+    NotPublic { host: String, address: IpAddr, kind: &'static str },
     #[error("cannot connect to {host}: {detail}")]
     Connect { host: String, detail: String },
     #[error("{host}: {detail}")]
@@ -97,10 +86,7 @@ pub enum StsFault {
     #[error("{host} sent more than {POLICY_OCTETS_MAX} octets")]
     TooLarge { host: String },
     #[error("{host}: {error}")]
-    Policy {
-        host: String,
-        error: mta_sts::PolicyError,
-    },
+    Policy { host: String, error: mta_sts::PolicyError },
     #[error("{host} did not deliver its policy within {within:?}")]
     TimedOut { host: String, within: Duration },
 }
@@ -113,40 +99,22 @@ struct Known {
 }
 
 impl Sts {
-    pub fn new(
-        dns: Arc<dyn Dns>,
-        connector: Connector,
-        clock: Clock,
-        settings: StsSettings,
-    ) -> Sts {
-        Sts {
-            dns,
-            connector,
-            clock,
-            settings,
-            known: Mutex::new(HashMap::new()),
-        }
+    pub fn new(dns: Arc<dyn Dns>, connector: Connector, clock: Clock, settings: StsSettings) -> Sts {
+        Sts { dns, connector, clock, settings, known: Mutex::new(HashMap::new()) }
     }
 
     /// What holds for mail to `domain`: looks up the record, and fetches when it must.
     pub async fn policy(&self, domain: &Domain) -> StsAnswer {
         let record = self.dns.txt(&format!("_mta-sts.{domain}")).await;
-        let id = record
-            .ok()
-            .and_then(|answer| mta_sts::record_id(&answer.texts));
+        let id = record.ok().and_then(|answer| mta_sts::record_id(&answer.texts));
         let now = self.now_unix();
         let known = self.known().get(domain).cloned().unwrap_or_default();
-        match (
-            mta_sts::decide(known.cached.as_ref(), id.as_deref(), now),
-            id,
-        ) {
+        match (mta_sts::decide(known.cached.as_ref(), id.as_deref(), now), id) {
             (CacheDecision::None, _) => StsAnswer::default(),
             (CacheDecision::Use, _) => known.answer(now),
             // `decide` asks for a fetch only when there is an id to fetch for.
             (CacheDecision::Refetch, None) => known.answer(now),
-            (CacheDecision::Refetch, Some(id)) if known.failed_lately(&id, now) => {
-                known.answer(now)
-            }
+            (CacheDecision::Refetch, Some(id)) if known.failed_lately(&id, now) => known.answer(now),
             (CacheDecision::Refetch, Some(id)) => {
                 let fetched = self.fetch(domain).await;
                 self.learn(domain, known, id, fetched)
@@ -165,11 +133,7 @@ impl Sts {
         match fetched {
             Ok(policy) => {
                 known.failed = None;
-                known.cached = Some(Cached {
-                    policy,
-                    id,
-                    fetched_at_unix: now,
-                });
+                known.cached = Some(Cached { policy, id, fetched_at_unix: now });
             }
             Err(fault) => known.failed = Some((id, now, fault)),
         }
@@ -197,14 +161,8 @@ impl Sts {
             .connector
             .connect(stream, host, &TlsPolicy::Sts, self.settings.timeout)
             .await
-            .map_err(|fault| StsFault::Connect {
-                host: host.to_owned(),
-                detail: fault.to_string(),
-            })?;
-        let http = |error: hyper::Error| StsFault::Http {
-            host: host.to_owned(),
-            detail: error.to_string(),
-        };
+            .map_err(|fault| StsFault::Connect { host: host.to_owned(), detail: fault.to_string() })?;
+        let http = |error: hyper::Error| StsFault::Http { host: host.to_owned(), detail: error.to_string() };
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(HEAD_OCTETS_MAX)
             .handshake(TokioIo::new(stream))
@@ -231,10 +189,7 @@ impl Sts {
                 Err(error) => last = Some(format!("{to}: {error}")),
             }
         }
-        Err(StsFault::Connect {
-            host: host.to_owned(),
-            detail: last.unwrap_or_else(|| "it has no address".to_owned()),
-        })
+        Err(StsFault::Connect { host: host.to_owned(), detail: last.unwrap_or_else(|| "it has no address".to_owned()) })
     }
 
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, StsFault> {
@@ -242,18 +197,11 @@ impl Sts {
             return Ok(vec![address]);
         }
         let answer = self.dns.addresses(host, Families::Both).await;
-        let found = answer.map_err(|fault| StsFault::Host {
-            host: host.to_owned(),
-            fault,
-        })?;
+        let found = answer.map_err(|fault| StsFault::Host { host: host.to_owned(), fault })?;
         // A stranger's record must not make us speak to our own network.
         for address in &found.addresses {
             if let Some(kind) = not_public(*address, &self.settings.allow_private) {
-                return Err(StsFault::NotPublic {
-                    host: host.to_owned(),
-                    address: *address,
-                    kind,
-                });
+                return Err(StsFault::NotPublic { host: host.to_owned(), address: *address, kind });
             }
         }
         Ok(found.addresses)
@@ -279,9 +227,9 @@ impl Known {
     }
 
     fn failed_lately(&self, id: &str, now: i64) -> bool {
-        self.failed.as_ref().is_some_and(|(failed, at, _)| {
-            failed == id && now.saturating_sub(*at) < RETRY_AFTER_SECONDS
-        })
+        self.failed
+            .as_ref()
+            .is_some_and(|(failed, at, _)| failed == id && now.saturating_sub(*at) < RETRY_AFTER_SECONDS)
     }
 
     fn fresh(&self, now: i64) -> bool {
@@ -310,17 +258,13 @@ fn request(host: &str) -> Request<Empty<Bytes>> {
 async fn policy_in(host: &str, response: Response<Incoming>) -> Result<mta_sts::Policy, StsFault> {
     let host = || host.to_owned();
     if response.status() != StatusCode::OK {
-        return Err(StsFault::Status {
-            host: host(),
-            status: response.status().as_u16(),
-        });
+        return Err(StsFault::Status { host: host(), status: response.status().as_u16() });
     }
     // RFC 8461 3.2: against web servers that let strangers store files.
-    let text = response.headers().get(CONTENT_TYPE).is_some_and(|kind| {
-        kind.as_bytes()
-            .get(..10)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"text/plain"))
-    });
+    let text = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"text/plain")));
     if !text {
         return Err(StsFault::NotText { host: host() });
     }
@@ -329,15 +273,9 @@ async fn policy_in(host: &str, response: Response<Incoming>) -> Result<mta_sts::
         if error.is::<http_body_util::LengthLimitError>() {
             StsFault::TooLarge { host: host() }
         } else {
-            StsFault::Http {
-                host: host(),
-                detail: error.to_string(),
-            }
+            StsFault::Http { host: host(), detail: error.to_string() }
         }
     })?;
     let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    mta_sts::Policy::parse(&text).map_err(|error| StsFault::Policy {
-        host: host(),
-        error,
-    })
+    mta_sts::Policy::parse(&text).map_err(|error| StsFault::Policy { host: host(), error })
 }

@@ -15,15 +15,13 @@ use std::time::Duration;
 
 use mail::dane::{self, Tlsa, Verdict};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
-};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, OtherError, RootCertStore,
-    ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, OtherError, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -42,10 +40,7 @@ pub enum Policy {
     /// dialling: it needs no connection.)
     Sts,
     /// That it holds the key that the TLSA records name. `names` are the names a usage 2 certificate may bear.
-    Dane {
-        records: Vec<Tlsa>,
-        names: Vec<String>,
-    },
+    Dane { records: Vec<Tlsa>, names: Vec<String> },
 }
 
 /// Speaks TLS to servers. Cheap to clone; clones share their sessions.
@@ -59,15 +54,11 @@ pub struct Connector {
 impl Connector {
     pub fn new(roots: Roots) -> Result<Connector, TlsFault> {
         let provider = provider();
-        let opportunistic = Arc::new(AnyCertificate {
-            schemes: provider
-                .signature_verification_algorithms
-                .supported_schemes(),
-        });
-        let verified =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots.0), provider.clone())
-                .build()
-                .map_err(|error| TlsFault::Roots(error.to_string()))?;
+        let opportunistic =
+            Arc::new(AnyCertificate { schemes: provider.signature_verification_algorithms.supported_schemes() });
+        let verified = WebPkiServerVerifier::builder_with_provider(Arc::new(roots.0), provider.clone())
+            .build()
+            .map_err(|error| TlsFault::Roots(error.to_string()))?;
         Ok(Connector {
             opportunistic: Arc::new(client_config(&provider, opportunistic)?),
             verified: Arc::new(client_config(&provider, verified)?),
@@ -101,18 +92,11 @@ impl Connector {
 
     /// A configuration for this one connection: a session resumed later would skip the check against
     /// records that may have changed since.
-    fn dane(
-        &self,
-        records: &[Tlsa],
-        names: &[String],
-    ) -> Result<Arc<ClientConfig>, HandshakeFault> {
-        let verifier = Arc::new(NamedByTlsa {
-            records: records.to_vec(),
-            names: names.to_vec(),
-            provider: self.provider.clone(),
-        });
-        let mut config = client_config(&self.provider, verifier)
-            .map_err(|fault| HandshakeFault::Broken(fault.to_string()))?;
+    fn dane(&self, records: &[Tlsa], names: &[String]) -> Result<Arc<ClientConfig>, HandshakeFault> {
+        let verifier =
+            Arc::new(NamedByTlsa { records: records.to_vec(), names: names.to_vec(), provider: self.provider.clone() });
+        let mut config =
+            client_config(&self.provider, verifier).map_err(|fault| HandshakeFault::Broken(fault.to_string()))?;
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
@@ -145,9 +129,7 @@ impl Roots {
     /// Takes the word of these authorities too.
     pub fn and_pem(mut self, pem: &[u8]) -> Result<Roots, TlsFault> {
         for certificate in certificates(pem)? {
-            self.0
-                .add(certificate)
-                .map_err(|error| TlsFault::Roots(error.to_string()))?;
+            self.0.add(certificate).map_err(|error| TlsFault::Roots(error.to_string()))?;
         }
         Ok(self)
     }
@@ -163,10 +145,7 @@ pub struct Acceptor {
 impl Acceptor {
     /// A certificate chain and its key, both PEM.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Acceptor, TlsFault> {
-        let files = Files {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-        };
+        let files = Files { certificate: certificate.to_owned(), key: key.to_owned() };
         let current = files.read()?;
         Acceptor::new(Some(files), current)
     }
@@ -181,15 +160,9 @@ impl Acceptor {
     }
 
     fn new(files: Option<Files>, current: Arc<CertifiedKey>) -> Result<Acceptor, TlsFault> {
-        let certificate = Arc::new(Certificate {
-            files,
-            current: RwLock::new(current),
-        });
+        let certificate = Arc::new(Certificate { files, current: RwLock::new(current) });
         let config = Arc::new(server_config(certificate.clone())?);
-        Ok(Acceptor {
-            certificate,
-            config,
-        })
+        Ok(Acceptor { certificate, config })
     }
 
     /// Reads the files again; says whether they held another certificate. When they cannot be used, the old one stays.
@@ -198,11 +171,7 @@ impl Acceptor {
             return Ok(false);
         };
         let read = files.read()?;
-        let mut current = self
-            .certificate
-            .current
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.certificate.current.write().unwrap_or_else(PoisonError::into_inner);
         let changed = current.cert != read.cert;
         *current = read;
         Ok(changed)
@@ -216,11 +185,7 @@ impl Acceptor {
     }
 
     /// The handshake as server.
-    pub async fn accept<S>(
-        &self,
-        stream: S,
-        within: Duration,
-    ) -> Result<server::TlsStream<S>, HandshakeFault>
+    pub async fn accept<S>(&self, stream: S, within: Duration) -> Result<server::TlsStream<S>, HandshakeFault>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -248,9 +213,8 @@ impl Negotiated {
             Some(other) => format!("{other:?}"),
             None => "TLS".to_owned(),
         };
-        let cipher = connection
-            .negotiated_cipher_suite()
-            .map_or_else(String::new, |suite| format!("{:?}", suite.suite()));
+        let cipher =
+            connection.negotiated_cipher_suite().map_or_else(String::new, |suite| format!("{:?}", suite.suite()));
         Negotiated { version, cipher }
     }
 }
@@ -292,13 +256,9 @@ pub enum TlsFault {
 
 impl HandshakeFault {
     fn of(error: &io::Error) -> HandshakeFault {
-        let cause = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match cause {
-            Some(rustls::Error::InvalidCertificate(why)) => {
-                HandshakeFault::Certificate(in_words(why))
-            }
+            Some(rustls::Error::InvalidCertificate(why)) => HandshakeFault::Certificate(in_words(why)),
             Some(rustls::Error::NoCertificatesPresented) => {
                 HandshakeFault::Certificate("the server showed none".to_owned())
             }
@@ -309,18 +269,11 @@ impl HandshakeFault {
 
 fn in_words(why: &CertificateError) -> String {
     match why {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it has expired".to_owned()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet".to_owned()
-        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
         CertificateError::UnknownIssuer => "its issuer is not trusted".to_owned(),
         CertificateError::NotValidForName => "it is for another name".to_owned(),
-        CertificateError::NotValidForNameContext {
-            expected,
-            presented,
-        } => {
+        CertificateError::NotValidForNameContext { expected, presented } => {
             let expected = expected.to_str();
             format!("it is for {}, not for {expected}", presented.join(", "))
         }
@@ -361,12 +314,8 @@ fn server_name(host: &str, policy: &Policy) -> Result<ServerName<'static>, Hands
     match ServerName::try_from(host.to_owned()) {
         Ok(name) => Ok(name),
         // A name that no certificate can bear need not keep us from encrypting. An address has no SNI.
-        Err(_) if *policy == Policy::Opportunistic => {
-            Ok(ServerName::from(IpAddr::from([0, 0, 0, 0])))
-        }
-        Err(_) => Err(HandshakeFault::Certificate(format!(
-            "“{host}” is not a name that a certificate can bear"
-        ))),
+        Err(_) if *policy == Policy::Opportunistic => Ok(ServerName::from(IpAddr::from([0, 0, 0, 0]))),
+        Err(_) => Err(HandshakeFault::Certificate(format!("“{host}” is not a name that a certificate can bear"))),
     }
 }
 
@@ -465,9 +414,7 @@ impl ServerCertVerifier for NamedByTlsa {
             Verdict::Authenticated | Verdict::EncryptionOnly => {}
             Verdict::TrustAnchor(place) => {
                 // `decide` answers with a place in what it was given.
-                let between = intermediates
-                    .get(..place.saturating_sub(1))
-                    .unwrap_or_default();
+                let between = intermediates.get(..place.saturating_sub(1)).unwrap_or_default();
                 self.verify_up_to(shown[place], end_entity, between, now)?;
             }
             Verdict::Mismatch => {
@@ -499,9 +446,7 @@ impl ServerCertVerifier for NamedByTlsa {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -514,10 +459,7 @@ struct Certificate {
 
 impl Certificate {
     fn current(&self) -> Arc<CertifiedKey> {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -543,28 +485,20 @@ impl Files {
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, TlsFault> {
-    std::fs::read(path).map_err(|error| TlsFault::Unreadable {
-        path: path.to_owned(),
-        detail: error.to_string(),
-    })
+    std::fs::read(path).map_err(|error| TlsFault::Unreadable { path: path.to_owned(), detail: error.to_string() })
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|error| TlsFault::Certificate(error.to_string()))?;
     if found.is_empty() {
-        return Err(TlsFault::Certificate(
-            "there is none in the file".to_owned(),
-        ));
+        return Err(TlsFault::Certificate("there is none in the file".to_owned()));
     }
     Ok(found)
 }
 
-fn certified(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<CertifiedKey>, TlsFault> {
-    let certified = CertifiedKey::from_der(chain, key, &provider())
-        .map_err(|error| TlsFault::Key(error.to_string()))?;
+fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<CertifiedKey>, TlsFault> {
+    let certified =
+        CertifiedKey::from_der(chain, key, &provider()).map_err(|error| TlsFault::Key(error.to_string()))?;
     Ok(Arc::new(certified))
 }

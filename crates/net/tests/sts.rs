@@ -53,10 +53,7 @@ impl WebServer {
                 };
                 let mut question = vec![0; 4_096];
                 let length = stream.read(&mut question).await.unwrap_or(0);
-                heard
-                    .lock()
-                    .unwrap()
-                    .push(String::from_utf8_lossy(&question[..length]).into_owned());
+                heard.lock().unwrap().push(String::from_utf8_lossy(&question[..length]).into_owned());
                 let answer = answer.lock().unwrap().clone();
                 match answer {
                     Some(octets) => {
@@ -68,13 +65,7 @@ impl WebServer {
                 }
             }
         });
-        WebServer {
-            address,
-            says,
-            visits,
-            questions,
-            _task: task,
-        }
+        WebServer { address, says, visits, questions, _task: task }
     }
 
     fn say(&self, octets: Vec<u8>) {
@@ -97,10 +88,8 @@ fn policy(body: &str) -> Option<Vec<u8>> {
 
 fn zone(id: &str) -> Zone {
     // Asked for each time: a record without a time to live.
-    Zone::parse(&format!(
-        "_mta-sts.a.test 0 TXT \"v=STSv1; id={id};\"\n{HOST} 0 A 127.0.0.1\nb.test A 127.0.0.1"
-    ))
-    .unwrap()
+    Zone::parse(&format!("_mta-sts.a.test 0 TXT \"v=STSv1; id={id};\"\n{HOST} 0 A 127.0.0.1\nb.test A 127.0.0.1"))
+        .unwrap()
 }
 
 struct World {
@@ -114,25 +103,16 @@ impl World {
         World::with(says, HOST, |_| {}).await
     }
 
-    async fn with(
-        says: Option<Vec<u8>>,
-        certified: &str,
-        change: impl FnOnce(&mut StsSettings),
-    ) -> World {
+    async fn with(says: Option<Vec<u8>>, certified: &str, change: impl FnOnce(&mut StsSettings)) -> World {
         let authority = Authority::new("Our root");
         // Tests run at once, so each has files of its own.
         static LABEL: AtomicUsize = AtomicUsize::new(0);
         let label = format!("web-{}", LABEL.fetch_add(1, Ordering::SeqCst));
         let acceptor = Files::new(&label, &authority.issue(&[certified])).acceptor();
         let web = WebServer::start(acceptor, says).await;
-        let dns = NameServer::start(([127, 0, 0, 1], 0).into(), zone("1"))
-            .await
-            .unwrap();
+        let dns = NameServer::start(([127, 0, 0, 1], 0).into(), zone("1")).await.unwrap();
         let clock = Clock::system();
-        let settings = ResolverSettings {
-            servers: Servers::These(vec![dns.address()]),
-            ..ResolverSettings::default()
-        };
+        let settings = ResolverSettings { servers: Servers::These(vec![dns.address()]), ..ResolverSettings::default() };
         let resolver = Resolver::new(&settings, clock.clone()).unwrap();
         let connector = Connector::new(Roots::none().and_pem(authority.pem().as_bytes()).unwrap());
         let mut settings = StsSettings {
@@ -151,10 +131,7 @@ impl World {
 }
 
 fn hosts(answer: &StsAnswer) -> Vec<String> {
-    answer
-        .enforced()
-        .map(|policy| policy.mx().to_vec())
-        .unwrap_or_default()
+    answer.enforced().map(|policy| policy.mx().to_vec()).unwrap_or_default()
 }
 
 // R5.1
@@ -167,23 +144,12 @@ async fn a_policy_is_fetched_once_and_again_when_its_id_changes() {
         assert_eq!(hosts(&answer), ["mx.a.test"]);
     }
     assert_eq!(world.web.visits(), 1);
-    let asked = world
-        .web
-        .questions
-        .lock()
-        .unwrap()
-        .remove(0)
-        .to_ascii_lowercase();
-    assert!(
-        asked.starts_with("get /.well-known/mta-sts.txt http/1.1\r\n"),
-        "{asked}"
-    );
+    let asked = world.web.questions.lock().unwrap().remove(0).to_ascii_lowercase();
+    assert!(asked.starts_with("get /.well-known/mta-sts.txt http/1.1\r\n"), "{asked}");
     assert!(asked.contains(&format!("host: {HOST}\r\n")), "{asked}");
 
     world.dns.replace(zone("2"));
-    world
-        .web
-        .say(policy(&POLICY.replace("mx.a.test", "new.a.test")).unwrap());
+    world.web.say(policy(&POLICY.replace("mx.a.test", "new.a.test")).unwrap());
     assert_eq!(hosts(&world.policy().await), ["new.a.test"]);
     assert_eq!(world.web.visits(), 2);
 
@@ -206,10 +172,7 @@ async fn a_policy_in_testing_is_known_and_not_enforced() {
     let world = World::new(policy(&POLICY.replace("enforce", "testing"))).await;
     let answer = world.policy().await;
     assert_eq!(answer.enforced(), None);
-    assert_eq!(
-        answer.policy.map(|policy| policy.mode()),
-        Some(Mode::Testing)
-    );
+    assert_eq!(answer.policy.map(|policy| policy.mode()), Some(Mode::Testing));
 }
 
 /// What is not a policy is told, holds nothing, and is not fetched again at once.
@@ -231,14 +194,7 @@ fn host() -> String {
 async fn a_redirect_is_not_followed() {
     for status in [301, 302, 307, 404] {
         let says = response(&format!("{status} There"), "text/plain", POLICY);
-        check_fault(
-            World::new(Some(says)).await,
-            StsFault::Status {
-                host: host(),
-                status,
-            },
-        )
-        .await;
+        check_fault(World::new(Some(says)).await, StsFault::Status { host: host(), status }).await;
     }
 }
 
@@ -255,25 +211,11 @@ async fn a_policy_of_any_length_costs_no_more_than_the_limit() {
 #[tokio::test]
 async fn what_is_not_a_policy_is_not_taken_for_one() {
     let html = response("200 OK", "text/html", POLICY);
-    check_fault(
-        World::new(Some(html)).await,
-        StsFault::NotText { host: host() },
-    )
-    .await;
+    check_fault(World::new(Some(html)).await, StsFault::NotText { host: host() }).await;
     let error = mail::mta_sts::PolicyError::Version;
-    check_fault(
-        World::new(policy("hello: world\n")).await,
-        StsFault::Policy {
-            host: host(),
-            error,
-        },
-    )
-    .await;
+    check_fault(World::new(policy("hello: world\n")).await, StsFault::Policy { host: host(), error }).await;
     let world = World::new(Some(b"SSH-2.0-web\r\n".to_vec())).await;
-    assert!(matches!(
-        world.policy().await.fault,
-        Some(StsFault::Http { .. })
-    ));
+    assert!(matches!(world.policy().await.fault, Some(StsFault::Http { .. })));
 }
 
 // R5.1
@@ -293,14 +235,7 @@ async fn the_policy_host_must_prove_its_name() {
 async fn a_server_that_says_nothing_costs_no_more_than_the_limit() {
     let within = Duration::from_millis(300);
     let world = World::with(None, HOST, |settings| settings.timeout = within).await;
-    check_fault(
-        world,
-        StsFault::TimedOut {
-            host: host(),
-            within,
-        },
-    )
-    .await;
+    check_fault(world, StsFault::TimedOut { host: host(), within }).await;
 }
 
 // C4
@@ -312,11 +247,7 @@ async fn a_policy_host_in_our_own_network_is_not_visited() {
     .await;
     let answer = world.policy().await;
     let address = [127, 0, 0, 1].into();
-    let expected = StsFault::NotPublic {
-        host: host(),
-        address,
-        kind: "loopback",
-    };
+    let expected = StsFault::NotPublic { host: host(), address, kind: "loopback" };
     assert_eq!(answer.fault, Some(expected));
     assert_eq!(world.web.visits(), 0);
 }
@@ -329,13 +260,7 @@ async fn a_policy_outlives_a_failure_to_fetch_the_next() {
     world.web.say(response("500 Oh", "text/plain", ""));
     let answer = world.policy().await;
     assert_eq!(hosts(&answer), ["mx.a.test"]);
-    assert_eq!(
-        answer.fault,
-        Some(StsFault::Status {
-            host: host(),
-            status: 500
-        })
-    );
+    assert_eq!(answer.fault, Some(StsFault::Status { host: host(), status: 500 }));
 }
 
 #[tokio::test]

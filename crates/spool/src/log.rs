@@ -469,13 +469,15 @@ impl Log {
             match (record, header.kind) {
                 (Record::Put { .. }, _) => book.put(header.key, *place),
                 (Record::Copy { from }, Kind::Carried)
-                    if book.index.get(header.key).is_some_and(|entry| entry.message == *from) => {
-                        book.put(header.key, *place);
-                    }
+                    if book.index.get(header.key).is_some_and(|entry| entry.message == *from) =>
+                {
+                    book.put(header.key, *place);
+                }
                 (Record::Copy { from }, Kind::Update)
-                    if book.index.get(header.key).is_some_and(|entry| entry.state == *from) => {
-                        book.update(header.key, *place);
-                    }
+                    if book.index.get(header.key).is_some_and(|entry| entry.state == *from) =>
+                {
+                    book.update(header.key, *place);
+                }
                 (Record::Copy { .. }, Kind::Mark) => book.ended(place.segment, header.origin as u32),
                 _ => {}
             }

@@ -52,10 +52,7 @@ pub fn bench(words: &[String]) -> Outcome<()> {
             }
         }
     }
-    let lines: Vec<&str> = rows
-        .iter()
-        .flat_map(|row| row.rounds.iter().map(String::as_str))
-        .collect();
+    let lines: Vec<&str> = rows.iter().flat_map(|row| row.rounds.iter().map(String::as_str)).collect();
     write(&results, &(lines.join("\n") + "\n"))?;
 
     println!("{}", machine(&rows));
@@ -67,35 +64,18 @@ pub fn bench(words: &[String]) -> Outcome<()> {
     if obstacles.is_empty() {
         return Ok(());
     }
-    Err(Fault(format!(
-        "not measured:\n  {}",
-        obstacles.join("\n  ")
-    )))
+    Err(Fault(format!("not measured:\n  {}", obstacles.join("\n  "))))
 }
 
 impl Plan {
     fn read(words: &[String]) -> Outcome<Plan> {
         let quick = words.iter().any(|word| word == "--quick");
-        let (messages, rounds, warm_up, paced) = if quick {
-            (1_000, 1, 100, 400)
-        } else {
-            (20_000, 3, 1_000, 4_000)
-        };
-        let mut plan = Plan {
-            servers: Server::ALL.to_vec(),
-            messages,
-            rounds,
-            warm_up,
-            paced,
-            ways: vec![NEW_EACH, KEPT_OPEN],
-        };
+        let (messages, rounds, warm_up, paced) = if quick { (1_000, 1, 100, 400) } else { (20_000, 3, 1_000, 4_000) };
+        let mut plan =
+            Plan { servers: Server::ALL.to_vec(), messages, rounds, warm_up, paced, ways: vec![NEW_EACH, KEPT_OPEN] };
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            let mut value = || {
-                words
-                    .next()
-                    .ok_or_else(|| Fault(format!("{word} takes a value")))
-            };
+            let mut value = || words.next().ok_or_else(|| Fault(format!("{word} takes a value")));
             match word.as_str() {
                 "--quick" => {}
                 "--messages" => plan.messages = number(word, value()?)?,
@@ -117,12 +97,7 @@ impl Plan {
         let log = state.join(format!("{name}.log"));
         let mut command = program(target().join("release/bench"), ["run", "--name", name]);
         command.args(["--sink", &format!("127.0.0.1:{SINK_PORT}")]);
-        command.args([
-            "--messages",
-            &self.messages.to_string(),
-            "--warm-up",
-            &self.warm_up.to_string(),
-        ]);
+        command.args(["--messages", &self.messages.to_string(), "--warm-up", &self.warm_up.to_string()]);
         command.args(["--paced", &self.paced.to_string()]);
         if way == KEPT_OPEN {
             command.arg("--keep-open");
@@ -134,36 +109,22 @@ impl Plan {
             Some(server) => {
                 let (words, disk) = server.command()?;
                 command.args(["--to", &format!("127.0.0.1:{SERVER_PORT}")]);
-                command
-                    .arg("--disk")
-                    .arg(disk)
-                    .arg("--log")
-                    .arg(&log)
-                    .arg("--")
-                    .args(words);
+                command.arg("--disk").arg(disk).arg("--log").arg(&log).arg("--").args(words);
             }
         }
-        let output = command
-            .stderr(Stdio::piped())
-            .output()
-            .map_err(Fault::at("bench run"))?;
+        let output = command.stderr(Stdio::piped()).output().map_err(Fault::at("bench run"))?;
         let json = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             return Err(Fault(format!("{why}; see {}", log.display())));
         }
-        eprintln!(
-            "  {:.0} messages/s",
-            figure(&json, "end_to_end_per_second").unwrap_or(0.0)
-        );
+        eprintln!("  {:.0} messages/s", figure(&json, "end_to_end_per_second").unwrap_or(0.0));
         Ok(json)
     }
 }
 
 fn number(option: &str, value: &str) -> Outcome<u64> {
-    value
-        .parse()
-        .map_err(|_| Fault(format!("{option} takes a number, not {value}")))
+    value.parse().map_err(|_| Fault(format!("{option} takes a number, not {value}")))
 }
 
 fn server(name: &str) -> Outcome<Server> {
@@ -173,16 +134,9 @@ fn server(name: &str) -> Outcome<Server> {
 }
 
 fn note(rows: &mut Vec<Row>, name: &str, way: &'static str, json: String) {
-    match rows
-        .iter_mut()
-        .find(|row| row.name == name && row.way == way)
-    {
+    match rows.iter_mut().find(|row| row.name == name && row.way == way) {
         Some(row) => row.rounds.push(json),
-        None => rows.push(Row {
-            name: name.into(),
-            way,
-            rounds: vec![json],
-        }),
+        None => rows.push(Row { name: name.into(), way, rounds: vec![json] }),
     }
 }
 

@@ -3,9 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::tools::{
-    Fault, Outcome, cargo, directory, is_installed, is_root, program, run, target, workspace, write,
-};
+use crate::tools::{Fault, Outcome, cargo, directory, is_installed, is_root, program, run, target, workspace, write};
 
 /// All servers listen and relay at the same two ports; only one of them runs at a time.
 pub const SERVER_PORT: u16 = 2525;
@@ -22,13 +20,8 @@ pub enum Server {
 }
 
 impl Server {
-    pub const ALL: [Server; 5] = [
-        Server::Weir,
-        Server::Postfix,
-        Server::Opensmtpd,
-        Server::WeirDkim,
-        Server::PostfixOpendkim,
-    ];
+    pub const ALL: [Server; 5] =
+        [Server::Weir, Server::Postfix, Server::Opensmtpd, Server::WeirDkim, Server::PostfixOpendkim];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -73,19 +66,10 @@ impl Server {
             if !configuration.exists() {
                 return Err(Fault(format!("there is no {}", configuration.display())));
             }
-            return run(&mut cargo([
-                "build",
-                "--release",
-                "--package",
-                "weir",
-                "--bin",
-                "weir",
-            ]));
+            return run(&mut cargo(["build", "--release", "--package", "weir", "--bin", "weir"]));
         }
         if !is_root() {
-            return Err(Fault(
-                "the peers start in a mount namespace, which takes root".into(),
-            ));
+            return Err(Fault("the peers start in a mount namespace, which takes root".into()));
         }
         for tool in ["apt-get", "dpkg-deb", "unshare"] {
             if !is_installed(tool) {
@@ -117,12 +101,7 @@ impl Server {
             None => {
                 let start = state.join("start.sh");
                 write(&start, &self.whole_script(&state))?;
-                vec![
-                    "unshare".into(),
-                    "--mount".into(),
-                    "sh".into(),
-                    text(&start),
-                ]
+                vec!["unshare".into(), "--mount".into(), "sh".into(), text(&start)]
             }
         };
         Ok((words, state))
@@ -156,19 +135,10 @@ fn unpack(packages: &[&str], root: &Path) -> Outcome<()> {
     }
     let archives = directory(root.with_file_name("archives/partial"))?;
     let archives = archives.parent().expect("it was made with one").to_owned();
-    let options = [
-        "--yes",
-        "--no-install-recommends",
-        "--download-only",
-        "--reinstall",
-        "install",
-    ];
+    let options = ["--yes", "--no-install-recommends", "--download-only", "--reinstall", "install"];
     let download = || {
         let mut command = program("apt-get", ["-qq", "-o"]);
-        command
-            .arg(format!("Dir::Cache::archives={}", archives.display()))
-            .args(options)
-            .args(packages);
+        command.arg(format!("Dir::Cache::archives={}", archives.display())).args(options).args(packages);
         command.env("DEBIAN_FRONTEND", "noninteractive");
         run(&mut command)
     };

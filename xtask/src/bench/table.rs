@@ -19,11 +19,7 @@ pub struct Row {
 impl Row {
     /// The median of its rounds.
     fn median(&self, name: &str) -> Option<f64> {
-        let mut values: Vec<f64> = self
-            .rounds
-            .iter()
-            .filter_map(|json| figure(json, name))
-            .collect();
+        let mut values: Vec<f64> = self.rounds.iter().filter_map(|json| figure(json, name)).collect();
         values.sort_unstable_by(f64::total_cmp);
         let middle = values.len() / 2;
         match values.len() {
@@ -34,10 +30,7 @@ impl Row {
     }
 
     fn greatest(&self, name: &str) -> f64 {
-        self.rounds
-            .iter()
-            .filter_map(|json| figure(json, name))
-            .fold(0.0, f64::max)
+        self.rounds.iter().filter_map(|json| figure(json, name)).fold(0.0, f64::max)
     }
 }
 
@@ -48,22 +41,14 @@ pub fn table(rows: &[Row], base: &str) -> String {
          |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for row in rows {
-        let other = rows
-            .iter()
-            .find(|other| other.name == base && other.way == row.way);
+        let other = rows.iter().find(|other| other.name == base && other.way == row.way);
         let ratio = |name: &str| {
             let share = other.and_then(|other| Some(row.median(name)? / other.median(name)?));
-            share
-                .filter(|share| share.is_finite() && *share > 0.0)
-                .map_or("–".into(), |share| format!("{share:.2}"))
+            share.filter(|share| share.is_finite() && *share > 0.0).map_or("–".into(), |share| format!("{share:.2}"))
         };
-        let value = |name: &str, digits: usize| {
-            row.median(name)
-                .map_or("–".into(), |value| format!("{value:.digits$}"))
-        };
-        let bad = ["lost", "duplicates", "refused"]
-            .map(|name| format!("{:.0}", row.greatest(name)))
-            .join(", ");
+        let value =
+            |name: &str, digits: usize| row.median(name).map_or("–".into(), |value| format!("{value:.digits$}"));
+        let bad = ["lost", "duplicates", "refused"].map(|name| format!("{:.0}", row.greatest(name))).join(", ");
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
@@ -89,16 +74,8 @@ pub fn table(rows: &[Row], base: &str) -> String {
 
 /// The medians of all rounds of all rows.
 pub fn median_of_all(rows: &[Row], name: &str) -> Option<f64> {
-    let rounds = rows
-        .iter()
-        .flat_map(|row| row.rounds.iter().cloned())
-        .collect();
-    Row {
-        name: String::new(),
-        way: "",
-        rounds,
-    }
-    .median(name)
+    let rounds = rows.iter().flat_map(|row| row.rounds.iter().cloned()).collect();
+    Row { name: String::new(), way: "", rounds }.median(name)
 }
 
 #[cfg(test)]
@@ -119,18 +96,9 @@ mod tests {
         let row = |name: &str, rates: &[f64]| Row {
             name: name.into(),
             way: "new each",
-            rounds: rates
-                .iter()
-                .map(|rate| format!("{{\"end_to_end_per_second\":{rate},\"lost\":{rate}}}"))
-                .collect(),
+            rounds: rates.iter().map(|rate| format!("{{\"end_to_end_per_second\":{rate},\"lost\":{rate}}}")).collect(),
         };
-        let text = table(
-            &[
-                row("base", &[100.0, 300.0, 200.0]),
-                row("other", &[500.0, 300.0]),
-            ],
-            "base",
-        );
+        let text = table(&[row("base", &[100.0, 300.0, 200.0]), row("other", &[500.0, 300.0])], "base");
         assert!(text.contains("| base | new each | 200 | 1.00 |"), "{text}");
         assert!(text.contains("| other | new each | 400 | 2.00 |"), "{text}");
         assert!(text.contains("| 500, 0, 0 |"), "{text}");

@@ -254,10 +254,7 @@ impl Client {
         }
         let refused = match self.start(transaction) {
             Ok(()) => return,
-            Err(reply) => Outcome::Answered {
-                stage: Stage::Local,
-                reply,
-            },
+            Err(reply) => Outcome::Answered { stage: Stage::Local, reply },
         };
         self.outputs.push_back(Output::Done(vec![refused; count]));
         self.outputs.push_back(Output::Ready);
@@ -283,12 +280,8 @@ impl Client {
         }
         let output = self.outputs.pop_front();
         // The message is always in the last Send there is: the server must answer before anything more is sent.
-        let sends_left = self
-            .outputs
-            .iter()
-            .any(|output| matches!(output, Output::Send(_)));
-        if self.writing == Writing::Queued && matches!(output, Some(Output::Send(_))) && !sends_left
-        {
+        let sends_left = self.outputs.iter().any(|output| matches!(output, Output::Send(_)));
+        if self.writing == Writing::Queued && matches!(output, Some(Output::Send(_))) && !sends_left {
             self.writing = Writing::Taken;
         }
         output
@@ -409,17 +402,8 @@ impl Client {
     }
 
     fn hello(&mut self, awaited: Awaited) {
-        let verb = if awaited == Awaited::Helo {
-            "HELO"
-        } else {
-            "EHLO"
-        };
-        let name: String = self
-            .settings
-            .ehlo
-            .chars()
-            .filter(char::is_ascii_graphic)
-            .collect();
+        let verb = if awaited == Awaited::Helo { "HELO" } else { "EHLO" };
+        let name: String = self.settings.ehlo.chars().filter(char::is_ascii_graphic).collect();
         self.command(format!("{verb} {name}\r\n").into_bytes(), awaited);
     }
 
@@ -428,8 +412,7 @@ impl Client {
         if reply.as_ref().is_some_and(|reply| reply.code != 421) {
             self.send(vec![Piece::Own(b"QUIT\r\n".to_vec())]);
         }
-        self.outputs
-            .push_back(Output::NotReady(Failure { stage, reply }));
+        self.outputs.push_back(Output::NotReady(Failure { stage, reply }));
         self.close();
     }
 
@@ -437,39 +420,20 @@ impl Client {
 
     /// Checks all that can be known without the server, then writes the first flight.
     fn start(&mut self, transaction: Transaction) -> Result<(), Reply> {
-        let Transaction {
-            from,
-            recipients,
-            prefix,
-            body,
-            ret,
-            envid,
-            smtputf8,
-        } = transaction;
+        let Transaction { from, recipients, prefix, body, ret, envid, smtputf8 } = transaction;
         let from = match from.as_deref().map(Mailbox::parse).transpose() {
             Ok(from) => from,
             Err(error) => {
-                return Err(Reply::new(
-                    553,
-                    (5, 1, 7),
-                    format!("The return path is not valid: {error}"),
-                ));
+                return Err(Reply::new(553, (5, 1, 7), format!("The return path is not valid: {error}")));
             }
         };
         let outgoing = Outgoing::new(prefix, body).map_err(content_refusal)?;
-        if let Some(limit) = self
-            .offers
-            .size
-            .filter(|&limit| limit > 0 && outgoing.size() > limit)
-        {
-            let text = format!(
-                "The receiving server takes messages up to {limit} octets; this one has {}",
-                outgoing.size()
-            );
+        if let Some(limit) = self.offers.size.filter(|&limit| limit > 0 && outgoing.size() > limit) {
+            let text =
+                format!("The receiving server takes messages up to {limit} octets; this one has {}", outgoing.size());
             return Err(Reply::new(552, (5, 3, 4), text));
         }
-        let utf8 = from.as_ref().is_some_and(Mailbox::needs_smtputf8)
-            || (smtputf8 && !outgoing.header_is_ascii());
+        let utf8 = from.as_ref().is_some_and(Mailbox::needs_smtputf8) || (smtputf8 && !outgoing.header_is_ascii());
         if utf8 && !self.offers.smtputf8 {
             return Err(lacks_smtputf8());
         }
@@ -479,11 +443,7 @@ impl Client {
         let mut utf8 = utf8;
         for (at, (address, parameters)) in recipients.iter().enumerate() {
             let refusal = match Mailbox::parse(address) {
-                Err(error) => Reply::new(
-                    553,
-                    (5, 1, 3),
-                    format!("The recipient address is not valid: {error}"),
-                ),
+                Err(error) => Reply::new(553, (5, 1, 3), format!("The recipient address is not valid: {error}")),
                 Ok(to) if to.needs_smtputf8() && !self.offers.smtputf8 => lacks_smtputf8(),
                 Ok(to) => {
                     utf8 |= to.needs_smtputf8();
@@ -492,23 +452,13 @@ impl Client {
                     continue;
                 }
             };
-            slots.push(Slot::Settled(Outcome::Answered {
-                stage: Stage::Local,
-                reply: refusal,
-            }));
+            slots.push(Slot::Settled(Outcome::Answered { stage: Stage::Local, reply: refusal }));
         }
 
         let chunked = self.settings.chunking && self.offers.chunking && self.offers.pipelining;
         let mail = self.mail_command(from.as_ref(), &outgoing, ret, envid.as_deref(), utf8);
         let idle = commands.is_empty();
-        self.open = Some(Open {
-            outgoing,
-            recipients: slots,
-            commands,
-            chunked,
-            sent: false,
-            mail_refused: false,
-        });
+        self.open = Some(Open { outgoing, recipients: slots, commands, chunked, sent: false, mail_refused: false });
         if idle {
             self.finish(false);
         } else if self.offers.pipelining {
@@ -543,10 +493,7 @@ impl Client {
     fn transaction_replied(&mut self, awaited: Awaited, reply: Reply) {
         let stage = stage_of(awaited);
         if reply.code == 421 {
-            self.settle_open(|| Outcome::Answered {
-                stage,
-                reply: reply.clone(),
-            });
+            self.settle_open(|| Outcome::Answered { stage, reply: reply.clone() });
             self.farewell = Some(reply);
             return self.close();
         }
@@ -573,10 +520,7 @@ impl Client {
         let Some(open) = &mut self.open else { return };
         open.mail_refused = refused;
         if refused {
-            open.settle(|| Outcome::Answered {
-                stage: Stage::Mail,
-                reply: reply.clone(),
-            });
+            open.settle(|| Outcome::Answered { stage: Stage::Mail, reply: reply.clone() });
         }
         if self.awaited.is_empty() {
             if refused {
@@ -600,10 +544,7 @@ impl Client {
                 }
                 Slot::Settled(Outcome::NotTried)
             } else {
-                Slot::Settled(Outcome::Answered {
-                    stage: Stage::Recipient,
-                    reply,
-                })
+                Slot::Settled(Outcome::Answered { stage: Stage::Recipient, reply })
             };
         }
         if self.awaited.is_empty() {
@@ -627,10 +568,7 @@ impl Client {
         let Some(open) = &mut self.open else { return };
         if !asks_for_more(reply) {
             let reset = !open.mail_refused;
-            open.settle(|| Outcome::Answered {
-                stage: Stage::Data,
-                reply: reply.clone(),
-            });
+            open.settle(|| Outcome::Answered { stage: Stage::Data, reply: reply.clone() });
             return self.finish(reset);
         }
         self.awaited.push_back(Awaited::End);
@@ -648,10 +586,7 @@ impl Client {
         let Some(open) = &mut self.open else { return };
         // RFC 3030 4.2: after a refused BDAT only RSET brings both sides into step.
         let reset = open.chunked && !reply.is_positive() && !open.mail_refused;
-        open.settle(|| Outcome::Answered {
-            stage: Stage::End,
-            reply: reply.clone(),
-        });
+        open.settle(|| Outcome::Answered { stage: Stage::End, reply: reply.clone() });
         self.finish(reset);
     }
 
@@ -695,11 +630,7 @@ impl Client {
             if let Some(notify) = parameters.notify {
                 command.push_str(&format!(" NOTIFY={notify}"));
             }
-            if let Some(orcpt) = parameters
-                .orcpt
-                .as_deref()
-                .filter(|orcpt| orcpt.is_ascii() && is_orcpt(orcpt))
-            {
+            if let Some(orcpt) = parameters.orcpt.as_deref().filter(|orcpt| orcpt.is_ascii() && is_orcpt(orcpt)) {
                 command.push_str(&format!(" ORCPT={orcpt}"));
             }
         }
@@ -732,9 +663,7 @@ impl Client {
             if let Some(ret) = ret {
                 command.push_str(&format!(" RET={ret}"));
             }
-            if let Some(envid) =
-                envid.filter(|envid| envid.is_ascii() && decode_xtext(envid).is_some())
-            {
+            if let Some(envid) = envid.filter(|envid| envid.is_ascii() && decode_xtext(envid).is_some()) {
                 command.push_str(&format!(" ENVID={envid}"));
             }
         }
@@ -778,8 +707,7 @@ impl Offers {
             let mut words = line.split_ascii_whitespace();
             match words.next().unwrap_or("").to_ascii_uppercase().as_str() {
                 "SIZE" => {
-                    offers.size =
-                        Some(words.next().and_then(|size| size.parse().ok()).unwrap_or(0));
+                    offers.size = Some(words.next().and_then(|size| size.parse().ok()).unwrap_or(0));
                 }
                 "PIPELINING" => offers.pipelining = true,
                 "CHUNKING" => offers.chunking = true,
@@ -809,23 +737,13 @@ fn asks_for_more(reply: &Reply) -> bool {
 
 /// RFC 5321 4.5.3.1.10: 452, and 552 from servers of older days, mean "no more for now" if they say so.
 fn is_too_many(reply: &Reply) -> bool {
-    let says_so = reply
-        .enhanced
-        .is_some_and(|enhanced| (enhanced.subject, enhanced.detail) == (5, 3))
-        || memmem::find(
-            reply.text.to_ascii_lowercase().as_bytes(),
-            b"too many recipients",
-        )
-        .is_some();
+    let says_so = reply.enhanced.is_some_and(|enhanced| (enhanced.subject, enhanced.detail) == (5, 3))
+        || memmem::find(reply.text.to_ascii_lowercase().as_bytes(), b"too many recipients").is_some();
     matches!(reply.code, 452 | 552) && says_so
 }
 
 fn lacks_smtputf8() -> Reply {
-    Reply::new(
-        553,
-        (5, 6, 7),
-        "The receiving server does not take addresses or headers with characters beyond ASCII",
-    )
+    Reply::new(553, (5, 6, 7), "The receiving server does not take addresses or headers with characters beyond ASCII")
 }
 
 fn content_refusal(fault: ContentFault) -> Reply {

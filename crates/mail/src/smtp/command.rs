@@ -101,11 +101,7 @@ pub struct Notify {
 }
 
 impl Notify {
-    pub const NEVER: Notify = Notify {
-        success: false,
-        failure: false,
-        delay: false,
-    };
+    pub const NEVER: Notify = Notify { success: false, failure: false, delay: false };
 
     fn parse(text: &str) -> Option<Notify> {
         if text.eq_ignore_ascii_case("NEVER") {
@@ -129,16 +125,8 @@ impl fmt::Display for Notify {
         if *self == Notify::NEVER {
             return f.write_str("NEVER");
         }
-        let named = [
-            (self.success, "SUCCESS"),
-            (self.failure, "FAILURE"),
-            (self.delay, "DELAY"),
-        ];
-        let words: Vec<&str> = named
-            .iter()
-            .filter(|(wanted, _)| *wanted)
-            .map(|(_, word)| *word)
-            .collect();
+        let named = [(self.success, "SUCCESS"), (self.failure, "FAILURE"), (self.delay, "DELAY")];
+        let words: Vec<&str> = named.iter().filter(|(wanted, _)| *wanted).map(|(_, word)| *word).collect();
         f.write_str(&words.join(","))
     }
 }
@@ -180,9 +168,7 @@ pub fn decode_xtext(text: &str) -> Option<String> {
             _ => out.push(octet),
         }
     }
-    String::from_utf8(out)
-        .ok()
-        .filter(|text| !text.contains(char::is_control))
+    String::from_utf8(out).ok().filter(|text| !text.contains(char::is_control))
 }
 
 fn hex(octet: u8) -> Option<u8> {
@@ -225,25 +211,13 @@ impl LineReader {
         let end = memchr(b'\n', input);
         let (piece, rest) = input.split_at(end.map_or(input.len(), |end| end + 1));
         *input = rest;
-        let before_last = if piece.len() > 1 {
-            piece[piece.len() - 2]
-        } else {
-            self.last
-        };
+        let before_last = if piece.len() > 1 { piece[piece.len() - 2] } else { self.last };
         self.last = piece[piece.len() - 1];
         self.seen += piece.len();
         let room = line_max.max(AUTH_LINE_MAX) - self.held.len();
         self.held.extend_from_slice(&piece[..piece.len().min(room)]);
-        let auth = in_auth
-            || self
-                .held
-                .get(..5)
-                .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
-        let limit = if auth {
-            line_max.max(AUTH_LINE_MAX)
-        } else {
-            line_max
-        };
+        let auth = in_auth || self.held.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
+        let limit = if auth { line_max.max(AUTH_LINE_MAX) } else { line_max };
         if self.seen > limit {
             self.too_long = true;
             if self.seen - limit > LINE_OVERRUN_OCTETS {
@@ -255,9 +229,7 @@ impl LineReader {
 
     fn ended(&mut self, by_crlf: bool) -> Line {
         let mut line = std::mem::take(&mut self.held);
-        let LineReader {
-            too_long, unclean, ..
-        } = std::mem::take(self);
+        let LineReader { too_long, unclean, .. } = std::mem::take(self);
         self.unclean = !by_crlf;
         if !by_crlf || unclean {
             return Line::Unclean;
@@ -266,11 +238,7 @@ impl LineReader {
             return Line::TooLong;
         }
         line.truncate(line.len() - 2);
-        if memchr2(b'\r', 0, &line).is_some() {
-            Line::Unclean
-        } else {
-            Line::Whole(line)
-        }
+        if memchr2(b'\r', 0, &line).is_some() { Line::Unclean } else { Line::Whole(line) }
     }
 
     /// The next line is held in the same memory.
@@ -289,27 +257,17 @@ fn bad_argument(text: impl Into<String>) -> Reply {
 }
 
 fn alone(command: Command, rest: &str) -> Result<Command, Reply> {
-    if rest.is_empty() {
-        Ok(command)
-    } else {
-        Err(bad_argument("This command takes nothing behind it"))
-    }
+    if rest.is_empty() { Ok(command) } else { Err(bad_argument("This command takes nothing behind it")) }
 }
 
 /// The name is only repeated in a trace line and in our greeting, so it is made harmless, not refused: clients send
 /// their computer's name, whatever it may be.
 fn hello_name(rest: &str) -> Result<String, Reply> {
     if rest.is_empty() || rest.len() > HELLO_OCTETS_MAX {
-        return Err(bad_argument(
-            "Say your host name, such as EHLO mail.example.com",
-        ));
+        return Err(bad_argument("Say your host name, such as EHLO mail.example.com"));
     }
     let harmless = |c: char| {
-        if c.is_ascii_alphanumeric() || "-._:[]".contains(c) {
-            c
-        } else {
-            '?'
-        }
+        if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }
     };
     Ok(rest.chars().map(harmless).collect())
 }
@@ -317,10 +275,9 @@ fn hello_name(rest: &str) -> Result<String, Reply> {
 fn auth(rest: &str) -> Result<Command, Reply> {
     let mut words = rest.split_ascii_whitespace();
     match (words.next(), words.next(), words.next()) {
-        (Some(mechanism), initial, None) => Ok(Command::Auth {
-            mechanism: mechanism.to_ascii_uppercase(),
-            initial: initial.map(str::to_owned),
-        }),
+        (Some(mechanism), initial, None) => {
+            Ok(Command::Auth { mechanism: mechanism.to_ascii_uppercase(), initial: initial.map(str::to_owned) })
+        }
         _ => Err(bad_argument("Say a mechanism, such as AUTH PLAIN")),
     }
 }
@@ -329,13 +286,8 @@ fn chunk(rest: &str) -> Option<Chunk> {
     let mut words = rest.split_ascii_whitespace();
     let octets = words.next().filter(|size| is_number(size))?.parse().ok()?;
     match (words.next(), words.next()) {
-        (None, _) => Some(Chunk {
-            octets,
-            last: false,
-        }),
-        (Some(last), None) if last.eq_ignore_ascii_case("LAST") => {
-            Some(Chunk { octets, last: true })
-        }
+        (None, _) => Some(Chunk { octets, last: false }),
+        (Some(last), None) if last.eq_ignore_ascii_case("LAST") => Some(Chunk { octets, last: true }),
         _ => None,
     }
 }
@@ -344,25 +296,14 @@ fn mail(rest: &str) -> Result<Command, Reply> {
     let (path, words) = path_of(rest, "FROM:", "MAIL FROM:<user@example.com>")?;
     let parameters = mail_parameters(words)?;
     if path.is_empty() {
-        return Ok(Command::Mail {
-            from: None,
-            parameters,
-        });
+        return Ok(Command::Mail { from: None, parameters });
     }
     if !path.is_ascii() && !parameters.smtputf8 {
         return Err(needs_smtputf8());
     }
-    let from = Mailbox::parse(path).map_err(|error| {
-        Reply::new(
-            501,
-            (5, 1, 7),
-            format!("The sender address is not valid: {error}"),
-        )
-    })?;
-    Ok(Command::Mail {
-        from: Some(from),
-        parameters,
-    })
+    let from = Mailbox::parse(path)
+        .map_err(|error| Reply::new(501, (5, 1, 7), format!("The sender address is not valid: {error}")))?;
+    Ok(Command::Mail { from: Some(from), parameters })
 }
 
 fn recipient(rest: &str, host: &str) -> Result<Command, Reply> {
@@ -373,23 +314,14 @@ fn recipient(rest: &str, host: &str) -> Result<Command, Reply> {
         true => Mailbox::parse(&format!("{path}@{host}")),
         false => Mailbox::parse(path),
     };
-    let to = parsed.map_err(|error| {
-        Reply::new(
-            501,
-            (5, 1, 3),
-            format!("The recipient address is not valid: {error}"),
-        )
-    })?;
+    let to =
+        parsed.map_err(|error| Reply::new(501, (5, 1, 3), format!("The recipient address is not valid: {error}")))?;
     Ok(Command::Recipient { to, parameters })
 }
 
 /// RFC 6531 3.5: an address beyond ASCII needs the SMTPUTF8 parameter.
 pub fn needs_smtputf8() -> Reply {
-    Reply::new(
-        553,
-        (5, 6, 7),
-        "An address with characters beyond ASCII needs SMTPUTF8 on the MAIL command",
-    )
+    Reply::new(553, (5, 6, 7), "An address with characters beyond ASCII needs SMTPUTF8 on the MAIL command")
 }
 
 /// Divides `FROM:<path> words`. A space before the path and a path without brackets are common enough to be read.
@@ -413,10 +345,7 @@ fn path_of<'a>(rest: &'a str, keyword: &str, example: &str) -> Result<(&'a str, 
     }
     // RFC 5321 F.2: a source route is read over.
     let path = match path.strip_prefix('@') {
-        Some(route) => route
-            .split_once(':')
-            .map(|(_, path)| path)
-            .ok_or_else(malformed)?,
+        Some(route) => route.split_once(':').map(|(_, path)| path).ok_or_else(malformed)?,
         None => path,
     };
     Ok((path, words))
@@ -458,9 +387,7 @@ fn mail_parameters(words: &str) -> Result<MailParameters, Reply> {
             ("RET", Some(value)) if value.eq_ignore_ascii_case("HDRS") => {
                 parameters.ret = Some(Ret::Headers);
             }
-            ("ENVID", Some(value))
-                if value.len() <= ENVID_OCTETS_MAX && decode_xtext(value).is_some() =>
-            {
+            ("ENVID", Some(value)) if value.len() <= ENVID_OCTETS_MAX && decode_xtext(value).is_some() => {
                 parameters.envid = Some(value.to_owned());
             }
             ("REQUIRETLS", None) => parameters.require_tls = true,
@@ -511,16 +438,10 @@ fn each_parameter(
         match read(&name, value) {
             Some(Ok(())) => seen.push(name),
             Some(Err(name)) => {
-                return Err(bad_argument(format!(
-                    "The value of the parameter {name} is not valid"
-                )));
+                return Err(bad_argument(format!("The value of the parameter {name} is not valid")));
             }
             None => {
-                return Err(Reply::new(
-                    555,
-                    (5, 5, 4),
-                    format!("The parameter {name} is not known here"),
-                ));
+                return Err(Reply::new(555, (5, 5, 4), format!("The parameter {name} is not known here")));
             }
         }
     }
@@ -558,10 +479,7 @@ mod tests {
             ("rcpt to: <a@b.c>", "a@b.c"),
             ("RCPT TO:a@b.c", "a@b.c"),
             ("RCPT TO:<@x.y,@z:a@b.c>", "a@b.c"),
-            (
-                r#"RCPT TO:<"a> b\"@"@b.c> NOTIFY=NEVER"#,
-                r#""a> b\"@"@b.c"#,
-            ),
+            (r#"RCPT TO:<"a> b\"@"@b.c> NOTIFY=NEVER"#, r#""a> b\"@"@b.c"#),
             ("RCPT TO:<Postmaster>", "Postmaster@mx.example"),
         ] {
             match parse(line.as_bytes(), "mx.example").unwrap() {
@@ -571,10 +489,7 @@ mod tests {
         }
         assert_eq!(
             parse(b"MAIL FROM:<>", "h").unwrap(),
-            Command::Mail {
-                from: None,
-                parameters: MailParameters::default()
-            }
+            Command::Mail { from: None, parameters: MailParameters::default() }
         );
         for line in [
             "RCPT",
@@ -594,9 +509,7 @@ mod tests {
     #[test]
     fn parameters_are_read_or_refused_by_name() {
         let line = b"MAIL FROM:<a@b.c> SIZE=99999999999999999999 body=8bitmime SMTPUTF8 RET=HDRS ENVID=a+2Bb REQUIRETLS AUTH=<>";
-        let Command::Mail { parameters, .. } = parse(line, "h").unwrap() else {
-            panic!()
-        };
+        let Command::Mail { parameters, .. } = parse(line, "h").unwrap() else { panic!() };
         let expected = MailParameters {
             size: Some(u64::MAX),
             body_8bit: true,
@@ -637,38 +550,17 @@ mod tests {
     #[test]
     fn chunks_have_a_size_that_can_be_read() {
         let read = |line: &str| parse(line.as_bytes(), "h").unwrap();
-        assert_eq!(
-            read("BDAT 10"),
-            Command::Bdat(Some(Chunk {
-                octets: 10,
-                last: false
-            }))
-        );
-        assert_eq!(
-            read("bdat 0 last"),
-            Command::Bdat(Some(Chunk {
-                octets: 0,
-                last: true
-            }))
-        );
-        for line in [
-            "BDAT",
-            "BDAT x",
-            "BDAT +1",
-            "BDAT -1",
-            "BDAT 99999999999999999999",
-            "BDAT 1 FIRST",
-            "BDAT 1 LAST x",
-        ] {
+        assert_eq!(read("BDAT 10"), Command::Bdat(Some(Chunk { octets: 10, last: false })));
+        assert_eq!(read("bdat 0 last"), Command::Bdat(Some(Chunk { octets: 0, last: true })));
+        for line in
+            ["BDAT", "BDAT x", "BDAT +1", "BDAT -1", "BDAT 99999999999999999999", "BDAT 1 FIRST", "BDAT 1 LAST x"]
+        {
             assert_eq!(read(line), Command::Bdat(None), "{line}");
         }
     }
 
     #[test]
     fn a_hello_name_is_made_harmless() {
-        assert_eq!(
-            parse("EHLO a(b)\u{e9}<c>".as_bytes(), "h").unwrap(),
-            Command::Ehlo("a?b???c?".to_owned())
-        );
+        assert_eq!(parse("EHLO a(b)\u{e9}<c>".as_bytes(), "h").unwrap(), Command::Ehlo("a?b???c?".to_owned()));
     }
 }

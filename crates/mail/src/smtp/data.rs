@@ -21,9 +21,7 @@ const ROOM_OCTETS_MAX: u64 = 256 << 10;
 /// What is wrong with a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ContentFault {
-    #[error(
-        "The message holds a carriage return or a line feed that stands alone; lines must end with both"
-    )]
+    #[error("The message holds a carriage return or a line feed that stands alone; lines must end with both")]
     BareLineEnd,
     #[error("The message holds a NUL octet")]
     Nul,
@@ -42,9 +40,7 @@ pub enum Progress {
 
 /// The most octets that are read for one message, kept or not.
 pub fn received_max(size_max: u64) -> u64 {
-    size_max
-        .saturating_mul(OVERRUN_FACTOR)
-        .saturating_add(OVERRUN_OCTETS)
+    size_max.saturating_mul(OVERRUN_FACTOR).saturating_add(OVERRUN_OCTETS)
 }
 
 /// Takes the octets of one message in any pieces; each is copied once, and none once the message can't be accepted.
@@ -106,9 +102,7 @@ impl Decoder {
     /// Takes octets from the front of `input`: all of them, or those up to the end of the data.
     pub fn receive(&mut self, input: &mut &[u8]) -> Progress {
         let allowance = received_max(self.size_max) - self.received;
-        let allowed = usize::try_from(allowance)
-            .unwrap_or(usize::MAX)
-            .min(input.len());
+        let allowed = usize::try_from(allowance).unwrap_or(usize::MAX).min(input.len());
         let (octets, beyond) = input.split_at(allowed);
         let (taken, ended) = self.scan(octets);
         self.received += taken as u64;
@@ -123,8 +117,7 @@ impl Decoder {
     /// What is wrong so far. A size beyond the limit counts only where nothing else is wrong, so that the answer does
     /// not depend on how the octets came in.
     pub fn fault(&self) -> Option<ContentFault> {
-        self.broken
-            .or((self.size > self.size_max).then_some(ContentFault::TooLarge))
+        self.broken.or((self.size > self.size_max).then_some(ContentFault::TooLarge))
     }
 
     /// CR CR LF before the dot that ended the data. By the standard it ends; but a sender that takes only CRLF.CRLF
@@ -263,11 +256,7 @@ impl Outgoing {
             return Err(ContentFault::BareLineEnd);
         }
         let (dots, complete) = check_lines(&body)?;
-        Ok(Outgoing {
-            parts: [prefix, body],
-            dots: [prefix_dots, dots],
-            complete,
-        })
+        Ok(Outgoing { parts: [prefix, body], dots: [prefix_dots, dots], complete })
     }
 
     /// As SIZE counts: without stuffed dots and without the end.
@@ -292,22 +281,14 @@ impl Outgoing {
         for (part, dots) in self.parts.iter().zip(&self.dots) {
             stuff(part, dots, &mut pieces);
         }
-        let end = if self.complete {
-            &b".\r\n"[..]
-        } else {
-            b"\r\n.\r\n"
-        };
+        let end = if self.complete { &b".\r\n"[..] } else { b"\r\n.\r\n" };
         pieces.push(Piece::Own(end.to_vec()));
         pieces
     }
 
     /// For BDAT: as it is.
     pub fn plain(&self) -> Vec<Piece> {
-        let mut pieces: Vec<Piece> = self
-            .parts
-            .iter()
-            .flat_map(|part| shared(part, 0..part.len()))
-            .collect();
+        let mut pieces: Vec<Piece> = self.parts.iter().flat_map(|part| shared(part, 0..part.len())).collect();
         if !self.complete {
             pieces.push(Piece::Own(b"\r\n".to_vec()));
         }
@@ -396,10 +377,7 @@ mod tests {
             (b"\r\n\r\n.\r\n", b"\r\n\r\n"),
         ] {
             for piece in 1..=wire.len() {
-                assert_eq!(
-                    decode(wire, piece),
-                    (Progress::Ended, Ok(body.to_vec()), wire.len())
-                );
+                assert_eq!(decode(wire, piece), (Progress::Ended, Ok(body.to_vec()), wire.len()));
             }
         }
     }
@@ -423,15 +401,8 @@ mod tests {
             let wire = [b"a", false_end, b"MAIL FROM:<x@y>\r\n.\r\nQUIT"].concat();
             for piece in 1..=wire.len() {
                 let (progress, result, taken) = decode(&wire, piece);
-                assert_eq!(
-                    (progress, taken),
-                    (Progress::Ended, wire.len() - 4),
-                    "{false_end:?}"
-                );
-                assert!(
-                    matches!(result, Err(ContentFault::BareLineEnd | ContentFault::Nul)),
-                    "{false_end:?}"
-                );
+                assert_eq!((progress, taken), (Progress::Ended, wire.len() - 4), "{false_end:?}");
+                assert!(matches!(result, Err(ContentFault::BareLineEnd | ContentFault::Nul)), "{false_end:?}");
             }
         }
     }
@@ -442,10 +413,7 @@ mod tests {
         assert_eq!(decoder.receive(&mut &b"a\r\r\n.\r\n"[..]), Progress::Ended);
         assert!(decoder.suspect());
         let mut decoder = Decoder::dotted(100, None);
-        assert_eq!(
-            decoder.receive(&mut &b"a\r\r\nb\r\n.\r\n"[..]),
-            Progress::Ended
-        );
+        assert_eq!(decoder.receive(&mut &b"a\r\r\nb\r\n.\r\n"[..]), Progress::Ended);
         assert!(!decoder.suspect());
     }
 
@@ -494,10 +462,7 @@ mod tests {
             }
             decoder.finish()
         };
-        assert_eq!(
-            take(&[b"a\r", b"\n.\r\nb"]),
-            Ok(b"a\r\n.\r\nb\r\n".to_vec())
-        );
+        assert_eq!(take(&[b"a\r", b"\n.\r\nb"]), Ok(b"a\r\n.\r\nb\r\n".to_vec()));
         assert_eq!(take(&[]), Ok(vec![]));
         assert_eq!(take(&[b"a\r"]), Err(ContentFault::BareLineEnd));
         assert_eq!(take(&[b"a\r", b"b\r\n"]), Err(ContentFault::BareLineEnd));
@@ -510,38 +475,22 @@ mod tests {
         let body: Arc<[u8]> = b"Subject: x\r\n\r\nhello\r\n".to_vec().into();
         let outgoing = Outgoing::new(Vec::new().into(), Arc::clone(&body)).unwrap();
         let pieces = outgoing.dotted();
-        assert!(
-            matches!(&pieces[..], [Piece::Shared(octets, _), Piece::Own(_)] if Arc::ptr_eq(octets, &body))
-        );
+        assert!(matches!(&pieces[..], [Piece::Shared(octets, _), Piece::Own(_)] if Arc::ptr_eq(octets, &body)));
     }
 
     // D2: what is not clean lines never goes out.
     #[test]
     fn unclean_lines_do_not_go_out() {
-        for octets in [
-            &b"a\nb\r\n"[..],
-            b"a\rb\r\n",
-            b"a\r",
-            b"\n",
-            b"a\0\r\n",
-            b"\r\r\n",
-        ] {
-            assert!(
-                Outgoing::new(Vec::new().into(), octets.into()).is_err(),
-                "{octets:?}"
-            );
+        for octets in [&b"a\nb\r\n"[..], b"a\rb\r\n", b"a\r", b"\n", b"a\0\r\n", b"\r\r\n"] {
+            assert!(Outgoing::new(Vec::new().into(), octets.into()).is_err(), "{octets:?}");
         }
         assert!(Outgoing::new(b"X: y"[..].into(), b"a\r\n"[..].into()).is_err());
     }
 
     fn lines() -> impl Strategy<Value = Vec<u8>> {
         let line = prop::collection::vec(prop_oneof![Just(b'.'), Just(b'a'), Just(0xe9)], 0..6);
-        prop::collection::vec(line, 0..200).prop_map(|lines| {
-            lines
-                .into_iter()
-                .flat_map(|line| line.into_iter().chain(*b"\r\n"))
-                .collect()
-        })
+        prop::collection::vec(line, 0..200)
+            .prop_map(|lines| lines.into_iter().flat_map(|line| line.into_iter().chain(*b"\r\n")).collect())
     }
 
     proptest! {

@@ -14,9 +14,7 @@ use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
 
 use crate::address::Mailbox;
 use crate::reply::Reply;
-use crate::smtp::command::{
-    self, Chunk, Command, Line, LineReader, MailParameters, RecipientParameters,
-};
+use crate::smtp::command::{self, Chunk, Command, Line, LineReader, MailParameters, RecipientParameters};
 use crate::smtp::data::{ContentFault, Decoder, Progress, received_max};
 
 #[derive(Clone, Debug)]
@@ -142,17 +140,9 @@ enum AuthStep {
 /// What to remember while the host thinks.
 #[derive(Debug)]
 enum Asked {
-    Authenticate {
-        user: String,
-    },
-    Mail {
-        from: Option<Mailbox>,
-        parameters: MailParameters,
-    },
-    Recipient {
-        to: Mailbox,
-        parameters: RecipientParameters,
-    },
+    Authenticate { user: String },
+    Mail { from: Option<Mailbox>, parameters: MailParameters },
+    Recipient { to: Mailbox, parameters: RecipientParameters },
     Data,
     FirstChunk,
     Message,
@@ -224,8 +214,7 @@ impl Session {
             return;
         };
         // Nobody is asked to send a message that would not be read.
-        let unsaid =
-            self.shutting_down.is_some() && matches!(asked, Asked::Data | Asked::FirstChunk);
+        let unsaid = self.shutting_down.is_some() && matches!(asked, Asked::Data | Asked::FirstChunk);
         if !unsaid {
             self.answered(asked, answer);
         }
@@ -279,11 +268,7 @@ impl Session {
 
     /// Octets held for this client.
     pub fn buffered(&self) -> usize {
-        let chunks = match self
-            .transaction
-            .as_ref()
-            .map(|transaction| &transaction.chunks)
-        {
+        let chunks = match self.transaction.as_ref().map(|transaction| &transaction.chunks) {
             Some(Chunks::Open(decoder)) => decoder.buffered(),
             _ => 0,
         };
@@ -316,10 +301,7 @@ impl Session {
 
     fn step_line(&mut self, input: &mut &[u8]) -> bool {
         let in_auth = matches!(self.mode, Mode::Auth(_));
-        let Some(line) = self
-            .lines
-            .take(input, self.settings.command_line_max, in_auth)
-        else {
+        let Some(line) = self.lines.take(input, self.settings.command_line_max, in_auth) else {
             return false;
         };
         match line {
@@ -342,11 +324,9 @@ impl Session {
                 self.mode = Mode::Command;
                 self.fail(&Reply::new(500, (5, 5, 2), "This line is too long"));
             }
-            Line::Endless => self.close_saying(&Reply::new(
-                421,
-                (4, 5, 2),
-                "This line is far too long; closing the connection",
-            )),
+            Line::Endless => {
+                self.close_saying(&Reply::new(421, (4, 5, 2), "This line is far too long; closing the connection"))
+            }
         }
         true
     }
@@ -369,14 +349,20 @@ impl Session {
             Command::Data => self.data(),
             Command::Bdat(Some(chunk)) => self.chunk(chunk),
             Command::Bdat(None) => {
-                self.close_saying(&Reply::new(501, (5, 5, 4), "The size of this chunk can't be read, so where it ends is not known; closing the connection"));
+                self.close_saying(&Reply::new(
+                    501,
+                    (5, 5, 4),
+                    "The size of this chunk can't be read, so where it ends is not known; closing the connection",
+                ));
             }
             Command::Reset => {
                 self.transaction = None;
                 self.say(&Reply::new(250, (2, 0, 0), "Forgotten"));
             }
             Command::Noop => self.say(&Reply::new(250, (2, 0, 0), "Ok")),
-            Command::Verify => self.say(&Reply::new(252, (2, 5, 2), "Addresses are not confirmed here; send the message and see")),
+            Command::Verify => {
+                self.say(&Reply::new(252, (2, 5, 2), "Addresses are not confirmed here; send the message and see"))
+            }
             Command::Expand => self.fail(&Reply::new(502, (5, 5, 1), "Lists are not shown here")),
             Command::Help => self.say(&Reply::new(
                 214,
@@ -443,11 +429,7 @@ impl Session {
             return self.fail(&hello_first());
         }
         if !self.auth_allowed() {
-            return self.fail(&Reply::new(
-                538,
-                (5, 7, 11),
-                "Sign in under TLS only: send STARTTLS first",
-            ));
+            return self.fail(&Reply::new(538, (5, 7, 11), "Sign in under TLS only: send STARTTLS first"));
         }
         if self.user.is_some() || self.transaction.is_some() {
             return self.fail(&Reply::new(503, (5, 5, 1), "AUTH comes once, before MAIL"));
@@ -456,11 +438,7 @@ impl Session {
             "PLAIN" => (AuthStep::Plain, ""),
             "LOGIN" => (AuthStep::LoginUser, "Username:"),
             _ => {
-                return self.fail(&Reply::new(
-                    504,
-                    (5, 5, 4),
-                    "This mechanism is not offered; use PLAIN or LOGIN",
-                ));
+                return self.fail(&Reply::new(504, (5, 5, 4), "This mechanism is not offered; use PLAIN or LOGIN"));
             }
         };
         match initial {
@@ -480,16 +458,8 @@ impl Session {
         }
         // RFC 4954 4: a lone "=" is an empty response.
         let line = if line == b"=" { b"" } else { line };
-        let Some(text) = LENIENT
-            .decode(line)
-            .ok()
-            .and_then(|octets| String::from_utf8(octets).ok())
-        else {
-            return self.fail(&Reply::new(
-                501,
-                (5, 5, 2),
-                "This response is not Base64 of UTF-8 text",
-            ));
+        let Some(text) = LENIENT.decode(line).ok().and_then(|octets| String::from_utf8(octets).ok()) else {
+            return self.fail(&Reply::new(501, (5, 5, 2), "This response is not Base64 of UTF-8 text"));
         };
         match step {
             AuthStep::LoginUser => self.prompt(AuthStep::LoginPassword { user: text }, "Password:"),
@@ -497,9 +467,7 @@ impl Session {
             AuthStep::Plain => {
                 let mut parts = text.split('\0');
                 match (parts.next(), parts.next(), parts.next(), parts.next()) {
-                    (Some(whose), Some(user), Some(password), None)
-                        if whose.is_empty() || whose == user =>
-                    {
+                    (Some(whose), Some(user), Some(password), None) if whose.is_empty() || whose == user => {
                         self.authenticate(user.to_owned(), password.to_owned());
                     }
                     (Some(_), Some(_), Some(_), None) => {
@@ -521,16 +489,9 @@ impl Session {
 
     fn authenticate(&mut self, user: String, password: String) {
         if user.is_empty() || user.contains(char::is_control) || password.contains('\0') {
-            return self.fail(&Reply::new(
-                535,
-                (5, 7, 8),
-                "The user name or the password is not valid",
-            ));
+            return self.fail(&Reply::new(535, (5, 7, 8), "The user name or the password is not valid"));
         }
-        self.ask(
-            Asked::Authenticate { user: user.clone() },
-            Question::Authenticate { user, password },
-        );
+        self.ask(Asked::Authenticate { user: user.clone() }, Question::Authenticate { user, password });
     }
 
     fn mail(&mut self, from: Option<Mailbox>, parameters: MailParameters) {
@@ -538,11 +499,7 @@ impl Session {
             return self.fail(&hello_first());
         }
         if self.transaction.is_some() {
-            return self.fail(&Reply::new(
-                503,
-                (5, 5, 1),
-                "A message is already begun; send RSET to drop it",
-            ));
+            return self.fail(&Reply::new(503, (5, 5, 1), "A message is already begun; send RSET to drop it"));
         }
         if self.settings.auth_required && self.user.is_none() {
             let text = match self.auth_allowed() {
@@ -552,41 +509,23 @@ impl Session {
             return self.fail(&Reply::new(530, (5, 7, 0), text));
         }
         if parameters.require_tls && !self.tls {
-            return self.fail(&Reply::new(
-                530,
-                (5, 7, 10),
-                "REQUIRETLS can be asked for under TLS only",
-            ));
+            return self.fail(&Reply::new(530, (5, 7, 10), "REQUIRETLS can be asked for under TLS only"));
         }
-        if parameters
-            .size
-            .is_some_and(|size| size > self.settings.size_max)
-        {
+        if parameters.size.is_some_and(|size| size > self.settings.size_max) {
             return self.say(&self.too_large());
         }
         self.ask(
-            Asked::Mail {
-                from: from.clone(),
-                parameters: parameters.clone(),
-            },
+            Asked::Mail { from: from.clone(), parameters: parameters.clone() },
             Question::Mail { from, parameters },
         );
     }
 
     fn recipient(&mut self, to: Mailbox, parameters: RecipientParameters, ascii: bool) {
         let Some(transaction) = &self.transaction else {
-            return self.fail(&Reply::new(
-                503,
-                (5, 5, 1),
-                "Name the sender first, with MAIL FROM",
-            ));
+            return self.fail(&Reply::new(503, (5, 5, 1), "Name the sender first, with MAIL FROM"));
         };
         if !matches!(transaction.chunks, Chunks::None) {
-            return self.fail(&Reply::new(
-                503,
-                (5, 5, 1),
-                "The message has begun; it takes no more recipients",
-            ));
+            return self.fail(&Reply::new(503, (5, 5, 1), "The message has begun; it takes no more recipients"));
         }
         if !ascii && !transaction.parameters.smtputf8 {
             return self.fail(&command::needs_smtputf8());
@@ -599,30 +538,16 @@ impl Session {
             return self.say(&Reply::new(452, (4, 5, 3), text));
         }
         self.ask(
-            Asked::Recipient {
-                to: to.clone(),
-                parameters: parameters.clone(),
-            },
+            Asked::Recipient { to: to.clone(), parameters: parameters.clone() },
             Question::Recipient { to, parameters },
         );
     }
 
     fn data(&mut self) {
         match &self.transaction {
-            None => self.fail(&Reply::new(
-                503,
-                (5, 5, 1),
-                "Name the sender first, with MAIL FROM",
-            )),
-            Some(Transaction {
-                chunks: Chunks::Open(_) | Chunks::Refused(_),
-                ..
-            }) => {
-                self.fail(&Reply::new(
-                    503,
-                    (5, 5, 1),
-                    "The message has begun with BDAT and must end with it",
-                ));
+            None => self.fail(&Reply::new(503, (5, 5, 1), "Name the sender first, with MAIL FROM")),
+            Some(Transaction { chunks: Chunks::Open(_) | Chunks::Refused(_), .. }) => {
+                self.fail(&Reply::new(503, (5, 5, 1), "The message has begun with BDAT and must end with it"));
             }
             Some(transaction) if transaction.recipients.is_empty() => self.say(&no_recipients()),
             Some(transaction) => {
@@ -638,14 +563,7 @@ impl Session {
             return self.close_saying(&self.too_large());
         }
         let (refusal, first) = match &self.transaction {
-            None => (
-                Some(Reply::new(
-                    503,
-                    (5, 5, 1),
-                    "Name the sender first, with MAIL FROM",
-                )),
-                None,
-            ),
+            None => (Some(Reply::new(503, (5, 5, 1), "Name the sender first, with MAIL FROM")), None),
             Some(transaction) => match &transaction.chunks {
                 Chunks::Refused(reply) => (Some(reply.clone()), None),
                 Chunks::Open(_) => (None, None),
@@ -653,37 +571,22 @@ impl Session {
                 Chunks::None => (None, Some(transaction.parameters.size)),
             },
         };
-        self.mode = Mode::Chunk {
-            remaining: chunk.octets,
-            last: chunk.last,
-            refusal,
-        };
+        self.mode = Mode::Chunk { remaining: chunk.octets, last: chunk.last, refusal };
         if let Some(size) = first {
             self.ask(Asked::FirstChunk, Question::Data { size });
         }
     }
 
     fn step_chunk(&mut self, input: &mut &[u8]) -> bool {
-        let Mode::Chunk {
-            remaining, refusal, ..
-        } = &mut self.mode
-        else {
+        let Mode::Chunk { remaining, refusal, .. } = &mut self.mode else {
             return false;
         };
-        let taken = usize::try_from(*remaining)
-            .unwrap_or(usize::MAX)
-            .min(input.len());
+        let taken = usize::try_from(*remaining).unwrap_or(usize::MAX).min(input.len());
         let (mut octets, rest) = input.split_at(taken);
         *remaining -= taken as u64;
         *input = rest;
         let more = *remaining > 0;
-        if let (
-            None,
-            Some(Transaction {
-                chunks: Chunks::Open(decoder),
-                ..
-            }),
-        ) = (refusal, &mut self.transaction)
+        if let (None, Some(Transaction { chunks: Chunks::Open(decoder), .. })) = (refusal, &mut self.transaction)
             && decoder.receive(&mut octets) == Progress::Endless
         {
             self.close_saying(&self.endless());
@@ -697,8 +600,7 @@ impl Session {
     }
 
     fn chunk_ended(&mut self) {
-        let Mode::Chunk { last, refusal, .. } = std::mem::replace(&mut self.mode, Mode::Command)
-        else {
+        let Mode::Chunk { last, refusal, .. } = std::mem::replace(&mut self.mode, Mode::Command) else {
             return;
         };
         let Some(mut transaction) = self.transaction.take() else {
@@ -707,9 +609,7 @@ impl Session {
         let chunks = std::mem::replace(&mut transaction.chunks, Chunks::None);
         let refusal = match (&chunks, refusal) {
             (_, Some(reply)) => Some(reply),
-            (Chunks::Open(decoder), None) => {
-                decoder.fault().map(|fault| self.content_refusal(fault))
-            }
+            (Chunks::Open(decoder), None) => decoder.fault().map(|fault| self.content_refusal(fault)),
             (_, None) => None,
         };
         match (chunks, refusal, last) {
@@ -785,12 +685,7 @@ impl Session {
                 Reply::new(235, (2, 7, 0), "Signed in")
             }
             Asked::Mail { from, parameters } => {
-                self.transaction = Some(Transaction {
-                    from,
-                    parameters,
-                    recipients: Vec::new(),
-                    chunks: Chunks::None,
-                });
+                self.transaction = Some(Transaction { from, parameters, recipients: Vec::new(), chunks: Chunks::None });
                 Reply::new(250, (2, 1, 0), "Sender accepted")
             }
             Asked::Recipient { to, parameters } => {
@@ -800,15 +695,9 @@ impl Session {
                 Reply::new(250, (2, 1, 5), "Recipient accepted")
             }
             Asked::Data => {
-                let announced = self
-                    .transaction
-                    .as_ref()
-                    .and_then(|transaction| transaction.parameters.size);
+                let announced = self.transaction.as_ref().and_then(|transaction| transaction.parameters.size);
                 self.mode = Mode::Data(Decoder::dotted(self.settings.size_max, announced));
-                Reply::plain(
-                    354,
-                    "Send the message, and a dot on a line of its own behind it",
-                )
+                Reply::plain(354, "Send the message, and a dot on a line of its own behind it")
             }
             Asked::FirstChunk => {
                 if let Some(transaction) = &mut self.transaction {
@@ -843,9 +732,7 @@ impl Session {
     fn content_refusal(&self, fault: ContentFault) -> Reply {
         match fault {
             ContentFault::TooLarge => self.too_large(),
-            ContentFault::BareLineEnd | ContentFault::Nul => {
-                Reply::new(550, (5, 6, 0), fault.to_string())
-            }
+            ContentFault::BareLineEnd | ContentFault::Nul => Reply::new(550, (5, 6, 0), fault.to_string()),
         }
     }
 
@@ -853,10 +740,7 @@ impl Session {
         Reply::new(
             552,
             (5, 3, 4),
-            format!(
-                "The message is too large: {} octets are taken at most",
-                self.settings.size_max
-            ),
+            format!("The message is too large: {} octets are taken at most", self.settings.size_max),
         )
     }
 
@@ -891,11 +775,7 @@ impl Session {
     fn fail(&mut self, reply: &Reply) {
         self.errors += 1;
         if self.errors > self.settings.errors_max {
-            return self.close_saying(&Reply::new(
-                421,
-                (4, 7, 0),
-                "Too many errors; closing the connection",
-            ));
+            return self.close_saying(&Reply::new(421, (4, 7, 0), "Too many errors; closing the connection"));
         }
         self.say(reply);
     }
@@ -920,11 +800,7 @@ fn hello_first() -> Reply {
 }
 
 fn no_recipients() -> Reply {
-    Reply::new(
-        554,
-        (5, 5, 1),
-        "No recipient was accepted, so there is nobody to send the message to",
-    )
+    Reply::new(554, (5, 5, 1), "No recipient was accepted, so there is nobody to send the message to")
 }
 
 /// Clients differ about the padding.
@@ -937,20 +813,15 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 impl fmt::Debug for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Question::Authenticate { user, .. } => f
-                .debug_struct("Authenticate")
-                .field("user", user)
-                .finish_non_exhaustive(),
-            Question::Mail { from, parameters } => f
-                .debug_struct("Mail")
-                .field("from", from)
-                .field("parameters", parameters)
-                .finish(),
-            Question::Recipient { to, parameters } => f
-                .debug_struct("Recipient")
-                .field("to", to)
-                .field("parameters", parameters)
-                .finish(),
+            Question::Authenticate { user, .. } => {
+                f.debug_struct("Authenticate").field("user", user).finish_non_exhaustive()
+            }
+            Question::Mail { from, parameters } => {
+                f.debug_struct("Mail").field("from", from).field("parameters", parameters).finish()
+            }
+            Question::Recipient { to, parameters } => {
+                f.debug_struct("Recipient").field("to", to).field("parameters", parameters).finish()
+            }
             Question::Data { size } => f.debug_struct("Data").field("size", size).finish(),
             Question::Message(submission) => f.debug_tuple("Message").field(submission).finish(),
         }

@@ -56,9 +56,8 @@ impl Zone {
     /// `gmail.test MX 10 mx.gmail.test`. Without a TTL a record is good for five minutes.
     pub fn parse(text: &str) -> Result<Zone, ZoneError> {
         let text = format!("$TTL {TTL_DEFAULT_S}\n{text}\n");
-        let (_, sets) = Parser::new(text, None, Some(Name::root()))
-            .parse()
-            .map_err(|error| ZoneError(error.to_string()))?;
+        let (_, sets) =
+            Parser::new(text, None, Some(Name::root())).parse().map_err(|error| ZoneError(error.to_string()))?;
         let mut zone = Zone::default();
         for set in sets.values() {
             for record in set.records_without_rrsigs() {
@@ -130,18 +129,11 @@ impl Authority {
     pub async fn start(at: SocketAddr, zone: Zone) -> io::Result<Authority> {
         let (udp, tcp) = sockets(at).await?;
         let address = udp.local_addr()?;
-        let world = Arc::new(World {
-            zone: RwLock::new(zone),
-            questions: AtomicU64::new(0),
-        });
+        let world = Arc::new(World { zone: RwLock::new(zone), questions: AtomicU64::new(0) });
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_udp(udp, world.clone()));
         tasks.spawn(serve_tcp(tcp, world.clone()));
-        Ok(Authority {
-            address,
-            world,
-            _tasks: tasks,
-        })
+        Ok(Authority { address, world, _tasks: tasks })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -150,11 +142,7 @@ impl Authority {
 
     /// Says something else from now on.
     pub fn replace(&self, zone: Zone) {
-        *self
-            .world
-            .zone
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = zone;
+        *self.world.zone.write().unwrap_or_else(PoisonError::into_inner) = zone;
     }
 
     /// How many questions have come so far.
@@ -231,9 +219,7 @@ async fn converse(mut stream: TcpStream, world: &World) -> io::Result<()> {
         };
         let octets = answer.to_vec().map_err(io::Error::other)?;
         let length = u16::try_from(octets.len()).map_err(io::Error::other)?;
-        stream
-            .write_all(&[&length.to_be_bytes(), &octets[..]].concat())
-            .await?;
+        stream.write_all(&[&length.to_be_bytes(), &octets[..]].concat()).await?;
     }
 }
 
@@ -265,13 +251,9 @@ impl World {
             (OpCode::Query, _) => answer.metadata.response_code = ResponseCode::FormErr,
             _ => answer.metadata.response_code = ResponseCode::NotImp,
         }
-        let understands = question
-            .edns
-            .as_ref()
-            .is_some_and(|edns| edns.flags().dnssec_ok);
-        answer.metadata.authentic_data = zone.validated
-            && understands
-            && answer.metadata.response_code != ResponseCode::ServFail;
+        let understands = question.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
+        answer.metadata.authentic_data =
+            zone.validated && understands && answer.metadata.response_code != ResponseCode::ServFail;
         Some((answer, payload_max))
     }
 }
@@ -296,9 +278,9 @@ impl Zone {
             };
             let wanted = records.iter().filter(|record| record.record_type() == kind);
             answer.add_answers(wanted.cloned());
-            let alias = records.into_iter().find(|record| {
-                kind != RecordType::CNAME && record.record_type() == RecordType::CNAME
-            });
+            let alias = records
+                .into_iter()
+                .find(|record| kind != RecordType::CNAME && record.record_type() == RecordType::CNAME);
             let Some(alias) = alias else { break };
             let RData::CNAME(target) = &alias.data else {
                 break;
@@ -310,11 +292,7 @@ impl Zone {
                 break;
             }
         }
-        if !answer
-            .answers
-            .iter()
-            .any(|record| record.record_type() == kind)
-        {
+        if !answer.answers.iter().any(|record| record.record_type() == kind) {
             answer.add_authority(start_of_authority());
         }
         Some(())
@@ -345,34 +323,23 @@ mod tests {
         lost.test     CNAME nowhere.test\n";
 
     fn ask(zone: Zone, name: &str, kind: RecordType) -> Option<Message> {
-        let world = World {
-            zone: RwLock::new(zone),
-            questions: AtomicU64::new(0),
-        };
+        let world = World { zone: RwLock::new(zone), questions: AtomicU64::new(0) };
         let mut question = Message::query();
         question.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
         let mut edns = Edns::new();
         edns.set_dnssec_ok(true);
         question.set_edns(edns);
-        world
-            .answer(&question.to_vec().unwrap())
-            .map(|(answer, _)| answer)
+        world.answer(&question.to_vec().unwrap()).map(|(answer, _)| answer)
     }
 
     fn check(name: &str, kind: RecordType, code: ResponseCode, expected: &[&str]) {
         let answer = ask(Zone::parse(ZONE).unwrap(), name, kind).unwrap();
         assert_eq!(answer.metadata.response_code, code, "{name}");
-        let found: Vec<String> = answer
-            .answers
-            .iter()
-            .map(|record| format!("{} {}", record.name, record.data))
-            .collect();
+        let found: Vec<String> =
+            answer.answers.iter().map(|record| format!("{} {}", record.name, record.data)).collect();
         assert_eq!(found, expected, "{name}");
         // A “no” says for how long it is good.
-        let negative = !answer
-            .answers
-            .iter()
-            .any(|record| record.record_type() == kind);
+        let negative = !answer.answers.iter().any(|record| record.record_type() == kind);
         assert_eq!(answer.authorities.len(), usize::from(negative), "{name}");
     }
 
@@ -383,12 +350,7 @@ mod tests {
         check("a.test.", RecordType::MX, NoError, &[]);
         check("y.test.", RecordType::TXT, NoError, &[]);
         check("z.test.", RecordType::A, NXDomain, &[]);
-        check(
-            "q.w.test.",
-            RecordType::A,
-            NoError,
-            &["q.w.test. 192.0.2.2"],
-        );
+        check("q.w.test.", RecordType::A, NoError, &["q.w.test. 192.0.2.2"]);
         check("w.test.", RecordType::A, NoError, &[]);
     }
 
@@ -398,12 +360,7 @@ mod tests {
         let both = ["alias.test. a.test.", "a.test. 192.0.2.1"];
         check("alias.test.", RecordType::A, NoError, &both);
         check("alias.test.", RecordType::CNAME, NoError, &both[..1]);
-        check(
-            "lost.test.",
-            RecordType::A,
-            NXDomain,
-            &["lost.test. nowhere.test."],
-        );
+        check("lost.test.", RecordType::A, NXDomain, &["lost.test. nowhere.test."]);
         let answer = ask(Zone::parse(ZONE).unwrap(), "round.test.", RecordType::A).unwrap();
         assert_eq!(answer.answers.len(), 3);
     }
@@ -424,14 +381,8 @@ mod tests {
     #[test]
     fn nonsense_is_refused_or_passed_over() {
         assert!(Zone::parse("a.test A not-an-address").is_err());
-        let world = World {
-            zone: RwLock::new(Zone::default()),
-            questions: AtomicU64::new(0),
-        };
+        let world = World { zone: RwLock::new(Zone::default()), questions: AtomicU64::new(0) };
         assert_eq!(world.answer(b"nonsense"), None);
-        assert_eq!(
-            world.answer(&Message::response(1, OpCode::Query).to_vec().unwrap()),
-            None
-        );
+        assert_eq!(world.answer(&Message::response(1, OpCode::Query).to_vec().unwrap()), None);
     }
 }

@@ -12,10 +12,7 @@ pub enum Dane {
     Absent,
     /// Speak to it only over TLS and if these records vouch for it; `names` are those that a certificate from an authority
     /// they name may bear. For `tls::Policy::Dane`.
-    Records {
-        records: Vec<Tlsa>,
-        names: Vec<String>,
-    },
+    Records { records: Vec<Tlsa>, names: Vec<String> },
     /// It cannot be said now, and so nothing may be sent now (RFC 7672 2.1.2); in words.
     Later(String),
 }
@@ -24,13 +21,7 @@ pub enum Dane {
 ///
 /// Only where MX and address records are secure: DANE promises nothing behind a look-up that anybody could have forged,
 /// and servers of unsigned zones are known to fail at such questions (RFC 7672 2.2.1).
-pub async fn dane_of(
-    dns: &dyn Dns,
-    domain: &Domain,
-    site: &Site,
-    host: &MxHost,
-    port: u16,
-) -> Dane {
+pub async fn dane_of(dns: &dyn Dns, domain: &Domain, site: &Site, host: &MxHost, port: u16) -> Dane {
     if !(site.secure && host.secure) {
         return Dane::Absent;
     }
@@ -40,10 +31,7 @@ pub async fn dane_of(
     for base in bases {
         match dns.tlsa(&tlsa_name(base, port)).await {
             Ok(answer) if answer.secure && !answer.records.is_empty() => {
-                return Dane::Records {
-                    records: answer.records,
-                    names: reference_names(base, host, domain),
-                };
+                return Dane::Records { records: answer.records, names: reference_names(base, host, domain) };
             }
             Ok(_) | Err(DnsFault::NoData | DnsFault::NoSuchName) => {}
             Err(fault) => return Dane::Later(format!("the TLSA records of {base}: {fault}")),

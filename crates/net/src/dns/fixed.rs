@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use mail::address::Domain;
 
-use super::{
-    AddressAnswer, Asked, Dns, DnsFault, Families, MxAnswer, TlsaAnswer, TxtAnswer, canonical_name,
-};
+use super::{AddressAnswer, Asked, Dns, DnsFault, Families, MxAnswer, TlsaAnswer, TxtAnswer, canonical_name};
 
 /// A changed configuration makes a new `FixedDns`, so an answer need not age.
 const VALID_FOR: Duration = Duration::from_secs(60);
@@ -45,10 +43,7 @@ pub struct FixedDns {
 impl FixedDns {
     pub fn new(answers: FixedAnswers, next: Option<Arc<dyn Dns>>) -> FixedDns {
         let rules = answers.rules.into_iter().map(canonical).collect();
-        FixedDns {
-            answers: FixedAnswers { rules },
-            next,
-        }
+        FixedDns { answers: FixedAnswers { rules }, next }
     }
 
     fn rule(&self, name: &str) -> Option<&FixedRule> {
@@ -99,11 +94,9 @@ fn said<T>(rule: &FixedRule, records: Vec<T>) -> Result<Vec<T>, DnsFault> {
 impl Dns for FixedDns {
     fn mx<'a>(&'a self, domain: &'a Domain) -> Asked<'a, MxAnswer> {
         match (self.rule(domain.as_str()), &self.next) {
-            (Some(rule), _) => now(said(rule, rule.mx.clone()).map(|hosts| MxAnswer {
-                hosts,
-                secure: false,
-                valid_for: VALID_FOR,
-            })),
+            (Some(rule), _) => {
+                now(said(rule, rule.mx.clone()).map(|hosts| MxAnswer { hosts, secure: false, valid_for: VALID_FOR }))
+            }
             (None, Some(next)) => next.mx(domain),
             (None, None) => now(Err(DnsFault::NoSuchName)),
         }
@@ -113,9 +106,7 @@ impl Dns for FixedDns {
         let name = canonical_name(host);
         match (self.address_rule(&name), &self.next) {
             // A rule may name mail hosts without saying where they are.
-            (Some(rule), Some(next))
-                if rule.addresses.is_empty() && !fits(&rule.pattern, &name) =>
-            {
+            (Some(rule), Some(next)) if rule.addresses.is_empty() && !fits(&rule.pattern, &name) => {
                 next.addresses(host, families)
             }
             (Some(rule), _) => {
@@ -135,10 +126,7 @@ impl Dns for FixedDns {
 
     fn txt<'a>(&'a self, name: &'a str) -> Asked<'a, TxtAnswer> {
         match (self.rule(&canonical_name(name)), &self.next) {
-            (Some(rule), _) => now(said(rule, rule.txt.clone()).map(|texts| TxtAnswer {
-                texts,
-                valid_for: VALID_FOR,
-            })),
+            (Some(rule), _) => now(said(rule, rule.txt.clone()).map(|texts| TxtAnswer { texts, valid_for: VALID_FOR })),
             (None, Some(next)) => next.txt(name),
             (None, None) => now(Err(DnsFault::NoSuchName)),
         }
@@ -147,11 +135,9 @@ impl Dns for FixedDns {
     fn tlsa<'a>(&'a self, name: &'a str) -> Asked<'a, TlsaAnswer> {
         match (self.rule(&canonical_name(name)), &self.next) {
             // A configuration is not DNSSEC: what it says here would be ignored.
-            (Some(rule), _) => now(said(rule, Vec::new()).map(|records| TlsaAnswer {
-                records,
-                secure: false,
-                valid_for: VALID_FOR,
-            })),
+            (Some(rule), _) => {
+                now(said(rule, Vec::new()).map(|records| TlsaAnswer { records, secure: false, valid_for: VALID_FOR }))
+            }
             (None, Some(next)) => next.tlsa(name),
             (None, None) => now(Err(DnsFault::NoSuchName)),
         }

@@ -18,14 +18,8 @@ pub struct NetworkError(String);
 impl Network {
     /// Every address there is, of both families.
     pub const ALL: [Network; 2] = [
-        Network {
-            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            prefix: 0,
-        },
-        Network {
-            address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            prefix: 0,
-        },
+        Network { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 },
+        Network { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 },
     ];
 
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -36,10 +30,7 @@ impl Network {
             }
             (IpAddr::V6(own), IpAddr::V6(other)) => {
                 let host_bits = 128 - u32::from(self.prefix);
-                (u128::from(own) ^ u128::from(other))
-                    .checked_shr(host_bits)
-                    .unwrap_or(0)
-                    == 0
+                (u128::from(own) ^ u128::from(other)).checked_shr(host_bits).unwrap_or(0) == 0
             }
             _ => false,
         }
@@ -141,11 +132,7 @@ mod tests {
     fn a_network_knows_its_addresses() {
         let check = |network: &str, address: &str, expected: bool| {
             let network: Network = network.parse().unwrap();
-            assert_eq!(
-                network.contains(address.parse().unwrap()),
-                expected,
-                "{address} in {network}"
-            );
+            assert_eq!(network.contains(address.parse().unwrap()), expected, "{address} in {network}");
         };
         check("10.0.0.0/8", "10.255.0.1", true);
         check("10.0.0.0/8", "11.0.0.1", false);
@@ -162,15 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in [
-            "",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0/8",
-            "host/8",
-            "10.0.0.0/",
-            "10.0.0.0/-1",
-        ] {
+        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "host/8", "10.0.0.0/", "10.0.0.0/-1"] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }

@@ -22,9 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
-use super::{
-    AddressAnswer, Asked, Dns, DnsFault, Families, MxAnswer, TlsaAnswer, TxtAnswer, canonical_name,
-};
+use super::{AddressAnswer, Asked, Dns, DnsFault, Families, MxAnswer, TlsaAnswer, TxtAnswer, canonical_name};
 use crate::clock::Clock;
 
 /// DNS Flag Day 2020: answers of this size arrive unfragmented.
@@ -63,12 +61,7 @@ pub struct ResolverSettings {
 
 impl Default for ResolverSettings {
     fn default() -> Self {
-        ResolverSettings {
-            servers: Servers::System,
-            validator: None,
-            timeout: Duration::from_secs(5),
-            tries: 2,
-        }
+        ResolverSettings { servers: Servers::System, validator: None, timeout: Duration::from_secs(5), tries: 2 }
     }
 }
 
@@ -100,11 +93,9 @@ pub enum ResolverError {
 impl Resolver {
     pub fn new(settings: &ResolverSettings, clock: Clock) -> Result<Resolver, ResolverError> {
         let upstream = match settings.validator {
-            Some(server) => Upstream::Validator(Validator {
-                server,
-                timeout: settings.timeout,
-                tries: settings.tries.max(1),
-            }),
+            Some(server) => {
+                Upstream::Validator(Validator { server, timeout: settings.timeout, tries: settings.tries.max(1) })
+            }
             None => Upstream::Ordinary(Box::new(Ordinary::new(settings)?)),
         };
         Ok(Resolver {
@@ -161,19 +152,12 @@ impl Resolver {
         }
     }
 
-    async fn find_addresses(
-        &self,
-        host: &str,
-        families: Families,
-    ) -> Result<AddressAnswer, DnsFault> {
+    async fn find_addresses(&self, host: &str, families: Families) -> Result<AddressAnswer, DnsFault> {
         let answers = match families {
             Families::V4 => vec![self.ask(host, RecordType::A).await],
             Families::V6 => vec![self.ask(host, RecordType::AAAA).await],
             Families::Both => {
-                let (v4, v6) = tokio::join!(
-                    self.ask(host, RecordType::A),
-                    self.ask(host, RecordType::AAAA)
-                );
+                let (v4, v6) = tokio::join!(self.ask(host, RecordType::A), self.ask(host, RecordType::AAAA));
                 vec![v4, v6]
             }
         };
@@ -195,9 +179,7 @@ impl Resolver {
         }
         match (together, fault) {
             (Some(answer), _) => Ok(answer),
-            (None, Some(DnsFault::NoData)) if self.alias_loops(host).await => {
-                Err(DnsFault::AliasLoop)
-            }
+            (None, Some(DnsFault::NoData)) if self.alias_loops(host).await => Err(DnsFault::AliasLoop),
             (None, fault) => Err(fault.unwrap_or(DnsFault::NoData)),
         }
     }
@@ -247,15 +229,10 @@ impl Dns for Resolver {
         Box::pin(async {
             let found = self.ask(name, RecordType::TXT).await?;
             let text = |record: &RData| match record {
-                RData::TXT(txt) => {
-                    Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned())
-                }
+                RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
                 _ => None,
             };
-            Ok(TxtAnswer {
-                texts: found.records.iter().filter_map(text).collect(),
-                valid_for: found.valid_for,
-            })
+            Ok(TxtAnswer { texts: found.records.iter().filter_map(text).collect(), valid_for: found.valid_for })
         })
     }
 
@@ -292,10 +269,7 @@ struct Found {
 
 enum Failure {
     /// The servers say that there is none.
-    Negative {
-        fault: DnsFault,
-        valid_for: Duration,
-    },
+    Negative { fault: DnsFault, valid_for: Duration },
     /// The servers say nothing of use.
     Unanswered(String),
 }
@@ -381,15 +355,12 @@ impl Ordinary {
                 // Only its servers: names are absolute, so its search list is none of our business.
                 ResolverConfig::from_name_servers(config.name_servers().to_vec())
             }
-            Servers::These(servers) => {
-                ResolverConfig::from_name_servers(servers.iter().map(name_server).collect())
-            }
+            Servers::These(servers) => ResolverConfig::from_name_servers(servers.iter().map(name_server).collect()),
         };
         if config.name_servers().is_empty() {
             return Err(ResolverError::NoServer);
         }
-        let mut builder =
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let options = builder.options_mut();
         options.timeout = settings.timeout;
         options.attempts = settings.tries.saturating_sub(1);
@@ -397,23 +368,16 @@ impl Ordinary {
         options.edns_payload_len = UDP_PAYLOAD_MAX;
         options.use_hosts_file = ResolveHosts::Never;
         options.cache_size = 0;
-        let resolver = builder
-            .build()
-            .map_err(|error| ResolverError::Library(error.to_string()))?;
-        Ok(Ordinary {
-            resolver,
-            timeout: patience(settings.timeout, settings.tries),
-        })
+        let resolver = builder.build().map_err(|error| ResolverError::Library(error.to_string()))?;
+        Ok(Ordinary { resolver, timeout: patience(settings.timeout, settings.tries) })
     }
 
     async fn ask(&self, name: Name, kind: RecordType) -> Result<Found, Failure> {
         // A limit of our own around hickory's: it counts per server and transport.
         let asked = tokio::time::timeout(self.timeout, self.resolver.lookup(name, kind)).await;
-        let lookup = asked
-            .map_err(|_| Failure::silence(self.timeout))?
-            .map_err(|error| Failure::of(error, self.timeout))?;
-        Found::among(lookup.answers(), kind, false)
-            .ok_or_else(|| Failure::none(ResponseCode::NoError, Duration::ZERO))
+        let lookup =
+            asked.map_err(|_| Failure::silence(self.timeout))?.map_err(|error| Failure::of(error, self.timeout))?;
+        Found::among(lookup.answers(), kind, false).ok_or_else(|| Failure::none(ResponseCode::NoError, Duration::ZERO))
     }
 }
 
@@ -444,10 +408,7 @@ impl Validator {
             match tokio::time::timeout(self.timeout, self.exchange(name, kind)).await {
                 Ok(Ok(message)) => return found_in(message, kind, patience),
                 Ok(Err(detail)) => {
-                    failure = Failure::Unanswered(format!(
-                        "the validating DNS server {}: {detail}",
-                        self.server
-                    ));
+                    failure = Failure::Unanswered(format!("the validating DNS server {}: {detail}", self.server));
                 }
                 Err(_) => failure = Failure::silence(patience),
             }
@@ -488,11 +449,8 @@ impl Validator {
 
     async fn over_tcp(&self, query: &Message, octets: &[u8]) -> Result<Message, NetError> {
         let mut stream = TcpStream::connect(self.server).await?;
-        let length =
-            u16::try_from(octets.len()).map_err(|_| NetError::from("the question is too long"))?;
-        stream
-            .write_all(&[&length.to_be_bytes(), octets].concat())
-            .await?;
+        let length = u16::try_from(octets.len()).map_err(|_| NetError::from("the question is too long"))?;
+        stream.write_all(&[&length.to_be_bytes(), octets].concat()).await?;
         let length = stream.read_u16().await?;
         let mut answer = vec![0; length.into()];
         stream.read_exact(&mut answer).await?;
@@ -556,9 +514,7 @@ struct Entry {
 impl Cache {
     fn fresh(&self, key: &Key, now: i64) -> Option<Result<Found, DnsFault>> {
         let entry = self.entries.get(key)?;
-        let left_us = u64::try_from(entry.expires_at - now)
-            .ok()
-            .filter(|left| *left > 0)?;
+        let left_us = u64::try_from(entry.expires_at - now).ok().filter(|left| *left > 0)?;
         let mut answer = entry.answer.clone();
         if let Ok(found) = &mut answer {
             found.valid_for = Duration::from_micros(left_us);

@@ -49,11 +49,7 @@ pub enum Route {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("{host} has only the {kind} address {address}")]
-    NotPublic {
-        host: String,
-        address: IpAddr,
-        kind: &'static str,
-    },
+    NotPublic { host: String, address: IpAddr, kind: &'static str },
     #[error("{host} is this machine ({address}): the mail would loop")]
     Loop { host: String, address: IpAddr },
     #[error("{host} is an alias that leads in a circle")]
@@ -94,10 +90,7 @@ impl Site {
     pub fn targets(&self, source: IpAddr) -> impl Iterator<Item = (&MxHost, IpAddr)> {
         self.hosts.iter().flat_map(move |host| {
             let reachable = move |to: &&IpAddr| to.is_ipv4() == source.is_ipv4();
-            host.addresses
-                .iter()
-                .filter(reachable)
-                .map(move |to| (host, *to))
+            host.addresses.iter().filter(reachable).map(move |to| (host, *to))
         })
     }
 }
@@ -106,9 +99,7 @@ impl Site {
 /// reached; conclude.
 pub async fn route_of(dns: &dyn Dns, domain: &Domain, reach: &Reach, seed: u64) -> Route {
     let mx = match dns.mx(domain).await {
-        Ok(answer)
-            if answer.hosts.iter().all(|(_, host)| host.is_empty()) && !answer.hosts.is_empty() =>
-        {
+        Ok(answer) if answer.hosts.iter().all(|(_, host)| host.is_empty()) && !answer.hosts.is_empty() => {
             return Route::NullMx;
         }
         Ok(answer) if !answer.hosts.is_empty() => answer,
@@ -119,11 +110,7 @@ pub async fn route_of(dns: &dyn Dns, domain: &Domain, reach: &Reach, seed: u64) 
         Err(fault) => return Route::Later(format!("the MX records of {domain}: {fault}")),
     };
     let ordered = in_order(&mx.hosts, seed);
-    let answers = all(ordered
-        .iter()
-        .map(|(_, host)| host_addresses(dns, host, reach))
-        .collect())
-    .await;
+    let answers = all(ordered.iter().map(|(_, host)| host_addresses(dns, host, reach)).collect()).await;
     conclude(domain, &mx, ordered, answers, reach, seed)
 }
 
@@ -132,17 +119,11 @@ async fn implicit(dns: &dyn Dns, domain: &Domain, reach: &Reach, seed: u64) -> R
     let host = domain.as_str();
     let answer = match dns.addresses(host, Families::Both).await {
         Err(DnsFault::NoData | DnsFault::NoSuchName) => {
-            return Route::NoSuchDomain(format!(
-                "the domain {domain} has neither MX nor address records"
-            ));
+            return Route::NoSuchDomain(format!("the domain {domain} has neither MX nor address records"));
         }
         answer => answer.map_err(HostFault::Dns),
     };
-    let mx = MxAnswer {
-        hosts: vec![(0, host.to_owned())],
-        secure: false,
-        valid_for: VALID_MAX,
-    };
+    let mx = MxAnswer { hosts: vec![(0, host.to_owned())], secure: false, valid_for: VALID_MAX };
     let ordered = mx.hosts.clone();
     conclude(domain, &mx, ordered, vec![answer], reach, seed)
 }
@@ -152,11 +133,7 @@ fn in_order(hosts: &[(u16, String)], seed: u64) -> Vec<(u16, String)> {
     // Sorted first, so that the order in which the server told them makes no difference.
     let unique: BTreeSet<_> = hosts.iter().collect();
     let mut seen = BTreeSet::new();
-    let mut ordered: Vec<_> = unique
-        .into_iter()
-        .filter(|(_, host)| seen.insert(host.clone()))
-        .cloned()
-        .collect();
+    let mut ordered: Vec<_> = unique.into_iter().filter(|(_, host)| seen.insert(host.clone())).cloned().collect();
     shuffle(&mut ordered, seed);
     ordered.sort_by_key(|(preference, _)| *preference);
     ordered.truncate(HOSTS_MAX);
@@ -179,9 +156,7 @@ fn host_addresses<'a>(
         if !is_host(host) {
             return Err(HostFault::NotAHost);
         }
-        dns.addresses(host, reach.families)
-            .await
-            .map_err(HostFault::Dns)
+        dns.addresses(host, reach.families).await.map_err(HostFault::Dns)
     })
 }
 
@@ -208,22 +183,14 @@ fn conclude(
     let mut refusal = None;
     let mut later = Vec::new();
     for ((preference, name), answer) in ordered.into_iter().zip(answers) {
-        let mut host = MxHost {
-            canonical: name.clone(),
-            name,
-            preference,
-            addresses: Vec::new(),
-            secure: false,
-        };
+        let mut host = MxHost { canonical: name.clone(), name, preference, addresses: Vec::new(), secure: false };
         match answer {
             Ok(answer) => {
                 valid_for = valid_for.min(answer.valid_for);
                 host.secure = answer.secure;
                 host.canonical = answer.name;
                 let (allowed, refused) = allowed(&host.name, answer.addresses, reach);
-                let led_here = refused
-                    .iter()
-                    .any(|refusal| matches!(refusal, Refusal::Loop { .. }));
+                let led_here = refused.iter().any(|refusal| matches!(refusal, Refusal::Loop { .. }));
                 refusal = refusal.or(refused.into_iter().next());
                 host.addresses = allowed;
                 shuffle(&mut host.addresses, seed);
@@ -236,44 +203,30 @@ fn conclude(
                 }
             }
             Err(HostFault::NotAHost) => {
-                refusal = refusal.or(Some(Refusal::NotAHost {
-                    host: host.name.clone(),
-                }));
+                refusal = refusal.or(Some(Refusal::NotAHost { host: host.name.clone() }));
             }
             Err(HostFault::Dns(DnsFault::AliasLoop)) => {
-                refusal = refusal.or(Some(Refusal::AliasLoop {
-                    host: host.name.clone(),
-                }));
+                refusal = refusal.or(Some(Refusal::AliasLoop { host: host.name.clone() }));
             }
             Err(HostFault::Dns(fault)) => later.push(format!("{}: {fault}", host.name)),
         }
         hosts.push(host);
     }
     if hosts.iter().any(|host| !host.addresses.is_empty()) {
-        return Route::Site(Site {
-            name,
-            hosts,
-            secure: mx.secure,
-            valid_for: valid_for.clamp(VALID_MIN, VALID_MAX),
-        });
+        return Route::Site(Site { name, hosts, secure: mx.secure, valid_for: valid_for.clamp(VALID_MIN, VALID_MAX) });
     }
     // A host that could not be looked up may be fine in an hour, so it outweighs a refusal.
     match (later.is_empty(), refusal) {
         (true, Some(refusal)) => Route::Refused(refusal),
-        (true, None) => Route::Later(format!(
-            "no mail host of {domain} has an address we can reach"
-        )),
+        (true, None) => Route::Later(format!("no mail host of {domain} has an address we can reach")),
         (false, _) => Route::Later(format!("no mail host of {domain}: {}", later.join("; "))),
     }
 }
 
 fn site_name(published: &[(u16, String)]) -> String {
     let lowest = published.iter().map(|(preference, _)| *preference).min();
-    let names: BTreeSet<&str> = published
-        .iter()
-        .filter(|(preference, _)| Some(*preference) == lowest)
-        .map(|(_, host)| host.as_str())
-        .collect();
+    let names: BTreeSet<&str> =
+        published.iter().filter(|(preference, _)| Some(*preference) == lowest).map(|(_, host)| host.as_str()).collect();
     names.into_iter().collect::<Vec<_>>().join(",")
 }
 
@@ -296,16 +249,9 @@ fn allowed(host: &str, addresses: Vec<IpAddr>, reach: &Reach) -> (Vec<IpAddr>, V
 fn refusal_of(host: &str, address: IpAddr, reach: &Reach) -> Option<Refusal> {
     let in_network = |network: &Network| network.contains(address);
     if reach.own.contains(&address.to_canonical()) && !reach.allow_private.iter().any(in_network) {
-        return Some(Refusal::Loop {
-            host: host.to_owned(),
-            address,
-        });
+        return Some(Refusal::Loop { host: host.to_owned(), address });
     }
-    not_public(address, &reach.allow_private).map(|kind| Refusal::NotPublic {
-        host: host.to_owned(),
-        address,
-        kind,
-    })
+    not_public(address, &reach.allow_private).map(|kind| Refusal::NotPublic { host: host.to_owned(), address, kind })
 }
 
 /// Fisher and Yates on SplitMix64: the same seed gives the same order.
@@ -333,11 +279,7 @@ async fn all<T>(mut waiting: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) 
                 *slot = Some(value);
             }
         }
-        if done.iter().all(Option::is_some) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     done.into_iter().flatten().collect()

@@ -29,10 +29,7 @@ impl Authority {
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = parameters.self_signed(&key).unwrap().pem();
-        Authority {
-            issuer: Issuer::new(parameters, key),
-            pem,
-        }
+        Authority { issuer: Issuer::new(parameters, key), pem }
     }
 
     pub fn pem(&self) -> String {
@@ -54,10 +51,7 @@ impl Authority {
     fn sign(&self, parameters: &CertificateParams) -> Issued {
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        Issued {
-            chain: format!("{}{}", certificate.pem(), self.pem),
-            key: key.serialize_pem(),
-        }
+        Issued { chain: format!("{}{}", certificate.pem(), self.pem), key: key.serialize_pem() }
     }
 }
 
@@ -71,10 +65,7 @@ impl Files {
     pub fn new(label: &str, issued: &Issued) -> Files {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(label);
         std::fs::create_dir_all(&folder).unwrap();
-        let files = Files {
-            certificate: folder.join("certificate.pem"),
-            key: folder.join("key.pem"),
-        };
+        let files = Files { certificate: folder.join("certificate.pem"), key: folder.join("key.pem") };
         files.write(issued);
         files
     }
@@ -90,9 +81,7 @@ impl Files {
 }
 
 pub fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<_, _>>()
-        .unwrap()
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap()
 }
 
 /// The first certificate of a chain.
