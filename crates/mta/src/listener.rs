@@ -4,7 +4,7 @@
 //! need to know who is who.
 
 use crate::connection::Connection;
-use crate::intake::{Intake, Offer, Via, Visitor};
+use crate::intake::{Intake, Offer, Receiving, Via, Visitor};
 use crate::metrics::What;
 use crate::refusal::{Kind, Refusal};
 use engine::id::AccountId;
@@ -207,6 +207,7 @@ struct Conversation<'a> {
     stream: Stream,
     session: Session,
     visitor: Visitor,
+    receiving: Receiving,
     out: Vec<u8>,
 }
 
@@ -227,6 +228,7 @@ impl<'a> Conversation<'a> {
             stream: Connection::Clear(stream),
             session: Session::new(settings.clone(), porch.door.tls == DoorTls::Implicit),
             visitor: Visitor { account, user: None, via: Via::Smtp },
+            receiving: porch.intake.receiving(),
             out: Vec::new(),
         }
     }
@@ -266,7 +268,13 @@ impl<'a> Conversation<'a> {
             };
             match heard {
                 Ok(Ok(0) | Err(_)) => return,
-                Ok(Ok(_)) => {}
+                Ok(Ok(_)) => {
+                    let held = if self.session.in_data() { self.session.buffered() } else { 0 };
+                    if let Err(refusal) = self.receiving.hold(held as u64) {
+                        let reply = refusal.to_reply();
+                        return self.farewell(Reply { code: 421, ..reply }).await;
+                    }
+                }
                 Err(_) => {
                     self.farewell(Reply::new(421, (4, 4, 2), "Nothing was heard in time; closing")).await;
                     return;
@@ -349,6 +357,14 @@ impl<'a> Conversation<'a> {
                     Err(refusal)
                 }
             },
+            // RFC 8689: a promise that every host on the way keeps; most hosts cannot be asked for it yet.
+            Question::Mail { parameters, .. } if parameters.require_tls => Err(Refusal::new(
+                Kind::Invalid,
+                "requiretls_unsupported",
+                (5, 7, 30),
+                "REQUIRETLS is not offered here.",
+                "Ask for TLS to the recipient's host with the header X-Weir-TLS: required.",
+            )),
             Question::Mail { from, .. } => intake.may_send(&self.visitor, from.as_ref()),
             Question::Recipient { to, .. } => intake.may_receive(&self.visitor, &to),
             Question::Data { size } => self.visitor_brings(size),
