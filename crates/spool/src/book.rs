@@ -107,17 +107,20 @@ impl Book {
 
     /// The end of a message of `origin` is recorded in `segment`.
     pub fn ended(&mut self, segment: u32, origin: u32) {
-        if segment != origin && self.segments.contains_key(&origin)
-            && let Some(segment) = self.segments.get_mut(&segment) {
-                *segment.ends.entry(origin).or_default() += 1;
-            }
+        if segment != origin
+            && self.segments.contains_key(&origin)
+            && let Some(segment) = self.segments.get_mut(&segment)
+        {
+            *segment.ends.entry(origin).or_default() += 1;
+        }
     }
 
     pub fn follow(&mut self, newer: u32, older: u32) {
         if newer != older
-            && let Some(segment) = self.segments.get_mut(&newer) {
-                segment.follows.insert(older);
-            }
+            && let Some(segment) = self.segments.get_mut(&newer)
+        {
+            segment.follows.insert(older);
+        }
     }
 
     /// What lies behind the end of this segment is void because the newer one says so: the newer one stays until this
