@@ -33,6 +33,9 @@ mod log;
 
 mod spool;
 
+#[cfg(test)]
+mod model;
+
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use events::{Cursor, EventLog};
 pub use fault::{Dropped, Health, OpenFault, PutFault, ReadFault};

@@ -100,6 +100,8 @@ enum Record {
 
 struct Emptying {
     number: u32,
+    /// As `Log::troubles` when it began: a copy may be lost in any trouble, so then it begins again.
+    troubles: u64,
     rest: std::vec::IntoIter<(Header, Place)>,
 }
 
@@ -132,6 +134,8 @@ pub(crate) struct Log {
     free_bytes: u64,
     next_look_ms: u64,
     in_trouble: bool,
+    /// How often the disk has said no.
+    troubles: u64,
     retry_at_ms: u64,
     now_ms: u64,
     _lock: Lock,
@@ -191,6 +195,7 @@ impl Log {
             free_bytes: 0,
             next_look_ms: now_ms,
             in_trouble: false,
+            troubles: 0,
             retry_at_ms: now_ms,
             now_ms,
             _lock: lock,
@@ -211,6 +216,11 @@ impl Log {
 
     pub fn events(&self) -> &EventWriter {
         &self.events
+    }
+
+    #[cfg(test)]
+    pub fn figures_held(&self) -> usize {
+        self.held.len()
     }
 
     /// Takes a group of orders. Messages are answered when this returns; small records are at least written, or held in
@@ -733,6 +743,7 @@ impl Log {
             Health::Failing { what: cause.to_string() }
         };
         self.in_trouble = true;
+        self.troubles += 1;
         self.retry_at_ms = self.now_ms + RETRY_MS;
         self.shelf.set_health(health);
     }
@@ -888,7 +899,9 @@ impl Log {
             return;
         };
         match self.records_of(number) {
-            Ok(records) => self.emptying = Some(Emptying { number, rest: records.into_iter() }),
+            Ok(records) => {
+                self.emptying = Some(Emptying { number, troubles: self.troubles, rest: records.into_iter() })
+            }
             Err(_) => self.keep(number),
         }
     }
@@ -923,7 +936,7 @@ impl Log {
         }
         while self.buffer.len() < CARRY_BYTES_MAX {
             let Some((header, place)) = emptying.rest.next() else {
-                if self.flush_copies() {
+                if self.flush_copies(emptying.troubles) {
                     self.shelf.book().emptied(emptying.number);
                 }
                 return;
@@ -936,19 +949,16 @@ impl Log {
                 return;
             }
         }
-        if self.flush_copies() {
+        if self.flush_copies(emptying.troubles) {
             self.emptying = Some(emptying);
         }
     }
 
-    fn flush_copies(&mut self) -> bool {
+    /// True = every copy so far is durable.
+    fn flush_copies(&mut self, troubles: u64) -> bool {
         Counts::add(&self.shelf.counts.bytes_carried, self.buffer.len() as u64);
         self.write_staged();
-        self.sync() && !self.in_failure()
-    }
-
-    fn in_failure(&self) -> bool {
-        self.tail.is_none() || matches!(self.shelf.health(), Health::Failing { .. })
+        self.sync() && self.troubles == troubles
     }
 
     /// Stages a copy of the record if it still matters.
