@@ -8,7 +8,15 @@ mkdir -p /var/lib/opensmtpd/empty /var/spool/smtpd /mnt/run/spool
 chmod 0711 /mnt/run/spool
 mount --bind /mnt/run/spool /var/spool/smtpd
 
+# By default it dials one relay once in some seconds, for a hundred messages each: the limits that can be set are lifted. That a
+# route rests three seconds after a connection has ended cannot be, and still bounds what goes to a single relay.
 cat >/mnt/run/smtpd.conf <<EOF
+mta limit conn-delay-host 0
+mta limit conn-delay-route 0
+mta limit conn-delay-source 0
+mta limit conn-delay-connector 0
+mta limit conn-delay-relay 0
+mta limit conn-delay-domain 0
 listen on 127.0.0.1 port $server_port hostname opensmtpd.test
 action "relay" relay host smtp://127.0.0.1:$sink_port
 match from any for any action "relay"
