@@ -284,7 +284,7 @@ impl<'a> Driver<'a> {
             idle: (0..sessions).rev().collect(),
             letter: Letter::new(
                 &order.from,
-                &format!("reader@{}", order.recipients_domain),
+                &format!("reader@{}", order.recipients_domain.replace('%', "0")),
                 order.size,
             ),
             outcome: Outcome::empty(),
