@@ -160,7 +160,9 @@ fn lanes(lanes: &Lanes) -> Done {
     }
     println!("{:<18} {:<28} {:>8} {:>9} {:>8}  state", "IP", "provider", "waiting", "sessions", "rate/s");
     for lane in answer["lanes"].as_array().into_iter().flatten() {
-        let text = |path: &str| lane.pointer(path).map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).unwrap_or_default();
+        let text = |path: &str| {
+            lane.pointer(path).map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).unwrap_or_default()
+        };
         println!(
             "{:<18} {:<28} {:>8} {:>9} {:>8}  {}",
             text("/ip"),
@@ -177,10 +179,16 @@ fn lanes(lanes: &Lanes) -> Done {
 fn order(order: &str, chosen: &Chosen) -> Done {
     let fields = chosen.which.fields();
     if fields.is_empty() && !chosen.all {
-        return Err(Failure(format!("say what to {order}: a message, an account, a pool, a domain, an IP, a provider, or --all")));
+        return Err(Failure(format!(
+            "say what to {order}: a message, an account, a pool, a domain, an IP, a provider, or --all"
+        )));
     }
     let filter: Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-    let answer = runtime()?.block_on(chosen.target.call(Method::POST, &format!("/api/v1/queue/{order}"), Some(&Value::Object(filter))))?;
+    let answer = runtime()?.block_on(chosen.target.call(
+        Method::POST,
+        &format!("/api/v1/queue/{order}"),
+        Some(&Value::Object(filter)),
+    ))?;
     println!("{} messages concerned", answer["messages"].as_u64().unwrap_or_default());
     Ok(())
 }

@@ -93,7 +93,12 @@ pub async fn explain(
     let message = parse_id(&id).ok_or_else(unknown)?;
     let story = desk.stories.story(message).await.map_err(|fault| {
         tracing::error!(%message, %fault, "the event log cannot be read");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unreadable", "The event log cannot be read.", "See the log of the service.")
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "log_unreadable",
+            "The event log cannot be read.",
+            "See the log of the service.",
+        )
     })?;
     let accepted = story.iter().find_map(|entry| entry.accepted.clone()).ok_or_else(unknown)?;
     // Another account's message is as unknown as one that never was.
@@ -119,7 +124,9 @@ fn tell(accepted: &Envelope, story: &[Entry], shown: Option<&Shown>) -> Explanat
         RecipientView {
             address: recipient.address.clone(),
             state: waiting.map_or_else(|| fate(&events).to_owned(), |waiting| waiting.state().to_owned()),
-            why: waiting.map(|waiting| WhyView::from(&waiting.why)).or_else(|| events.last()?.why.as_ref().map(WhyView::from)),
+            why: waiting
+                .map(|waiting| WhyView::from(&waiting.why))
+                .or_else(|| events.last()?.why.as_ref().map(WhyView::from)),
             next_at: waiting.and_then(|waiting| waiting.until).map(|at| at.to_string()),
             events: events.into_iter().map(event_view).collect(),
         }
@@ -170,7 +177,10 @@ fn event_view(event: &Event) -> EventView {
         provider: event.provider.as_deref().map(str::to_owned),
         host: event.host.as_deref().map(str::to_owned),
         reply: event.reply.as_ref().map(ToString::to_string),
-        meaning: event.meaning.as_ref().map(|meaning| format!("{:?}/{:?}", meaning.class, meaning.subtype).to_lowercase()),
+        meaning: event
+            .meaning
+            .as_ref()
+            .map(|meaning| format!("{:?}/{:?}", meaning.class, meaning.subtype).to_lowercase()),
         why: event.why.as_ref().map(WhyView::from),
         next_at: event.next_at.map(|at| at.to_string()),
         tls: event.tls.as_ref().map(|tls| format!("{}, {}", tls.version, tls.cipher)),

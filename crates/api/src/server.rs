@@ -43,7 +43,12 @@ pub fn router(desk: Desk) -> Router {
         .route("/metrics", get(metrics))
         .fallback(|| async { Problem::not_found("This address") })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take this method.", "See the documentation of this call.")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This address does not take this method.",
+                "See the documentation of this call.",
+            )
         })
         .layer(DefaultBodyLimit::max(body_max))
         .layer(middleware::from_fn(bounded))
@@ -54,7 +59,13 @@ pub fn router(desk: Desk) -> Router {
 async fn bounded(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_WAIT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The request was not finished in time.", "Send it again, faster.").into_response(),
+        Err(_) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            "The request was not finished in time.",
+            "Send it again, faster.",
+        )
+        .into_response(),
     }
 }
 
@@ -67,7 +78,10 @@ async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
 async fn metrics(State(desk): State<Desk>) -> impl IntoResponse {
     let accepting = i64::from(desk.intake.has_room().is_ok());
     desk.intake.metrics().accepting.set(accepting);
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], desk.intake.metrics().page())
+    (
+        [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+        desk.intake.metrics().page(),
+    )
 }
 
 /// Serves until told to stop; requests under way are finished.

@@ -8,7 +8,6 @@ use crate::tools::{Fault, Outcome, cargo, directory, is_installed, is_root, prog
 /// All servers listen and relay at the same two ports; only one of them runs at a time.
 pub const SERVER_PORT: u16 = 2525;
 pub const SINK_PORT: u16 = 2526;
-const MILTER_PORT: u16 = 2528;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -110,7 +109,7 @@ impl Server {
     fn whole_script(self, state: &Path) -> String {
         let with_dkim = u8::from(self == Server::PostfixOpendkim);
         let settings = format!(
-            "peer_root='{}'\npeer_run='{}'\nserver_port={SERVER_PORT}\nsink_port={SINK_PORT}\nmilter_port={MILTER_PORT}\nwith_dkim={with_dkim}\n",
+            "peer_root='{}'\npeer_run='{}'\nserver_port={SERVER_PORT}\nsink_port={SINK_PORT}\nwith_dkim={with_dkim}\n",
             self.root().display(),
             state.display()
         );
