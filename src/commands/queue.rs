@@ -158,7 +158,7 @@ fn lanes(lanes: &Lanes) -> Done {
         println!("{answer}");
         return Ok(());
     }
-    println!("{:<18} {:<28} {:>8} {:>9} {:>8}  state", "IP", "provider", "waiting", "sessions", "rate/s");
+    println!("{:<18} {:<28} {:>8} {:>9} {:>8}  state", "IP", "provider", "waiting", "sessions", "pace ‰");
     for lane in answer["lanes"].as_array().into_iter().flatten() {
         let text = |path: &str| {
             lane.pointer(path).map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).unwrap_or_default()
@@ -168,8 +168,8 @@ fn lanes(lanes: &Lanes) -> Done {
             text("/ip"),
             text("/provider"),
             text("/waiting"),
-            format!("{}/{}", text("/sessions"), text("/sessions_max")),
-            text("/messages_per_second"),
+            format!("{}/{}", text("/sessions"), text("/sessions_allowed")),
+            text("/pace"),
             lane.pointer("/why/words").and_then(Value::as_str).unwrap_or("free")
         );
     }

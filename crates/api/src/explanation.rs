@@ -105,7 +105,7 @@ pub async fn explain(
     if !caller.may_see(&accepted.account) {
         return Err(unknown());
     }
-    let shown = desk.driver.ask(move |engine, now| engine.show(message, now)).await.map_err(|_| Problem::stopping())?;
+    let shown = desk.driver.ask(move |engine, _| engine.show(message)).await.map_err(|_| Problem::stopping())?;
     Ok(Json(tell(&accepted, &story, shown.as_ref())))
 }
 
@@ -123,7 +123,7 @@ fn tell(accepted: &Envelope, story: &[Entry], shown: Option<&Shown>) -> Explanat
         let waiting = shown.and_then(|shown| shown.recipients.iter().find(|shown| shown.recipient == at));
         RecipientView {
             address: recipient.address.clone(),
-            state: waiting.map_or_else(|| fate(&events).to_owned(), |waiting| waiting.state().to_owned()),
+            state: waiting.map_or_else(|| fate(&events), |waiting| state(&waiting.why)).to_owned(),
             why: waiting
                 .map(|waiting| WhyView::from(&waiting.why))
                 .or_else(|| events.last()?.why.as_ref().map(WhyView::from)),
@@ -152,6 +152,10 @@ fn fate(events: &[&Event]) -> &'static str {
         matches!(kind, EventKind::Delivered | EventKind::Bounced | EventKind::Expired | EventKind::Deleted)
     });
     fates.next().map_or("queued", EventKind::code)
+}
+
+fn state(why: &Why) -> &'static str {
+    if *why == Why::HeldByOrder { "held" } else { "queued" }
 }
 
 fn route_view(route: &Route) -> RouteView {

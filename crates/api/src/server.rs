@@ -78,6 +78,7 @@ async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
 async fn metrics(State(desk): State<Desk>) -> impl IntoResponse {
     let accepting = i64::from(desk.intake.has_room().is_ok());
     desk.intake.metrics().accepting.set(accepting);
+    desk.intake.metrics().queued.set(i64::try_from(desk.intake.queued()).unwrap_or(i64::MAX));
     (
         [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
         desk.intake.metrics().page(),

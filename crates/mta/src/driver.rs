@@ -146,7 +146,7 @@ impl Desk {
         let mut stopping = false;
         loop {
             let more = self.act();
-            if stopping && !more && self.engine.in_flight().attempts_in_flight == 0 && self.sessions.is_empty() {
+            if stopping && !more && self.engine.in_flight() == 0 && self.sessions.is_empty() {
                 break;
             }
             let deadline = self.engine.deadline();
@@ -247,8 +247,6 @@ impl Desk {
             }
         }
         self.in_hand.clear();
-        let figures = self.engine.in_flight();
-        self.setting.metrics.queued.set(i64::try_from(figures.messages).unwrap_or(i64::MAX));
         carried == ACTIONS_MAX
     }
 

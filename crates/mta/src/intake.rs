@@ -197,6 +197,12 @@ impl Intake {
         &self.0.postmaster
     }
 
+    /// Messages that wait for some recipient.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.0.spool.queued()
+    }
+
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
