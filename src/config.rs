@@ -67,6 +67,8 @@ pub struct Limits {
     /// Octets of messages on their way in, held in memory at one time.
     pub receiving_bytes_max: Spanned<u64>,
     pub idle_s: Spanned<u64>,
+    /// For the data of one message, whole.
+    pub data_s: Spanned<u64>,
     pub session_s: Spanned<u64>,
     /// How long a graceful stop waits for what is in flight.
     pub stop_s: Spanned<u64>,
@@ -87,6 +89,7 @@ impl Default for Limits {
             connections_per_peer_max: plain(200),
             receiving_bytes_max: plain(256 << 20),
             idle_s: plain(300),
+            data_s: plain(900),
             session_s: plain(3_600),
             stop_s: plain(25),
         }
@@ -264,6 +267,17 @@ pub struct Delivery {
     pub provider_rules: Option<Spanned<PathBuf>>,
     /// Certificates to trust besides the system's, for MTA-STS.
     pub extra_roots: Option<Spanned<PathBuf>>,
+    pub patience: PatienceSection,
+}
+
+/// How long a remote host may take; what is not given stays as the standard advises.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PatienceSection {
+    pub connect_s: Option<Spanned<u64>>,
+    pub banner_s: Option<Spanned<u64>>,
+    pub command_s: Option<Spanned<u64>>,
+    pub data_end_s: Option<Spanned<u64>>,
 }
 
 impl Default for Delivery {
@@ -283,6 +297,7 @@ impl Default for Delivery {
             reply_rules: None,
             provider_rules: None,
             extra_roots: None,
+            patience: PatienceSection::default(),
         }
     }
 }
@@ -293,6 +308,8 @@ pub struct Dns {
     pub servers: Vec<Spanned<SocketAddr>>,
     /// A validating resolver that is trusted to say what is signed; normally on loopback.
     pub validator: Option<Spanned<SocketAddr>>,
+    /// Ask nobody: names without an answer below do not exist.
+    pub only_answers: bool,
     #[serde(rename = "answer")]
     pub answers: Vec<Answer>,
 }

@@ -1,1 +1,59 @@
-fn main() {}
+//! Weir: an outbound e-mail service on your own machines and addresses. Which rooms are open tonight?
+
+mod client;
+mod commands;
+mod config;
+mod judge;
+mod wire;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+// The system's allocator gives memory back late under many small, short-lived allocations, which is what mail is.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "weir", version, about = "Outbound e-mail on your own machines and IP addresses", propagate_version = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take mail in, keep it safe and deliver it
+    Serve(commands::serve::Arguments),
+    /// Read a configuration file and name every bad value with its line
+    CheckConfig(commands::check_config::Arguments),
+    /// Hand in a message
+    Send(commands::send::Arguments),
+    /// See what waits and why; hold, release, retry, delete
+    Queue(commands::queue::Arguments),
+    /// Tell what became of a message, and why
+    Explain(commands::explain::Arguments),
+    /// Make DKIM keys
+    Dkim(commands::dkim::Arguments),
+    /// See all of it work on this machine: no configuration, no DNS, no root
+    Demo(commands::demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    let line = Line::parse();
+    let result = match line.command {
+        Command::Serve(arguments) => commands::serve::run(&arguments),
+        Command::CheckConfig(arguments) => commands::check_config::run(&arguments),
+        Command::Send(arguments) => commands::send::run(&arguments),
+        Command::Queue(arguments) => commands::queue::run(&arguments),
+        Command::Explain(arguments) => commands::explain::run(&arguments),
+        Command::Dkim(arguments) => commands::dkim::run(&arguments),
+        Command::Demo(arguments) => commands::demo::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(commands::Failure(words)) => {
+            eprintln!("weir: {words}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,48 @@
-fn main() {}
+//! What does one run here? Checks, tests, fuzzing, and the comparison with the peers: `cargo xtask` says how.
+
+mod tools;
+
+mod bench;
+mod checks;
+
+use std::env;
+use std::process::ExitCode;
+
+use tools::{Fault, Outcome};
+
+const HELP: &str = "\
+cargo xtask check     formatting, lints, dependencies, walls: before you hand over
+cargo xtask test      installs what the tests need, then checks, builds and runs them all
+cargo xtask bench     Weir and its peers, measured in turn on this machine (the peers need root)
+    --quick                  one short round, to see that it works
+    --only NAME,NAME         weir, weir+dkim, postfix, postfix+opendkim, opensmtpd
+    --messages N --rounds N
+    --new-each | --keep-open only one way of connecting
+cargo xtask fuzz [TARGET] [--seconds N]
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    match dispatch(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Fault(why)) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(words: &[String]) -> Outcome<()> {
+    let (command, rest) = words.split_first().map_or(("help", words), |(command, rest)| (command.as_str(), rest));
+    match (command, rest) {
+        ("check", []) => checks::check(),
+        ("test", []) => checks::test(),
+        ("bench", options) => bench::bench(options),
+        ("fuzz", options) => checks::fuzz(options),
+        ("help" | "--help", _) => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => Err(Fault(format!("there is no `{}`\n{HELP}", words.join(" ")))),
+    }
+}

@@ -26,11 +26,7 @@ impl Meaning {
     /// A meaning of our own making, where no remote spoke.
     #[must_use]
     pub fn own(class: Class, subtype: Subtype) -> Meaning {
-        Meaning {
-            class,
-            subtype,
-            rule: Arc::from("own"),
-        }
+        Meaning { class, subtype, rule: Arc::from("own") }
     }
 }
 
@@ -218,26 +214,19 @@ impl Rules {
     /// The rules that come with this release.
     #[must_use]
     pub fn shipped() -> Rules {
-        Rules::parse(include_str!("../rules/replies.toml"))
-            .expect("the shipped file is read by a test")
+        Rules::parse(include_str!("../rules/replies.toml")).expect("the shipped file is read by a test")
     }
 
     pub fn parse(text: &str) -> Result<Rules, RuleError> {
         let source = Source(text);
-        let written: WrittenFile =
-            toml::from_str(text).map_err(|fault| source.unreadable(&fault))?;
+        let written: WrittenFile = toml::from_str(text).map_err(|fault| source.unreadable(&fault))?;
         let mut names = BTreeSet::new();
         let mut rules = Vec::with_capacity(written.rule.len());
         let mut patterns = Vec::with_capacity(written.rule.len());
         for rule in &written.rule {
             let name = rule.get_ref().name.get_ref();
             if !names.insert(name.clone()) {
-                return Err(source.wrong(
-                    &rule.get_ref().name.span(),
-                    name,
-                    "name",
-                    "another rule has this name",
-                ));
+                return Err(source.wrong(&rule.get_ref().name.span(), name, "name", "another rule has this name"));
             }
             let (rule, pattern) = rule.get_ref().ready(source)?;
             rules.push(rule);
@@ -248,24 +237,10 @@ impl Rules {
         order.sort_by_key(|place| rules[*place].providers.is_empty());
         let patterns: Vec<&String> = order.iter().map(|place| &patterns[*place]).collect();
         let rules = order.iter().map(|place| rules[*place].clone()).collect();
-        let texts = set(&patterns)
-            .map_err(|fault| source.wrong(&(0..0), "file", "text", fault.to_string()))?;
-        let enhanced = written
-            .enhanced
-            .iter()
-            .map(|row| row.ready(source))
-            .collect::<Result<_, _>>()?;
-        let basic = written
-            .basic
-            .iter()
-            .map(|row| row.ready(source))
-            .collect::<Result<_, _>>()?;
-        Ok(Rules {
-            rules,
-            texts,
-            enhanced,
-            basic,
-        })
+        let texts = set(&patterns).map_err(|fault| source.wrong(&(0..0), "file", "text", fault.to_string()))?;
+        let enhanced = written.enhanced.iter().map(|row| row.ready(source)).collect::<Result<_, _>>()?;
+        let basic = written.basic.iter().map(|row| row.ready(source)).collect::<Result<_, _>>()?;
+        Ok(Rules { rules, texts, enhanced, basic })
     }
 
     /// `provider` is a name of the provider file, or the site's own name, which no rule names.
@@ -273,45 +248,24 @@ impl Rules {
     pub fn classify(&self, provider: &str, reply: &Reply) -> Reading<'_> {
         let text = normalised(&reply.text);
         let matched = self.texts.matches(text.as_bytes());
-        let hit = matched
-            .iter()
-            .map(|place| &self.rules[place])
-            .find(|rule| rule.fits(provider, reply));
+        let hit = matched.iter().map(|place| &self.rules[place]).find(|rule| rule.fits(provider, reply));
         if let Some(rule) = hit {
             return rule.reading(Arc::clone(&rule.name));
         }
-        if let Some(reading) = reply
-            .enhanced
-            .and_then(|code| self.by_enhanced(code, reply))
-        {
+        if let Some(reading) = reply.enhanced.and_then(|code| self.by_enhanced(code, reply)) {
             return reading;
         }
         if let Some(row) = self.basic.iter().find(|row| row.fits(provider, reply)) {
             return row.reading(Arc::clone(&row.name));
         }
-        let meaning = Meaning {
-            class: Class::Undetermined,
-            subtype: Subtype::General,
-            rule: Arc::from("none"),
-        };
+        let meaning = Meaning { class: Class::Undetermined, subtype: Subtype::General, rule: Arc::from("none") };
         plain(meaning, false)
     }
 
     fn by_enhanced(&self, code: Enhanced, reply: &Reply) -> Option<Reading<'_>> {
-        let row = self
-            .enhanced
-            .iter()
-            .find(|row| row.patterns.iter().any(|pattern| pattern.fits(code)))?;
-        let verdict = if reply.is_transient() {
-            row.transient
-        } else {
-            row.permanent
-        };
-        let meaning = Meaning {
-            class: verdict.class,
-            subtype: verdict.subtype,
-            rule: Arc::clone(&row.name),
-        };
+        let row = self.enhanced.iter().find(|row| row.patterns.iter().any(|pattern| pattern.fits(code)))?;
+        let verdict = if reply.is_transient() { row.transient } else { row.permanent };
+        let meaning = Meaning { class: verdict.class, subtype: verdict.subtype, rule: Arc::clone(&row.name) };
         Some(plain(meaning, verdict.alert))
     }
 }
@@ -323,14 +277,7 @@ impl Default for Rules {
 }
 
 fn plain(meaning: Meaning, alert: bool) -> Reading<'static> {
-    Reading {
-        meaning,
-        fate: MessageFate::ByCode,
-        retry_in: None,
-        tries_max: None,
-        alert,
-        reactions: &[],
-    }
+    Reading { meaning, fate: MessageFate::ByCode, retry_in: None, tries_max: None, alert, reactions: &[] }
 }
 
 impl Rule {
@@ -338,19 +285,13 @@ impl Rule {
         let named = self.providers.is_empty() || self.providers.iter().any(|name| name == provider);
         let coded = self.codes.is_empty() || self.codes.iter().any(|code| code.fits(reply.code));
         let enhanced = self.enhanced.is_empty()
-            || reply
-                .enhanced
-                .is_some_and(|code| self.enhanced.iter().any(|pattern| pattern.fits(code)));
+            || reply.enhanced.is_some_and(|code| self.enhanced.iter().any(|pattern| pattern.fits(code)));
         named && coded && enhanced
     }
 
     fn reading(&self, name: Arc<str>) -> Reading<'_> {
         Reading {
-            meaning: Meaning {
-                class: self.class,
-                subtype: self.subtype,
-                rule: name,
-            },
+            meaning: Meaning { class: self.class, subtype: self.subtype, rule: name },
             fate: self.fate,
             retry_in: self.retry_in,
             tries_max: self.tries_max,
@@ -380,9 +321,7 @@ pub fn normalised(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(TEXT_OCTETS_MAX));
     for line in text.lines() {
         let mut rest = line.trim_start();
-        if let Some(after) = rest
-            .get(3..)
-            .filter(|_| rest.as_bytes()[..3].iter().all(u8::is_ascii_digit))
+        if let Some(after) = rest.get(3..).filter(|_| rest.as_bytes()[..3].iter().all(u8::is_ascii_digit))
             && let Some(after) = after.strip_prefix(['-', ' '])
         {
             rest = after;
@@ -414,16 +353,9 @@ enum CodePattern {
 impl CodePattern {
     fn read(text: &str) -> Option<CodePattern> {
         if let Some(class) = text.strip_suffix("xx") {
-            return class
-                .parse()
-                .ok()
-                .filter(|class| matches!(class, 4 | 5))
-                .map(CodePattern::Class);
+            return class.parse().ok().filter(|class| matches!(class, 4 | 5)).map(CodePattern::Class);
         }
-        text.parse()
-            .ok()
-            .filter(|code| (400..600).contains(code))
-            .map(CodePattern::Exactly)
+        text.parse().ok().filter(|code| (400..600).contains(code)).map(CodePattern::Exactly)
     }
 
     fn fits(self, code: u16) -> bool {
@@ -465,11 +397,7 @@ impl EnhancedPattern {
             }
         };
         (detail.0 <= detail.1).then_some(())?;
-        Some(EnhancedPattern {
-            class,
-            subject: subject.parse().ok()?,
-            detail,
-        })
+        Some(EnhancedPattern { class, subject: subject.parse().ok()?, detail })
     }
 
     fn fits(self, code: Enhanced) -> bool {
@@ -576,19 +504,12 @@ impl WrittenRule {
     fn ready(&self, source: Source<'_>) -> Result<(Rule, String), RuleError> {
         let name = self.name.get_ref();
         let codes = patterns(source, name, "code", self.code.as_ref(), CodePattern::read)?;
-        let enhanced = patterns(
-            source,
-            name,
-            "enhanced",
-            self.enhanced.as_ref(),
-            EnhancedPattern::read,
-        )?;
+        let enhanced = patterns(source, name, "enhanced", self.enhanced.as_ref(), EnhancedPattern::read)?;
         let pattern = match &self.text {
             None => String::new(),
             Some(text) => {
-                set(&[text.get_ref()]).map_err(|fault| {
-                    source.wrong(&text.span(), name, "text", last_line(&fault.to_string()))
-                })?;
+                set(&[text.get_ref()])
+                    .map_err(|fault| source.wrong(&text.span(), name, "text", last_line(&fault.to_string())))?;
                 text.get_ref().clone()
             }
         };
@@ -609,10 +530,7 @@ impl WrittenRule {
         });
         let rule = Rule {
             name: Arc::from(name.as_str()),
-            providers: self
-                .provider
-                .as_ref()
-                .map_or_else(Vec::new, |list| owned(list.get_ref())),
+            providers: self.provider.as_ref().map_or_else(Vec::new, |list| owned(list.get_ref())),
             codes,
             enhanced,
             class: self.class,
@@ -650,14 +568,8 @@ fn patterns<T>(
         return Ok(Vec::new());
     };
     let one = |text: &str| {
-        read(text).ok_or_else(|| {
-            source.wrong(
-                &listed.span(),
-                rule,
-                field,
-                format!("\"{text}\" is not a {field} pattern"),
-            )
-        })
+        read(text)
+            .ok_or_else(|| source.wrong(&listed.span(), rule, field, format!("\"{text}\" is not a {field} pattern")))
     };
     listed.get_ref().list().into_iter().map(one).collect()
 }
@@ -666,54 +578,24 @@ impl WrittenReaction {
     fn ready(&self) -> Result<Reaction, String> {
         let lasts = self.lasts.as_deref().map(duration).transpose()?;
         let needed = || lasts.ok_or_else(|| "needs `for`: how long it lasts".to_owned());
-        let kind =
-            match (
-                &self.slow,
-                self.connections,
-                self.per_connection,
-                &self.suspend,
-            ) {
-                (Some(rate), None, None, None) => ReactionKind::Slow {
-                    per_minute: rate_of(rate)?,
-                    lasts: needed()?,
-                },
-                (None, Some(max @ 1..), None, None) => ReactionKind::Connections {
-                    max,
-                    lasts: needed()?,
-                },
-                (None, None, Some(max @ 1..), None) => ReactionKind::PerConnection {
-                    max,
-                    lasts: needed()?,
-                },
-                (None, None, None, Some(time)) if lasts.is_none() => {
-                    let lasts = if time == "released" {
-                        None
-                    } else {
-                        Some(duration(time)?)
-                    };
-                    ReactionKind::Suspend { lasts }
-                }
-                (None, None, None, Some(_)) => {
-                    return Err("`suspend` says itself how long; leave `for` out".into());
-                }
-                _ => return Err(
-                    "is to hold one of slow, connections, per_connection, suspend, above nothing"
-                        .into(),
-                ),
-            };
-        let within = self
-            .within
-            .as_deref()
-            .map_or(Ok(Duration::from_secs(3_600)), duration)?;
+        let kind = match (&self.slow, self.connections, self.per_connection, &self.suspend) {
+            (Some(rate), None, None, None) => ReactionKind::Slow { per_minute: rate_of(rate)?, lasts: needed()? },
+            (None, Some(max @ 1..), None, None) => ReactionKind::Connections { max, lasts: needed()? },
+            (None, None, Some(max @ 1..), None) => ReactionKind::PerConnection { max, lasts: needed()? },
+            (None, None, None, Some(time)) if lasts.is_none() => {
+                let lasts = if time == "released" { None } else { Some(duration(time)?) };
+                ReactionKind::Suspend { lasts }
+            }
+            (None, None, None, Some(_)) => {
+                return Err("`suspend` says itself how long; leave `for` out".into());
+            }
+            _ => return Err("is to hold one of slow, connections, per_connection, suspend, above nothing".into()),
+        };
+        let within = self.within.as_deref().map_or(Ok(Duration::from_secs(3_600)), duration)?;
         if self.after == 0 {
             return Err("`after` counts from 1".into());
         }
-        Ok(Reaction {
-            kind,
-            scope: self.scope,
-            after: self.after,
-            within,
-        })
+        Ok(Reaction { kind, scope: self.scope, after: self.after, within })
     }
 }
 
@@ -722,31 +604,15 @@ fn rate_of(text: &str) -> Result<Option<u32>, String> {
     if text == "half" {
         return Ok(None);
     }
-    let count = text
-        .strip_suffix("/min")
-        .and_then(|count| count.parse().ok())
-        .filter(|count| *count > 0);
-    count
-        .map(Some)
-        .ok_or_else(|| format!("\"{text}\" is neither \"half\" nor a rate such as \"10/min\""))
+    let count = text.strip_suffix("/min").and_then(|count| count.parse().ok()).filter(|count| *count > 0);
+    count.map(Some).ok_or_else(|| format!("\"{text}\" is neither \"half\" nor a rate such as \"10/min\""))
 }
 
 impl WrittenEnhanced {
     fn ready(&self, source: Source<'_>) -> Result<EnhancedRow, RuleError> {
         let name = format!("enhanced {}", self.code.get_ref().list().join(" "));
-        let patterns = patterns(
-            source,
-            &name,
-            "code",
-            Some(&self.code),
-            EnhancedPattern::read,
-        )?;
-        Ok(EnhancedRow {
-            name: Arc::from(name),
-            patterns,
-            permanent: self.permanent,
-            transient: self.transient,
-        })
+        let patterns = patterns(source, &name, "code", Some(&self.code), EnhancedPattern::read)?;
+        Ok(EnhancedRow { name: Arc::from(name), patterns, permanent: self.permanent, transient: self.transient })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 use crate::why::Why;
 use mail::address::Domain;
 use mail::reply::Reply;
+pub use mail::smtp::command::{Notify, Ret};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,26 +49,8 @@ pub struct Recipient {
     pub orcpt: Option<String>,
 }
 
-/// RFC 3461 NOTIFY; nothing set is NEVER.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notify {
-    pub success: bool,
-    pub failure: bool,
-    pub delay: bool,
-}
-
-/// RFC 3461 RET.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ret {
-    Full,
-    Headers,
-}
-
 /// What the sender asked for; what the site's own policy (DANE, MTA-STS) demands comes on top where the connection is made.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsWish {
     Never,
@@ -125,10 +108,7 @@ impl RecipientState {
     /// Has this recipient met its fate?
     #[must_use]
     pub fn finished(&self) -> bool {
-        !matches!(
-            self,
-            RecipientState::Waiting { .. } | RecipientState::Held { .. }
-        )
+        !matches!(self, RecipientState::Waiting { .. } | RecipientState::Held { .. })
     }
 }
 

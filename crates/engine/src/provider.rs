@@ -64,21 +64,18 @@ impl Providers {
     /// The file that comes with this release.
     #[must_use]
     pub fn shipped() -> Providers {
-        Providers::parse(include_str!("../rules/providers.toml"))
-            .expect("the shipped file is read by a test")
+        Providers::parse(include_str!("../rules/providers.toml")).expect("the shipped file is read by a test")
     }
 
     pub fn parse(text: &str) -> Result<Providers, RuleError> {
         let source = Source(text);
-        let written: WrittenFile =
-            toml::from_str(text).map_err(|fault| source.unreadable(&fault))?;
+        let written: WrittenFile = toml::from_str(text).map_err(|fault| source.unreadable(&fault))?;
         let default = written.default.over(&bare(), source, "default")?;
         let mut providers: Vec<Provider> = Vec::new();
         let mut owner: BTreeMap<&str, &str> = BTreeMap::new();
         for entry in &written.provider {
             let name = entry.name.get_ref().as_str();
-            let wrong =
-                |field: &str, what: String| source.wrong(&entry.name.span(), name, field, what);
+            let wrong = |field: &str, what: String| source.wrong(&entry.name.span(), name, field, what);
             if name == "default" || providers.iter().any(|other| *other.name == *name) {
                 return Err(wrong("name", "another provider has this name".into()));
             }
@@ -86,20 +83,11 @@ impl Providers {
                 return Err(wrong("suffixes", "at least one".into()));
             }
             for suffix in &entry.suffixes {
-                if !suffix.starts_with('.')
-                    || suffix.len() < 3
-                    || suffix.to_ascii_lowercase() != *suffix
-                {
-                    return Err(wrong(
-                        "suffixes",
-                        format!("\"{suffix}\" is to begin with a dot and be in lower case"),
-                    ));
+                if !suffix.starts_with('.') || suffix.len() < 3 || suffix.to_ascii_lowercase() != *suffix {
+                    return Err(wrong("suffixes", format!("\"{suffix}\" is to begin with a dot and be in lower case")));
                 }
                 if let Some(other) = owner.insert(suffix, name) {
-                    return Err(wrong(
-                        "suffixes",
-                        format!("\"{suffix}\" belongs to {other} already"),
-                    ));
+                    return Err(wrong("suffixes", format!("\"{suffix}\" belongs to {other} already")));
                 }
             }
             let rules = entry.rules.over(&default, source, name)?;
@@ -119,10 +107,7 @@ impl Providers {
             change.apply(&mut self.default);
             return Ok(());
         }
-        let found = self
-            .providers
-            .iter_mut()
-            .find(|entry| *entry.name == *provider);
+        let found = self.providers.iter_mut().find(|entry| *entry.name == *provider);
         change.apply(&mut found.ok_or_else(|| provider.to_owned())?.rules);
         Ok(())
     }
@@ -131,20 +116,14 @@ impl Providers {
     #[must_use]
     pub fn provider_of(&self, hosts: &[String]) -> Option<&Provider> {
         let first = hosts.first()?;
-        let found = self
-            .providers
-            .iter()
-            .find(|provider| provider.runs(first))?;
+        let found = self.providers.iter().find(|provider| provider.runs(first))?;
         hosts.iter().all(|host| found.runs(host)).then_some(found)
     }
 
     /// The rules of a provider by name; those of everybody if there is none of this name.
     #[must_use]
     pub fn rules_of(&self, name: &str) -> &LaneRules {
-        self.providers
-            .iter()
-            .find(|provider| *provider.name == *name)
-            .map_or(&self.default, |found| &found.rules)
+        self.providers.iter().find(|provider| *provider.name == *name).map_or(&self.default, |found| &found.rules)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -173,13 +152,8 @@ impl Provider {
 impl LaneChange {
     fn apply(&self, rules: &mut LaneRules) {
         rules.connections_max = self.connections_max.unwrap_or(rules.connections_max).max(1);
-        rules.messages_per_connection = self
-            .messages_per_connection
-            .unwrap_or(rules.messages_per_connection)
-            .max(1);
-        rules.messages_per_second = self
-            .messages_per_second
-            .unwrap_or(rules.messages_per_second);
+        rules.messages_per_connection = self.messages_per_connection.unwrap_or(rules.messages_per_connection).max(1);
+        rules.messages_per_second = self.messages_per_second.unwrap_or(rules.messages_per_second);
         rules.ramp = self.ramp.unwrap_or(rules.ramp);
     }
 }
@@ -263,52 +237,30 @@ impl From<WrittenEntry> for WrittenProvider {
             idle: entry.idle,
             tls_required: entry.tls_required,
         };
-        WrittenProvider {
-            name: entry.name,
-            suffixes: entry.suffixes,
-            group: entry.group,
-            rules,
-        }
+        WrittenProvider { name: entry.name, suffixes: entry.suffixes, group: entry.group, rules }
     }
 }
 
 impl WrittenRules {
-    fn over(
-        &self,
-        base: &LaneRules,
-        source: Source<'_>,
-        name: &str,
-    ) -> Result<LaneRules, RuleError> {
+    fn over(&self, base: &LaneRules, source: Source<'_>, name: &str) -> Result<LaneRules, RuleError> {
         let some = |field: &str, value: &Option<Spanned<u32>>, otherwise: u32| match value {
             None => Ok(otherwise),
-            Some(value) if *value.get_ref() == 0 => {
-                Err(source.wrong(&value.span(), name, field, "at least 1"))
-            }
+            Some(value) if *value.get_ref() == 0 => Err(source.wrong(&value.span(), name, field, "at least 1")),
             Some(value) => Ok(*value.get_ref()),
         };
         let recipients = match &self.recipients_per_transaction {
             None => base.recipients_per_transaction,
             Some(value) if *value.get_ref() == 0 => {
-                return Err(source.wrong(
-                    &value.span(),
-                    name,
-                    "recipients_per_transaction",
-                    "at least 1",
-                ));
+                return Err(source.wrong(&value.span(), name, "recipients_per_transaction", "at least 1"));
             }
             Some(value) => *value.get_ref(),
         };
         let idle = match &self.idle {
             None => base.idle,
-            Some(text) => duration(text.get_ref())
-                .map_err(|what| source.wrong(&text.span(), name, "idle", what))?,
+            Some(text) => duration(text.get_ref()).map_err(|what| source.wrong(&text.span(), name, "idle", what))?,
         };
         Ok(LaneRules {
-            connections_max: some(
-                "connections_max",
-                &self.connections_max,
-                base.connections_max,
-            )?,
+            connections_max: some("connections_max", &self.connections_max, base.connections_max)?,
             messages_per_connection: some(
                 "messages_per_connection",
                 &self.messages_per_connection,
@@ -337,34 +289,12 @@ mod tests {
     #[test]
     fn a_provider_is_found_by_all_its_hosts() {
         let providers = Providers::shipped();
-        let name = |list: &[&str]| {
-            providers
-                .provider_of(&hosts(list))
-                .map(|found| found.name.to_string())
-        };
-        assert_eq!(
-            name(&[
-                "gmail-smtp-in.l.google.com",
-                "alt1.gmail-smtp-in.l.google.com"
-            ]),
-            Some("google".into())
-        );
-        assert_eq!(
-            name(&["ASPMX.L.GOOGLE.COM.", "aspmx2.googlemail.com"]),
-            Some("google".into())
-        );
-        assert_eq!(
-            name(&["outlook-com.olc.protection.outlook.com"]),
-            Some("microsoft-consumer".into())
-        );
-        assert_eq!(
-            name(&["acme.mail.protection.outlook.com"]),
-            Some("microsoft-365".into())
-        );
-        assert_eq!(
-            name(&["acme.h-v1.mx.microsoft"]),
-            Some("microsoft-365".into())
-        );
+        let name = |list: &[&str]| providers.provider_of(&hosts(list)).map(|found| found.name.to_string());
+        assert_eq!(name(&["gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com"]), Some("google".into()));
+        assert_eq!(name(&["ASPMX.L.GOOGLE.COM.", "aspmx2.googlemail.com"]), Some("google".into()));
+        assert_eq!(name(&["outlook-com.olc.protection.outlook.com"]), Some("microsoft-consumer".into()));
+        assert_eq!(name(&["acme.mail.protection.outlook.com"]), Some("microsoft-365".into()));
+        assert_eq!(name(&["acme.h-v1.mx.microsoft"]), Some("microsoft-365".into()));
         // One foreign host, and it is not theirs.
         assert_eq!(name(&["aspmx.l.google.com", "mx.backup.example"]), None);
         assert_eq!(name(&["mx.backup.example", "aspmx.l.google.com"]), None);
@@ -377,38 +307,18 @@ mod tests {
         let mut providers = Providers::shipped();
         assert_eq!(providers.rules_of("apple").messages_per_connection, 5);
         assert_eq!(providers.rules_of("apple").connections_max, 10);
-        assert_eq!(
-            providers
-                .rules_of("mx.somewhere.example")
-                .messages_per_connection,
-            100
-        );
+        assert_eq!(providers.rules_of("mx.somewhere.example").messages_per_connection, 100);
         assert!(providers.rules_of("google").tls_required);
-        let change = LaneChange {
-            connections_max: Some(3),
-            ramp: Some(false),
-            ..LaneChange::default()
-        };
+        let change = LaneChange { connections_max: Some(3), ramp: Some(false), ..LaneChange::default() };
         providers.change("apple", &change).unwrap();
-        assert_eq!(
-            (
-                providers.rules_of("apple").connections_max,
-                providers.rules_of("apple").ramp
-            ),
-            (3, false)
-        );
+        assert_eq!((providers.rules_of("apple").connections_max, providers.rules_of("apple").ramp), (3, false));
         assert_eq!(providers.change("aple", &change), Err("aple".into()));
     }
 
     #[test]
     fn a_wrong_file_is_told_by_line_provider_and_field() {
-        let check = |text: &str, expected: &str| {
-            assert_eq!(Providers::parse(text).unwrap_err().to_string(), expected)
-        };
-        check(
-            "[default]\nconnections_max = 0\n",
-            "line 2: default: connections_max: at least 1",
-        );
+        let check = |text: &str, expected: &str| assert_eq!(Providers::parse(text).unwrap_err().to_string(), expected);
+        check("[default]\nconnections_max = 0\n", "line 2: default: connections_max: at least 1");
         check(
             "[[provider]]\nname = \"a\"\nsuffixes = [\".a.com\"]\nidle = \"soon\"\n",
             "line 4: a: idle: \"soon\" is not a time such as \"90s\", \"15m\", \"2h\" or \"3d\"",
@@ -417,12 +327,7 @@ mod tests {
             "[[provider]]\nname = \"a\"\nsuffixes = [\"a.com\"]\n",
             "line 2: a: suffixes: \"a.com\" is to begin with a dot and be in lower case",
         );
-        let error =
-            Providers::parse("[[provider]]\nname = \"a\"\nsuffixes = [\".a.com\"]\nspeed = 3\n")
-                .unwrap_err();
-        assert_eq!(
-            (error.line, error.rule.as_str(), error.field.as_str()),
-            (4, "a", "speed")
-        );
+        let error = Providers::parse("[[provider]]\nname = \"a\"\nsuffixes = [\".a.com\"]\nspeed = 3\n").unwrap_err();
+        assert_eq!((error.line, error.rule.as_str(), error.field.as_str()), (4, "a", "speed"));
     }
 }

@@ -352,15 +352,6 @@ impl Tickets {
         self.unlink(list, at);
         Some(at)
     }
-
-    pub fn walk(&self, list: &List) -> impl Iterator<Item = u32> + '_ {
-        let mut at = list.head;
-        std::iter::from_fn(move || {
-            let here = (at != NONE).then_some(at)?;
-            at = self.slab[here].next;
-            Some(here)
-        })
-    }
 }
 
 /// Messages, tickets and their buckets in time.
@@ -569,11 +560,6 @@ impl Queue {
     pub fn len(&self) -> usize {
         self.messages.len()
     }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
 }
 
 /// Buckets ring at the whole second that is not before the moment. Seconds in 32 bits reach to 2106.
@@ -624,16 +610,6 @@ impl Answers {
     #[must_use]
     pub fn get(&self, at: u32) -> Option<&Arc<LastAnswer>> {
         self.slab.get(at).map(|entry| &entry.0)
-    }
-
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.slab.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
     }
 }
 
@@ -840,10 +816,5 @@ impl Flows {
             .iter()
             .map(|(_, row)| row.list.len as usize)
             .sum()
-    }
-
-    #[must_use]
-    pub fn rows_len(&self) -> usize {
-        self.streams.len()
     }
 }

@@ -21,11 +21,7 @@ pub struct RetrySchedule {
 
 impl Default for RetrySchedule {
     fn default() -> RetrySchedule {
-        let minutes = |list: &[u64]| {
-            list.iter()
-                .map(|minutes| Duration::from_secs(minutes * 60))
-                .collect()
-        };
+        let minutes = |list: &[u64]| list.iter().map(|minutes| Duration::from_secs(minutes * 60)).collect();
         RetrySchedule {
             steps: minutes(&[5, 15, 30, 60, 120, 240]),
             connect_steps: minutes(&[1, 5, 15, 30, 60]),
@@ -68,10 +64,7 @@ impl RetrySchedule {
 
 fn step(steps: &[Duration], count: u16) -> Duration {
     let place = usize::from(count.saturating_sub(1)).min(steps.len().saturating_sub(1));
-    steps
-        .get(place)
-        .copied()
-        .unwrap_or(Duration::from_secs(300))
+    steps.get(place).copied().unwrap_or(Duration::from_secs(300))
 }
 
 /// `wait` ± `percent`, evenly.
@@ -88,9 +81,7 @@ pub fn jitter(wait: Duration, percent: u8, dice: u64) -> Duration {
 /// One draw: the same seed and what it is about always give the same number (Steele, Lea, Flood: SplitMix, 2014).
 #[must_use]
 pub fn draw(seed: u64, about: u64) -> u64 {
-    let mut z = seed
-        .wrapping_add(about.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-        .wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = seed.wrapping_add(about.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -121,10 +112,7 @@ mod tests {
             low = low.min(varied);
             high = high.max(varied);
         }
-        assert!(
-            (800..820).contains(&low) && (1180..=1200).contains(&high),
-            "{low} {high}"
-        );
+        assert!((800..820).contains(&low) && (1180..=1200).contains(&high), "{low} {high}");
         assert_eq!(draw(7, 3), draw(7, 3));
         assert_ne!(draw(7, 3), draw(8, 3));
         assert_eq!(jitter(wait, 0, 99), wait);

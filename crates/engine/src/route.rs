@@ -17,43 +17,23 @@ pub fn choose(
     // R2.2: a named pool is meant; there is no falling back from it.
     if let Some(id) = named {
         // Another account's pool is as unknown as one that is not there: its name is nobody else's business (R2.8).
-        let unknown = || Why::PoolUnknown {
-            pool: id.to_string(),
-        };
-        let pool = snapshot
-            .pools
-            .get(id)
-            .filter(|pool| may_name(pool, account))
-            .ok_or_else(unknown)?;
+        let unknown = || Why::PoolUnknown { pool: id.to_string() };
+        let pool = snapshot.pools.get(id).filter(|pool| may_name(pool, account)).ok_or_else(unknown)?;
         let candidates = snapshot.usable_ips(pool);
-        return spread(id, PoolRule::NamedOnMessage, candidates, message).ok_or_else(|| {
-            Why::PoolEmpty {
-                pool: id.to_string(),
-            }
-        });
+        return spread(id, PoolRule::NamedOnMessage, candidates, message)
+            .ok_or_else(|| Why::PoolEmpty { pool: id.to_string() });
     }
     let known = snapshot.accounts.get(account).ok_or(Why::NoPool)?;
     if let Some(id) = &known.default_pool
-        && let Some(pool) = snapshot
-            .pools
-            .get(id)
-            .filter(|pool| may_name(pool, account))
-        && let Some(route) = spread(
-            id,
-            PoolRule::AccountDefault,
-            snapshot.usable_ips(pool),
-            message,
-        )
+        && let Some(pool) = snapshot.pools.get(id).filter(|pool| may_name(pool, account))
+        && let Some(route) = spread(id, PoolRule::AccountDefault, snapshot.usable_ips(pool), message)
     {
         return Ok(route);
     }
     if known.plan == Plan::Enterprise {
         return Err(Why::NoPool);
     }
-    let shared = snapshot
-        .pools
-        .iter()
-        .filter(|(_, pool)| pool.kind == PoolKind::Shared);
+    let shared = snapshot.pools.iter().filter(|(_, pool)| pool.kind == PoolKind::Shared);
     shared
         .filter_map(|(id, pool)| spread(id, PoolRule::Shared, snapshot.usable_ips(pool), message))
         .next()
@@ -64,19 +44,9 @@ fn may_name(pool: &Pool, account: &AccountId) -> bool {
     pool.kind == PoolKind::Shared || pool.account.as_ref() == Some(account)
 }
 
-fn spread(
-    pool: &PoolId,
-    rule: PoolRule,
-    candidates: Vec<IpAddr>,
-    message: MessageId,
-) -> Option<Route> {
+fn spread(pool: &PoolId, rule: PoolRule, candidates: Vec<IpAddr>, message: MessageId) -> Option<Route> {
     let chosen = *candidates.get(place(message, 0, candidates.len())?)?;
-    Some(Route {
-        pool: pool.clone(),
-        rule,
-        candidates,
-        chosen,
-    })
+    Some(Route { pool: pool.clone(), rule, candidates, chosen })
 }
 
 /// Spreads messages over `count` places by their id; a `round` of its own gives another, independent order.

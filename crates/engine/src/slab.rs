@@ -77,11 +77,6 @@ impl<T> Slab<T> {
         self.end as usize - self.free.len()
     }
 
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// One more than the highest number in use.
     #[must_use]
     pub fn end(&self) -> u32 {
@@ -147,10 +142,6 @@ impl<K: Ord + Clone> Interner<K> {
         self.by_key.remove(&key);
         Some(key)
     }
-
-    pub fn find(&self, key: &K) -> Option<u32> {
-        self.by_key.get(key).copied()
-    }
 }
 
 impl<K> std::ops::Index<u32> for Interner<K> {
@@ -183,8 +174,7 @@ mod tests {
         assert_eq!(names.hold("a".to_owned()), a);
         assert_ne!(names.hold("b".to_owned()), a);
         assert_eq!(names.release(a), None);
-        assert_eq!(names.find(&"a".to_owned()), Some(a));
         assert_eq!(names.release(a), Some("a".to_owned()));
-        assert_eq!(names.find(&"a".to_owned()), None);
+        assert_eq!(names.release(a), None);
     }
 }

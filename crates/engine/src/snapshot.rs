@@ -79,9 +79,7 @@ pub struct DkimKey {
 /// Keys do not get into logs.
 impl fmt::Debug for DkimKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DkimKey")
-            .field("selector", &self.selector)
-            .finish_non_exhaustive()
+        f.debug_struct("DkimKey").field("selector", &self.selector).finish_non_exhaustive()
     }
 }
 
@@ -104,10 +102,7 @@ pub enum CredentialKind {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential")
-            .field("account", &self.account)
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
+        f.debug_struct("Credential").field("account", &self.account).field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -188,10 +183,9 @@ impl DomainPattern {
     pub fn covers(&self, domain: &Domain) -> bool {
         match self {
             DomainPattern::Exactly(own) => own == domain,
-            DomainPattern::Below(own) => domain
-                .as_str()
-                .strip_suffix(own.as_str())
-                .is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
+            DomainPattern::Below(own) => {
+                domain.as_str().strip_suffix(own.as_str()).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
+            }
         }
     }
 }
@@ -219,20 +213,14 @@ impl Snapshot {
         self.domains
             .iter()
             .filter(|own| own.account == *account)
-            .filter(|own| {
-                own.name == *domain || DomainPattern::Below(own.name.clone()).covers(domain)
-            })
+            .filter(|own| own.name == *domain || DomainPattern::Below(own.name.clone()).covers(domain))
             .max_by_key(|own| own.name.as_str().len())
     }
 
     /// The pool's IPs that may take new messages.
     #[must_use]
     pub fn usable_ips(&self, pool: &Pool) -> Vec<IpAddr> {
-        let active = |ip: &&IpAddr| {
-            self.ips
-                .get(*ip)
-                .is_some_and(|ip| ip.state == IpState::Active)
-        };
+        let active = |ip: &&IpAddr| self.ips.get(*ip).is_some_and(|ip| ip.state == IpState::Active);
         pool.ips.iter().filter(active).copied().collect()
     }
 
@@ -246,54 +234,35 @@ impl Snapshot {
                 continue;
             };
             match self.pools.get(pool_id) {
-                None => wrong(
-                    format!("account {id}"),
-                    format!("its default pool {pool_id} does not exist"),
-                ),
-                Some(pool)
-                    if pool.kind == PoolKind::Standard && pool.account.as_ref() != Some(id) =>
-                {
-                    wrong(
-                        format!("account {id}"),
-                        format!("its default pool {pool_id} is not its own"),
-                    );
+                None => wrong(format!("account {id}"), format!("its default pool {pool_id} does not exist")),
+                Some(pool) if pool.kind == PoolKind::Standard && pool.account.as_ref() != Some(id) => {
+                    wrong(format!("account {id}"), format!("its default pool {pool_id} is not its own"));
                 }
                 Some(_) => {}
             }
         }
         for domain in &self.domains {
             if !self.accounts.contains_key(&domain.account) {
-                wrong(
-                    format!("domain {}", domain.name),
-                    format!("its account {} does not exist", domain.account),
-                );
+                wrong(format!("domain {}", domain.name), format!("its account {} does not exist", domain.account));
             }
         }
         for credential in &self.credentials {
             if !self.accounts.contains_key(&credential.account) {
-                wrong(
-                    "credential".into(),
-                    format!("its account {} does not exist", credential.account),
-                );
+                wrong("credential".into(), format!("its account {} does not exist", credential.account));
             }
         }
         let mut owner: BTreeMap<IpAddr, &PoolId> = BTreeMap::new();
         for (id, pool) in &self.pools {
             match (&pool.account, pool.kind) {
                 (Some(account), PoolKind::Standard) if !self.accounts.contains_key(account) => {
-                    wrong(
-                        format!("pool {id}"),
-                        format!("its account {account} does not exist"),
-                    );
+                    wrong(format!("pool {id}"), format!("its account {account} does not exist"));
                 }
-                (None, PoolKind::Standard) => wrong(
-                    format!("pool {id}"),
-                    "a standard pool belongs to an account".into(),
-                ),
-                (Some(_), PoolKind::Shared) => wrong(
-                    format!("pool {id}"),
-                    "a shared pool belongs to no account".into(),
-                ),
+                (None, PoolKind::Standard) => {
+                    wrong(format!("pool {id}"), "a standard pool belongs to an account".into())
+                }
+                (Some(_), PoolKind::Shared) => {
+                    wrong(format!("pool {id}"), "a shared pool belongs to no account".into())
+                }
                 _ => {}
             }
             for ip in &pool.ips {
@@ -302,46 +271,29 @@ impl Snapshot {
                 }
                 // R2.8, R2.6: an IP in two pools would be sent from by two tenants.
                 if let Some(other) = owner.insert(*ip, id) {
-                    wrong(
-                        format!("pool {id}"),
-                        format!("its IP {ip} is in the pool {other} too"),
-                    );
+                    wrong(format!("pool {id}"), format!("its IP {ip} is in the pool {other} too"));
                 }
             }
         }
         for (address, ip) in &self.ips {
             if ip.bind.is_ipv4() != address.is_ipv4() {
-                wrong(
-                    format!("ip {address}"),
-                    format!(
-                        "cannot be bound as {}, which is of the other family",
-                        ip.bind
-                    ),
-                );
+                wrong(format!("ip {address}"), format!("cannot be bound as {}, which is of the other family", ip.bind));
             }
             if ip.ehlo.is_empty() {
                 wrong(format!("ip {address}"), "has no EHLO name".into());
             }
         }
         let retry = &self.delivery.retry;
-        for (name, steps) in [
-            ("retry", &retry.steps),
-            ("connect retry", &retry.connect_steps),
-        ] {
+        for (name, steps) in [("retry", &retry.steps), ("connect retry", &retry.connect_steps)] {
             if steps.is_empty() || steps.iter().any(|step| step.as_secs() == 0) {
                 wrong(
                     "delivery".into(),
-                    format!(
-                        "the {name} schedule needs at least one wait, each of a second or more"
-                    ),
+                    format!("the {name} schedule needs at least one wait, each of a second or more"),
                 );
             }
         }
         if self.delivery.lifetime.is_zero() {
-            wrong(
-                "delivery".into(),
-                "a lifetime of nothing delivers nothing".into(),
-            );
+            wrong("delivery".into(), "a lifetime of nothing delivers nothing".into());
         }
         faults
     }

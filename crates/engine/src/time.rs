@@ -6,9 +6,7 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// Microseconds since 1970-01-01T00:00:00Z.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -28,11 +26,7 @@ impl Timestamp {
     #[must_use]
     pub fn second_reached(self) -> i64 {
         let whole = self.0.div_euclid(1_000_000);
-        if self.0.rem_euclid(1_000_000) == 0 {
-            whole
-        } else {
-            whole + 1
-        }
+        if self.0.rem_euclid(1_000_000) == 0 { whole } else { whole + 1 }
     }
 
     /// How long after `earlier` this is; nothing when it is not after it.
@@ -68,10 +62,7 @@ impl fmt::Display for Timestamp {
         let of_day = seconds.rem_euclid(86_400);
         let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
         let millis = self.0.rem_euclid(1_000_000) / 1000;
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-        )
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
     }
 }
 
@@ -84,11 +75,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -106,10 +93,7 @@ mod tests {
         assert_eq!(shown(4_107_542_399), "2100-02-28T23:59:59.000Z");
         assert_eq!(shown(4_107_542_400), "2100-03-01T00:00:00.000Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
-        assert_eq!(
-            Timestamp(1_763_719_200_123_456).to_string(),
-            "2025-11-21T10:00:00.123Z"
-        );
+        assert_eq!(Timestamp(1_763_719_200_123_456).to_string(), "2025-11-21T10:00:00.123Z");
     }
 
     #[test]

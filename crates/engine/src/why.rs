@@ -154,7 +154,8 @@ impl Why {
             Why::Greylisted => "the remote greets unknown senders with a delay; the same IP tries again".into(),
             Why::ConnectionLost => "the connection ended before the remote answered".into(),
             Why::OutcomeUnknown => {
-                "the connection ended after the message was sent and before the remote answered; it may arrive twice".into()
+                "the connection ended after the message was sent and before the remote answered; it may arrive twice"
+                    .into()
             }
             Why::TooManyRecipients => "the remote takes fewer recipients at a time".into(),
             Why::RecipientBusy => "the recipient gets more mail than the remote allows at the moment".into(),
@@ -164,7 +165,9 @@ impl Why {
             Why::StreamSuspended { said } => format!("the provider refuses this stream of mail for a while: {said}"),
             Why::Resolving => "the recipient's domain is being looked up".into(),
             Why::DnsUnavailable { said } => format!("the recipient's domain cannot be looked up at the moment: {said}"),
-            Why::DomainUnknownSoFar => "the recipient's domain was not found; it is looked up once more before giving up".into(),
+            Why::DomainUnknownSoFar => {
+                "the recipient's domain was not found; it is looked up once more before giving up".into()
+            }
             Why::RateUsed => "this IP's rate towards the provider is used up for the moment".into(),
             Why::ConnectionsInUse => "all connections this IP may have to the provider are in use".into(),
             Why::SessionsInUse => "all connections this machine may have are in use".into(),
@@ -172,9 +175,13 @@ impl Why {
             Why::LaneSuspended { said } => format!("this IP does not send to the provider for a while: {said}"),
             Why::LaneSuspendedByOrder => "an operator stopped this IP's mail to the provider".into(),
             Why::SiteUnreachable { said } => format!("the recipient's mail servers cannot be reached: {said}"),
-            Why::TlsUnavailable { said } => format!("the protected connection that is required could not be had: {said}"),
+            Why::TlsUnavailable { said } => {
+                format!("the protected connection that is required could not be had: {said}")
+            }
             Why::IpMissing { ip } => format!("the address {ip} is missing on this machine"),
-            Why::IpBenched { ip, said } => format!("{ip} does not send to the provider for longer than this message can wait: {said}"),
+            Why::IpBenched { ip, said } => {
+                format!("{ip} does not send to the provider for longer than this message can wait: {said}")
+            }
             Why::IpGivenUp { ip } => format!("{ip} is gone for good"),
             Why::NoIpLeft => "no IP of its route can send at the moment".into(),
             Why::Stopping => "the service is stopping".into(),

@@ -9,16 +9,8 @@ fn reply(text: &str) -> Reply {
     let (code, rest) = text.split_once(' ').unwrap();
     let (first, after) = rest.split_once(' ').unwrap_or((rest, ""));
     match first.parse::<Enhanced>() {
-        Ok(enhanced) => Reply {
-            code: code.parse().unwrap(),
-            enhanced: Some(enhanced),
-            text: after.to_owned(),
-        },
-        Err(_) => Reply {
-            code: code.parse().unwrap(),
-            enhanced: None,
-            text: rest.to_owned(),
-        },
+        Ok(enhanced) => Reply { code: code.parse().unwrap(), enhanced: Some(enhanced), text: after.to_owned() },
+        Err(_) => Reply { code: code.parse().unwrap(), enhanced: None, text: rest.to_owned() },
     }
 }
 
@@ -28,22 +20,13 @@ fn every_sample_is_understood_as_it_should_be() {
     let rules = Rules::shipped();
     let mut wrong = Vec::new();
     let mut count = 0;
-    for line in include_str!("replies.txt")
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
-    {
+    for line in include_str!("replies.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let fields: Vec<&str> = line.split(" | ").collect();
-        let [provider, text, expected] = fields[..] else {
-            panic!("three fields: {line}")
-        };
+        let [provider, text, expected] = fields[..] else { panic!("three fields: {line}") };
         let reply = reply(text);
         let reading = rules.classify(provider, &reply);
         let class = format!("{:?}", reading.meaning.class).to_lowercase();
-        let fate = if reading.is_final(&reply, 1) {
-            "end"
-        } else {
-            "again"
-        };
+        let fate = if reading.is_final(&reply, 1) { "end" } else { "again" };
         let found = format!("{}, {class}, {fate}", reading.meaning.rule);
         if found != expected {
             wrong.push(format!("{text}\n  expected {expected}\n  found    {found}"));
@@ -69,11 +52,7 @@ fn rules_name_only_providers_that_exist() {
             one => vec![one.as_str().unwrap()],
         };
         for name in list {
-            assert!(
-                names.contains(&name),
-                "{}: no provider {name}",
-                rule["name"]
-            );
+            assert!(names.contains(&name), "{}: no provider {name}", rule["name"]);
         }
     }
 }
@@ -83,10 +62,7 @@ fn a_soft_failure_ends_after_its_tries() {
     let rules = Rules::shipped();
     let full = reply("554 5.2.2 mailbox full");
     let reading = rules.classify("microsoft-365", &full);
-    assert_eq!(
-        (reading.meaning.subtype, reading.fate),
-        (Subtype::MailboxFull, MessageFate::Retry)
-    );
+    assert_eq!((reading.meaning.subtype, reading.fate), (Subtype::MailboxFull, MessageFate::Retry));
     assert!(!reading.is_final(&full, 2));
     assert!(reading.is_final(&full, 3));
 }
@@ -100,15 +76,9 @@ fn text_is_made_one_line_before_it_is_compared() {
     let long = "word ".repeat(10_000);
     assert!(normalised(&long).len() <= 4096);
     let rules = Rules::shipped();
-    let split = Reply {
-        code: 421,
-        enhanced: "4.7.28".parse().ok(),
-        text: "an unusual rate of\nmail from your IP".into(),
-    };
-    assert_eq!(
-        &*rules.classify("google", &split).meaning.rule,
-        "google-ip-rate"
-    );
+    let split =
+        Reply { code: 421, enhanced: "4.7.28".parse().ok(), text: "an unusual rate of\nmail from your IP".into() };
+    assert_eq!(&*rules.classify("google", &split).meaning.rule, "google-ip-rate");
 }
 
 #[test]
@@ -119,35 +89,17 @@ fn a_wrong_file_is_told_by_line_rule_and_field() {
     };
     let head = "[[rule]]\nname = \"a\"\nclass = \"soft\"\nsubtype = \"transient\"\n";
     check(&format!("{head}text = '('\n"), "line 5: a: text: ");
-    check(
-        &format!("{head}code = \"6xx\"\n"),
-        "line 5: a: code: \"6xx\" is not a code pattern",
-    );
-    check(
-        &format!("{head}code = \"4xx\"\nenhanced = [\"4.7\"]\n"),
-        "line 6: a: enhanced: \"4.7\" is not",
-    );
+    check(&format!("{head}code = \"6xx\"\n"), "line 5: a: code: \"6xx\" is not a code pattern");
+    check(&format!("{head}code = \"4xx\"\nenhanced = [\"4.7\"]\n"), "line 6: a: enhanced: \"4.7\" is not");
     check(
         &format!("{head}code = \"4xx\"\nthen = [{{ slow = \"fast\", for = \"1h\" }}]\n"),
         "line 6: a: then: \"fast\" is neither",
     );
-    check(
-        &format!("{head}code = \"4xx\"\nthen = [{{ slow = \"half\" }}]\n"),
-        "line 6: a: then: needs `for`",
-    );
-    check(
-        &format!("{head}code = \"4xx\"\ncolour = 3\n"),
-        "line 6: a: colour: ",
-    );
-    check(
-        "[[rule]]\nname = \"a\"\nclass = \"odd\"\nsubtype = \"transient\"\n",
-        "line 3: a: class: ",
-    );
+    check(&format!("{head}code = \"4xx\"\nthen = [{{ slow = \"half\" }}]\n"), "line 6: a: then: needs `for`");
+    check(&format!("{head}code = \"4xx\"\ncolour = 3\n"), "line 6: a: colour: ");
+    check("[[rule]]\nname = \"a\"\nclass = \"odd\"\nsubtype = \"transient\"\n", "line 3: a: class: ");
     check(head, "line 2: a: text: without code");
-    check(
-        &format!("{head}code = \"4xx\"\n{head}code = \"5xx\"\n"),
-        "line 7: a: name: another rule",
-    );
+    check(&format!("{head}code = \"4xx\"\n{head}code = \"5xx\"\n"), "line 7: a: name: another rule");
     check("[[rule]\n", "line 1: file: ");
 }
 

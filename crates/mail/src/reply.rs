@@ -25,24 +25,12 @@ pub struct Reply {
 impl Reply {
     pub fn new(code: u16, enhanced: (u8, u16, u16), text: impl Into<String>) -> Reply {
         let (class, subject, detail) = enhanced;
-        Reply {
-            code,
-            enhanced: Some(Enhanced {
-                class,
-                subject,
-                detail,
-            }),
-            text: text.into(),
-        }
+        Reply { code, enhanced: Some(Enhanced { class, subject, detail }), text: text.into() }
     }
 
     /// For the few replies that have no enhanced code: banner, EHLO, 334 and 354.
     pub fn plain(code: u16, text: impl Into<String>) -> Reply {
-        Reply {
-            code,
-            enhanced: None,
-            text: text.into(),
-        }
+        Reply { code, enhanced: None, text: text.into() }
     }
 
     /// 2yz: done. (354 is not: it asks for more.)
@@ -60,11 +48,7 @@ impl Reply {
 
     /// Appends the reply as it goes on the wire. Whatever the text holds, only printable ASCII and CRLF get out.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let lines: Vec<String> = self
-            .text
-            .split('\n')
-            .flat_map(|line| wrapped(&printable(line)))
-            .collect();
+        let lines: Vec<String> = self.text.split('\n').flat_map(|line| wrapped(&printable(line))).collect();
         let last = lines.len() - 1; // `split` yields at least one line, and `wrapped` at least one of each
         for (i, line) in lines.iter().enumerate() {
             let mark = if i == last { ' ' } else { '-' };
@@ -111,8 +95,7 @@ impl FromStr for Enhanced {
 
     fn from_str(text: &str) -> Result<Enhanced, EnhancedError> {
         let mut parts = text.split('.');
-        let (Some(class), Some(subject), Some(detail), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(class), Some(subject), Some(detail), None) = (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(EnhancedError);
         };
@@ -122,11 +105,7 @@ impl FromStr for Enhanced {
             "5" => 5,
             _ => return Err(EnhancedError),
         };
-        Ok(Enhanced {
-            class,
-            subject: three_digits(subject)?,
-            detail: three_digits(detail)?,
-        })
+        Ok(Enhanced { class, subject: three_digits(subject)?, detail: three_digits(detail)? })
     }
 }
 
@@ -196,21 +175,14 @@ impl ReplyReader {
             return Ok(None);
         }
         // The codes of all lines should agree. When they do not, the last one is the answer.
-        Ok(Some(joined(code, std::mem::take(&mut self.lines))))
+        Ok(Some(joined(code, &std::mem::take(&mut self.lines))))
     }
 }
 
-fn joined(code: u16, lines: Vec<String>) -> Reply {
-    let enhanced = lines
-        .first()
-        .and_then(|line| line.split(' ').next())
-        .and_then(|word| Enhanced::from_str(word).ok());
+fn joined(code: u16, lines: &[String]) -> Reply {
+    let enhanced = lines.first().and_then(|line| line.split(' ').next()).and_then(|word| Enhanced::from_str(word).ok());
     let Some(enhanced) = enhanced else {
-        return Reply {
-            code,
-            enhanced: None,
-            text: lines.join("\n"),
-        };
+        return Reply { code, enhanced: None, text: lines.join("\n") };
     };
     // Some repeat the enhanced code on every line, some do not.
     let prefix = enhanced.to_string();
@@ -222,11 +194,7 @@ fn joined(code: u16, lines: Vec<String>) -> Reply {
             _ => line,
         })
         .collect();
-    Reply {
-        code,
-        enhanced: Some(enhanced),
-        text: stripped.join("\n"),
-    }
+    Reply { code, enhanced: Some(enhanced), text: stripped.join("\n") }
 }
 
 /// Replies go to peers that may not have SMTPUTF8; the escape is that of RFC 6533.
@@ -248,10 +216,7 @@ fn wrapped(line: &str) -> Vec<String> {
     let mut rest = line.trim_end();
     while rest.len() > LINE_TEXT_WRITTEN_MAX {
         let (head, _) = rest.split_at(LINE_TEXT_WRITTEN_MAX);
-        let at = head
-            .rfind(' ')
-            .filter(|&at| at > 0)
-            .unwrap_or(LINE_TEXT_WRITTEN_MAX);
+        let at = head.rfind(' ').filter(|&at| at > 0).unwrap_or(LINE_TEXT_WRITTEN_MAX);
         let (head, tail) = rest.split_at(at);
         lines.push(head.to_owned());
         rest = tail.trim_start();
@@ -277,62 +242,32 @@ mod tests {
 
     #[test]
     fn replies_are_read() {
-        assert_eq!(
-            read("250 2.1.5 Ok\r\n").unwrap().unwrap(),
-            Reply::new(250, (2, 1, 5), "Ok")
-        );
-        assert_eq!(
-            read("250 Ok\r\n").unwrap().unwrap(),
-            Reply::plain(250, "Ok")
-        );
+        assert_eq!(read("250 2.1.5 Ok\r\n").unwrap().unwrap(), Reply::new(250, (2, 1, 5), "Ok"));
+        assert_eq!(read("250 Ok\r\n").unwrap().unwrap(), Reply::plain(250, "Ok"));
         assert_eq!(read("250\r\n").unwrap().unwrap(), Reply::plain(250, ""));
         assert_eq!(read("250 ok\n").unwrap().unwrap(), Reply::plain(250, "ok"));
         assert_eq!(
-            read("550-5.7.1 first\r\n550 5.7.1 second\r\n")
-                .unwrap()
-                .unwrap(),
+            read("550-5.7.1 first\r\n550 5.7.1 second\r\n").unwrap().unwrap(),
             Reply::new(550, (5, 7, 1), "first\nsecond")
         );
         assert_eq!(
             read("550-5.7.1 first\r\n550 second\r\n").unwrap().unwrap(),
             Reply::new(550, (5, 7, 1), "first\nsecond")
         );
-        assert_eq!(
-            read("450 5.7.1 contradictory\r\n").unwrap().unwrap(),
-            Reply::new(450, (5, 7, 1), "contradictory")
-        );
-        assert_eq!(
-            read("220 1.2.3.4 ready\r\n").unwrap().unwrap(),
-            Reply::plain(220, "1.2.3.4 ready")
-        );
-        assert_eq!(
-            read("250 2.0.0\u{7}x\r\n").unwrap().unwrap(),
-            Reply::new(250, (2, 0, 0), "x")
-        );
+        assert_eq!(read("450 5.7.1 contradictory\r\n").unwrap().unwrap(), Reply::new(450, (5, 7, 1), "contradictory"));
+        assert_eq!(read("220 1.2.3.4 ready\r\n").unwrap().unwrap(), Reply::plain(220, "1.2.3.4 ready"));
+        assert_eq!(read("250 2.0.0\u{7}x\r\n").unwrap().unwrap(), Reply::new(250, (2, 0, 0), "x"));
         assert_eq!(read("250-unfinished\r\n250 mor").unwrap(), None);
     }
 
     #[test]
     fn what_is_no_reply_is_an_error() {
-        for text in [
-            "\r\n",
-            "25\r\n",
-            "abc hello\r\n",
-            "199 x\r\n",
-            "600 x\r\n",
-            "2500 x\r\n",
-            "25ü x\r\n",
-            "HTTP/1.1 400\r\n",
-        ] {
-            assert!(
-                matches!(read(text), Err(ReplyError::NoReply(_))),
-                "{text:?}"
-            );
+        for text in
+            ["\r\n", "25\r\n", "abc hello\r\n", "199 x\r\n", "600 x\r\n", "2500 x\r\n", "25ü x\r\n", "HTTP/1.1 400\r\n"]
+        {
+            assert!(matches!(read(text), Err(ReplyError::NoReply(_))), "{text:?}");
         }
-        assert_eq!(
-            read(&"250-x\r\n".repeat(101)),
-            Err(ReplyError::TooManyLines)
-        );
+        assert_eq!(read(&"250-x\r\n".repeat(101)), Err(ReplyError::TooManyLines));
     }
 
     #[test]
@@ -349,23 +284,11 @@ mod tests {
 
     #[test]
     fn replies_are_written_as_lines_that_cannot_be_broken() {
-        assert_eq!(
-            written(&Reply::new(250, (2, 0, 0), "Ok")),
-            "250 2.0.0 Ok\r\n"
-        );
+        assert_eq!(written(&Reply::new(250, (2, 0, 0), "Ok")), "250 2.0.0 Ok\r\n");
         assert_eq!(written(&Reply::plain(354, "Go on")), "354 Go on\r\n");
-        assert_eq!(
-            written(&Reply::new(550, (5, 1, 1), "a\nb")),
-            "550-5.1.1 a\r\n550 5.1.1 b\r\n"
-        );
-        assert_eq!(
-            written(&Reply::new(550, (5, 1, 1), "a\r\n250 b\0")),
-            "550-5.1.1 a\r\n550 5.1.1 250 b\r\n"
-        );
-        assert_eq!(
-            written(&Reply::new(550, (5, 1, 1), "é")),
-            "550 5.1.1 \\x{E9}\r\n"
-        );
+        assert_eq!(written(&Reply::new(550, (5, 1, 1), "a\nb")), "550-5.1.1 a\r\n550 5.1.1 b\r\n");
+        assert_eq!(written(&Reply::new(550, (5, 1, 1), "a\r\n250 b\0")), "550-5.1.1 a\r\n550 5.1.1 250 b\r\n");
+        assert_eq!(written(&Reply::new(550, (5, 1, 1), "é")), "550 5.1.1 \\x{E9}\r\n");
         let long = written(&Reply::new(550, (5, 1, 1), "word ".repeat(1_000)));
         assert!(long.lines().count() > 10);
         assert!(long.split("\r\n").all(|line| line.len() <= 510));

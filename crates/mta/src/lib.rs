@@ -1,1 +1,30 @@
-//! mta
+//! Take it in, keep it, send it: the data plane.
+//!
+//! It never asks who may use what: it is told, by a `Snapshot`. Modules from the ground up; each uses only those above its line.
+
+/// What do we tell a submitter whose message we do not take?
+pub mod refusal;
+/// What can a Prometheus server ask us?
+pub mod metrics;
+/// Where do bounces come back to, and how do we know that they are ours?
+pub mod return_path;
+/// In which octets do envelopes, states and events stand in the spool?
+pub mod record;
+/// Which keys sign for which domain?
+pub mod sign;
+mod connection;
+/// How does one session carry out what the engine decided?
+pub mod deliver;
+/// Who carries the engine's decisions to sockets and disk?
+pub mod driver;
+/// May this message come in?
+pub mod intake;
+mod notice;
+/// Who is at the door?
+pub mod listener;
+/// What became of a message, and why?
+pub mod explain;
+/// How does all of it begin and end?
+pub mod plant;
+
+pub use plant::{Plant, Settings, StartFault};

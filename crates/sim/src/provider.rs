@@ -66,7 +66,10 @@ impl Answer {
     #[must_use]
     pub fn reply(&self) -> &Reply {
         match self {
-            Answer::Accepted(reply) | Answer::Deferred(reply) | Answer::Blocked(reply) | Answer::NoSuchMailbox(reply) => reply,
+            Answer::Accepted(reply)
+            | Answer::Deferred(reply)
+            | Answer::Blocked(reply)
+            | Answer::NoSuchMailbox(reply) => reply,
         }
     }
 }
@@ -150,7 +153,11 @@ impl Provider {
             return Answer::Deferred(self.preset.throttle.reply(ip));
         }
         if local_part.starts_with("unknown") {
-            return Answer::NoSuchMailbox(Reply::new(550, (5, 1, 1), "The account that you tried to reach does not exist"));
+            return Answer::NoSuchMailbox(Reply::new(
+                550,
+                (5, 1, 1),
+                "The account that you tried to reach does not exist",
+            ));
         }
         Answer::Accepted(Reply::new(250, (2, 0, 0), "OK, queued"))
     }
@@ -223,30 +230,126 @@ macro_rules! preset {
 #[must_use]
 pub fn presets() -> Vec<Preset> {
     vec![
-        preset!("gmail-like", 500.0, 2e6, 2.0, 1.5, 20, 100, 3.0, 1.0,
-            (421, (4, 7, 28), "Gmail has detected an unusual rate of mail originating from your IP address [{ip}]. To protect our users, mail sent from your IP address has been temporarily rate limited."),
-            (550, (5, 7, 1), "Our system has detected an unusual rate of unsolicited mail originating from your IP address [{ip}].")),
-        preset!("microsoft-like", 200.0, 1e6, 1.5, 2.5, 10, 50, 0.5, 4.0,
+        preset!(
+            "gmail-like",
+            500.0,
+            2e6,
+            2.0,
+            1.5,
+            20,
+            100,
+            3.0,
+            1.0,
+            (
+                421,
+                (4, 7, 28),
+                "Gmail has detected an unusual rate of mail originating from your IP address [{ip}]. To protect our users, mail sent from your IP address has been temporarily rate limited."
+            ),
+            (
+                550,
+                (5, 7, 1),
+                "Our system has detected an unusual rate of unsolicited mail originating from your IP address [{ip}]."
+            )
+        ),
+        preset!(
+            "microsoft-like",
+            200.0,
+            1e6,
+            1.5,
+            2.5,
+            10,
+            50,
+            0.5,
+            4.0,
             (451, (4, 7, 650), "The mail server [{ip}] has been temporarily rate limited due to IP reputation. (S775)"),
-            (550, (5, 7, 1), "Unfortunately, messages from [{ip}] weren't sent. Please contact your Internet service provider since part of their network is on our block list (S3150).")),
-        preset!("yahoo-like", 300.0, 1.5e6, 1.7, 2.0, 15, 20, 2.0, 2.0,
-            (421, (4, 7, 0), "[TSS04] Messages from {ip} temporarily deferred due to unexpected volume or user complaints"),
-            (553, (5, 7, 2), "[TSS09] All messages from {ip} will be permanently deferred; Retrying will NOT succeed.")),
-        preset!("apple-like", 100.0, 5e5, 1.5, 2.0, 10, 5, 1.0, 0.5,
+            (
+                550,
+                (5, 7, 1),
+                "Unfortunately, messages from [{ip}] weren't sent. Please contact your Internet service provider since part of their network is on our block list (S3150)."
+            )
+        ),
+        preset!(
+            "yahoo-like",
+            300.0,
+            1.5e6,
+            1.7,
+            2.0,
+            15,
+            20,
+            2.0,
+            2.0,
+            (
+                421,
+                (4, 7, 0),
+                "[TSS04] Messages from {ip} temporarily deferred due to unexpected volume or user complaints"
+            ),
+            (553, (5, 7, 2), "[TSS09] All messages from {ip} will be permanently deferred; Retrying will NOT succeed.")
+        ),
+        preset!(
+            "apple-like",
+            100.0,
+            5e5,
+            1.5,
+            2.0,
+            10,
+            5,
+            1.0,
+            0.5,
             (451, (4, 7, 1), "Service unavailable - try again later"),
-            (550, (5, 7, 1), "[CS01] Message rejected due to local policy.")),
-        preset!("comcast-like", 100.0, 3e5, 1.7, 1.5, 25, 1000, 2.0, 2.0,
+            (550, (5, 7, 1), "[CS01] Message rejected due to local policy.")
+        ),
+        preset!(
+            "comcast-like",
+            100.0,
+            3e5,
+            1.7,
+            1.5,
+            25,
+            1000,
+            2.0,
+            2.0,
             (421, (4, 1, 0), "{ip} Throttled - try again later. RL000001"),
-            (554, (5, 7, 1), "{ip} - BL000000 : blocked for spam patterns")),
-        preset!("gmx-like", 100.0, 2e5, 1.7, 1.5, 4, 20, 2.0, 1.0,
+            (554, (5, 7, 1), "{ip} - BL000000 : blocked for spam patterns")
+        ),
+        preset!(
+            "gmx-like",
+            100.0,
+            2e5,
+            1.7,
+            1.5,
+            4,
+            20,
+            2.0,
+            1.0,
             (421, (4, 7, 0), "Reject due to policy restrictions: Too many connections"),
-            (554, (5, 7, 0), "Transaction failed. Reject due to policy restrictions.")),
-        preset!("small-site", 100.0, 5e4, 3.0, 1.0, 5, 50, 5.0, 1.0,
+            (554, (5, 7, 0), "Transaction failed. Reject due to policy restrictions.")
+        ),
+        preset!(
+            "small-site",
+            100.0,
+            5e4,
+            3.0,
+            1.0,
+            5,
+            50,
+            5.0,
+            1.0,
             (450, (4, 2, 0), "Greylisted, please try again in 300 seconds"),
-            (554, (5, 7, 1), "Service unavailable; client host [{ip}] blocked using a local list")),
-        preset!("open", 1e12, 1e12, 1e12, 0.0, 100, 1000, 1e12, 0.0,
+            (554, (5, 7, 1), "Service unavailable; client host [{ip}] blocked using a local list")
+        ),
+        preset!(
+            "open",
+            1e12,
+            1e12,
+            1e12,
+            0.0,
+            100,
+            1000,
+            1e12,
+            0.0,
             (451, (4, 0, 0), "Try again"),
-            (554, (5, 0, 0), "No")),
+            (554, (5, 0, 0), "No")
+        ),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! What does an operator command, and what becomes of it?
 //!
-//! An order over many messages is carried out in small steps by `poll`. It concerns what was queued when it was given.
+//! An order over many messages is carried out in small steps by `poll`. It concerns what is queued then.
 
 use super::{Engine, Filter, Order};
 use crate::event::EventKind;
@@ -17,7 +17,6 @@ const STEP: u32 = 64;
 pub(super) struct Sweep {
     command: Command,
     filter: Filter,
-    given_at: Timestamp,
     next: u32,
     end: u32,
 }
@@ -57,7 +56,6 @@ impl Engine {
         self.sweeps.push_back(Sweep {
             command,
             filter,
-            given_at: self.now,
             next,
             end,
         });
@@ -76,7 +74,7 @@ impl Engine {
             if queued.is_some_and(|entry| sweep.filter.message.is_none_or(|id| id == entry.id()))
                 && self.message_fits(message, &sweep.filter)
             {
-                self.command(sweep.command, message, &sweep.filter, sweep.given_at);
+                self.command(sweep.command, message, &sweep.filter);
             }
         }
         if sweep.next < sweep.end {
@@ -117,11 +115,8 @@ impl Engine {
                 .is_none_or(|name| provider == Some(name))
     }
 
-    fn command(&mut self, command: Command, message: u32, filter: &Filter, given_at: Timestamp) {
-        let meant = |ticket: &u32| {
-            self.ticket_fits(*ticket, filter)
-                && self.queue.messages[message].accepted_at <= given_at.max(self.now)
-        };
+    fn command(&mut self, command: Command, message: u32, filter: &Filter) {
+        let meant = |ticket: &u32| self.ticket_fits(*ticket, filter);
         let tickets: Vec<u32> = self.queue.tickets_of(message).filter(meant).collect();
         let mut events = Vec::new();
         for ticket in tickets {

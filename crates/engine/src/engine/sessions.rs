@@ -399,9 +399,10 @@ impl Engine {
         if let Some(reply) = reply.filter(|reply| !reply.is_positive()) {
             self.react_to(lane, reply, None);
         }
-        if let Some(flight) = self.sessions[session].flight.take() {
+        if let Some(flight) = self.sessions[session].flight {
             // The host was to report the attempt first. Nobody knows how far it came.
-            self.attempt_vanished(session, flight.ticket);
+            self.attempt_vanished(flight.attempt, flight.ticket);
+            return;
         }
         self.forget(session);
     }

@@ -5,6 +5,7 @@ use crate::attempt::{Outcome, Report, Stage};
 use crate::classify::{Class, Meaning, MessageFate, Subtype};
 use crate::envelope::{LastAnswer, MessageState, RecipientState};
 use crate::event::{Event, EventKind};
+use crate::id::AttemptId;
 use crate::queue::{After, Fate, Place, Recipients, Wait};
 use crate::retry::draw;
 use crate::snapshot::NotifyDefault;
@@ -52,7 +53,7 @@ struct Attempt {
 }
 
 impl Engine {
-    pub(super) fn attempt_ended(&mut self, attempt: crate::id::AttemptId, report: Report) {
+    pub(super) fn attempt_ended(&mut self, attempt: AttemptId, report: Report) {
         let Some(session) = self.session_of(attempt) else {
             return;
         };
@@ -184,25 +185,11 @@ impl Engine {
     }
 
     /// The session went away under an attempt without a report.
-    pub(super) fn attempt_vanished(&mut self, session: u32, ticket: u32) {
-        let recipients = self.queue.tickets[ticket].recipients.clone();
-        let attempt = crate::id::AttemptId(u64::MAX);
-        self.sessions[session].flight = Some(super::Flight { attempt, ticket });
-        // An id that is found again needs the session's place in it.
-        let own = crate::id::AttemptId(self.sessions[session].id.0);
-        self.sessions[session].flight = Some(super::Flight {
-            attempt: own,
-            ticket,
-        });
+    pub(super) fn attempt_vanished(&mut self, attempt: AttemptId, ticket: u32) {
         let lost = |recipient: &u16| (*recipient, Outcome::Lost { stage: Stage::End });
-        let report = Report {
-            results: recipients.all().iter().map(lost).collect(),
-            host: None,
-            tls: None,
-            took: Duration::ZERO,
-            session_usable: true,
-        };
-        self.attempt_ended(own, report);
+        let results = self.queue.tickets[ticket].recipients.all().iter().map(lost).collect();
+        let report = Report { results, host: None, tls: None, took: Duration::ZERO, session_usable: false };
+        self.attempt_ended(attempt, report);
     }
 
     /// What the answers say about the lane. One rule counts once per attempt, however many recipients heard it.

@@ -1,0 +1,348 @@
+//! How is a message handed in as JSON?
+//!
+//! `POST /api/v1/messages`: either parts that are composed here, or a finished message in `raw`. Reading and translating is pure;
+//! the admission is the same as for SMTP.
+
+use crate::caller::{Caller, Desk};
+use crate::problem::Problem;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use engine::envelope::TlsWish;
+use engine::id::{AccountId, MessageId, PoolId, StreamId};
+use mail::address::Mailbox;
+use mail::compose::{Attachment, Compose, NamedMailbox};
+use mail::mailboxes::parse_list;
+use mail::message;
+use mail::smtp::command::RecipientParameters;
+use mta::intake::{Intake, Offer, Via, Visitor};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const TAGS_MAX: usize = 50;
+const TAG_OCTETS_MAX: usize = 256;
+
+/// The body of a submission.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Submission {
+    from: Option<String>,
+    to: Addresses,
+    cc: Addresses,
+    bcc: Addresses,
+    reply_to: Addresses,
+    subject: Option<String>,
+    text: Option<String>,
+    html: Option<String>,
+    attachments: Vec<AttachmentBody>,
+    headers: BTreeMap<String, String>,
+    tags: BTreeMap<String, String>,
+    /// A finished message, base64; then none of the parts above but `from` and the recipients.
+    raw: Option<String>,
+    pool: Option<String>,
+    stream: Option<String>,
+    tls: Option<Tls>,
+}
+
+/// One address or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Addresses {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for Addresses {
+    fn default() -> Addresses {
+        Addresses::Several(Vec::new())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttachmentBody {
+    name: String,
+    content_type: String,
+    /// Base64.
+    content: String,
+    content_id: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Tls {
+    IfOffered,
+    Required,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Accepted {
+    pub id: String,
+}
+
+pub async fn submit(
+    State(desk): State<Desk>,
+    caller: Caller,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    let Caller::Account(account) = caller else {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "operator_cannot_send",
+            "The operator's key sends no mail.",
+            "Use a key of the account that sends.",
+        ));
+    };
+    let visitor = Visitor { account: Some(account.clone()), user: None, via: Via::Http };
+    desk.intake.has_room()?;
+    let body = body.map_err(|rejection| too_large(&rejection, desk.message_bytes_max))?;
+    let mut receiving = desk.intake.receiving();
+    receiving.hold(body.len() as u64)?;
+    let submission = read(&body)?;
+    let id = Intake::new_id();
+    let now_unix = desk.intake.now().0.div_euclid(1_000_000);
+    let offer = translate(submission, id, desk.intake.host(), now_unix)?;
+    let admitted = desk.intake.admit(&visitor, offer).await?;
+    tracing::debug!(account = %account_name(&account), message = %admitted.message, "accepted");
+    Ok((StatusCode::OK, Json(Accepted { id: admitted.message.to_string() })))
+}
+
+fn account_name(account: &AccountId) -> &str {
+    account.as_str()
+}
+
+fn too_large(rejection: &BytesRejection, message_bytes_max: u64) -> Problem {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let detail = format!("The body is larger than is taken here; a message may have {message_bytes_max} octets.");
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", detail, "Send large files as links.");
+    }
+    Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", rejection.body_text(), "Send the body again.")
+}
+
+/// JSON to a submission; an error names the field.
+pub fn read(body: &[u8]) -> Result<Submission, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let submission: Submission = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let field = error.path().to_string();
+        let detail = format!("The body cannot be read: {}.", error.inner());
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail, "Compare it with the documentation of this call.");
+        if field == "." { problem } else { problem.at(field) }
+    })?;
+    reader.end().map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("The body goes on after its end: {error}."), "Send one JSON object.")
+    })?;
+    Ok(submission)
+}
+
+/// A submission to what the admission takes.
+pub fn translate(submission: Submission, id: MessageId, host: &str, now_unix: i64) -> Result<Offer, Problem> {
+    let mut recipients = Vec::new();
+    let to = named("to", &submission.to, &mut recipients)?;
+    let cc = named("cc", &submission.cc, &mut recipients)?;
+    named("bcc", &submission.bcc, &mut recipients)?;
+    if recipients.is_empty() {
+        return Err(Problem::invalid("to", "The message has no recipient.", "Name at least one in to, cc or bcc."));
+    }
+    let tags = checked_tags(submission.tags)?;
+    let (from, octets) = match submission.raw {
+        Some(raw) => {
+            let given = [
+                ("subject", submission.subject.is_some()),
+                ("text", submission.text.is_some()),
+                ("html", submission.html.is_some()),
+                ("attachments", !submission.attachments.is_empty()),
+                ("headers", !submission.headers.is_empty()),
+            ];
+            if let Some((field, _)) = given.iter().find(|(_, given)| *given) {
+                let detail = format!("{field} and raw are both given.");
+                return Err(Problem::invalid(field, detail, "Give either a finished message in raw, or its parts."));
+            }
+            from_raw(submission.from.as_deref(), &raw)?
+        }
+        None => {
+            let from = submission.from.as_deref().ok_or_else(|| {
+                Problem::invalid("from", "The message has no sender.", "Give an address, such as Ann <ann@example.com>.")
+            })?;
+            let from = parse_named("from", from)?;
+            let mailbox = from.mailbox.clone();
+            let compose = Compose {
+                from,
+                to,
+                cc,
+                reply_to: named("reply_to", &submission.reply_to, &mut Vec::new())?,
+                subject: submission.subject.unwrap_or_default(),
+                text: submission.text,
+                html: submission.html,
+                attachments: attachments(submission.attachments)?,
+                headers: submission.headers.into_iter().collect(),
+                date_unix: now_unix,
+                message_id: format!("<{id}@{host}>"),
+                seed: id.0 as u64,
+            };
+            let octets = compose.write().map_err(|error| Problem::invalid(&error.field.clone(), format!("{error}."), ""))?;
+            (mailbox, octets)
+        }
+    };
+    let smtputf8 = from.needs_smtputf8() || recipients.iter().any(|(mailbox, _): &(Mailbox, _)| mailbox.needs_smtputf8());
+    Ok(Offer {
+        message: Some(id),
+        from: Some(from),
+        recipients,
+        octets,
+        protocol: "HTTP",
+        pool: submission.pool.map(|pool| PoolId::new(&pool)),
+        stream: submission.stream.map(|stream| StreamId::new(&stream)),
+        tags,
+        tls: submission.tls.map(|tls| match tls {
+            Tls::Required => TlsWish::Required,
+            Tls::IfOffered => TlsWish::IfOffered,
+        }),
+        envid: None,
+        ret: None,
+        smtputf8,
+    })
+}
+
+/// Parses a list of addresses, and adds each mailbox to the recipients once.
+fn named(
+    field: &str,
+    addresses: &Addresses,
+    recipients: &mut Vec<(Mailbox, RecipientParameters)>,
+) -> Result<Vec<NamedMailbox>, Problem> {
+    let parsed: Vec<NamedMailbox> = match addresses {
+        Addresses::One(one) => vec![parse_named(field, one)?],
+        Addresses::Several(several) => several
+            .iter()
+            .enumerate()
+            .map(|(place, one)| parse_named(&format!("{field}[{place}]"), one))
+            .collect::<Result<_, _>>()?,
+    };
+    for named in &parsed {
+        if !recipients.iter().any(|(known, _)| *known == named.mailbox) {
+            recipients.push((named.mailbox.clone(), RecipientParameters::default()));
+        }
+    }
+    Ok(parsed)
+}
+
+fn parse_named(field: &str, text: &str) -> Result<NamedMailbox, Problem> {
+    NamedMailbox::parse(text)
+        .map_err(|error| Problem::invalid(field, format!("{error}."), "Write it as ann@example.com or Ann <ann@example.com>."))
+}
+
+fn from_raw(from: Option<&str>, raw: &str) -> Result<(Mailbox, Vec<u8>), Problem> {
+    let octets = STANDARD
+        .decode(raw.trim())
+        .map_err(|error| Problem::invalid("raw", format!("It is not base64: {error}."), "Encode the whole message with standard base64."))?;
+    // Files written on Unix end their lines with LF alone; over HTTP nothing else gives away where a line ends.
+    let octets = message::mend_line_ends(octets);
+    let from = match from {
+        Some(from) => parse_named("from", from)?.mailbox,
+        None => from_header(&octets)
+            .ok_or_else(|| Problem::invalid("raw", "Its From header cannot be read.", "Give a From header, or the field from."))?,
+    };
+    Ok((from, octets))
+}
+
+fn from_header(octets: &[u8]) -> Option<Mailbox> {
+    let (header, _) = message::split(octets);
+    let field = message::fields(header).find(|field| field.is("From"))?;
+    let value = String::from_utf8(field.unfolded().into_owned()).ok()?;
+    parse_list(value.trim()).ok()?.into_iter().next().map(|named| named.mailbox)
+}
+
+fn attachments(bodies: Vec<AttachmentBody>) -> Result<Vec<Attachment>, Problem> {
+    let decode = |(place, body): (usize, AttachmentBody)| {
+        let content = STANDARD.decode(body.content.trim()).map_err(|error| {
+            Problem::invalid(&format!("attachments[{place}].content"), format!("It is not base64: {error}."), "Encode the file with standard base64.")
+        })?;
+        Ok(Attachment { name: body.name, content_type: body.content_type, content, content_id: body.content_id })
+    };
+    bodies.into_iter().enumerate().map(decode).collect()
+}
+
+fn checked_tags(tags: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Problem> {
+    if tags.len() > TAGS_MAX {
+        return Err(Problem::invalid("tags", format!("There are {} tags; at most {TAGS_MAX} are kept.", tags.len()), "Send fewer."));
+    }
+    for (name, value) in &tags {
+        let clean = |text: &str| !text.is_empty() && text.len() <= TAG_OCTETS_MAX && !text.chars().any(char::is_control);
+        if !clean(name) || !clean(value) {
+            let detail = format!("A tag's name and value have 1 to {TAG_OCTETS_MAX} octets and no control characters.");
+            return Err(Problem::invalid(&format!("tags.{}", name.escape_debug()), detail, "Change the tag."));
+        }
+    }
+    Ok(tags.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{read, translate};
+    use engine::id::MessageId;
+    use mta::intake::Offer;
+
+    fn offered(body: &str) -> Result<Offer, (Option<String>, String)> {
+        let told = |problem: crate::problem::Problem| (problem.field, problem.detail);
+        translate(read(body.as_bytes()).map_err(told)?, MessageId(7), "weir.test", 1_700_000_000).map_err(told)
+    }
+
+    #[test]
+    fn parts_become_a_message_and_bcc_stays_out_of_it() {
+        let offer = offered(
+            r#"{"from":"Ann <ann@a.test>","to":["bob@b.test"],"cc":"cy@c.test","bcc":["dee@d.test"],"subject":"Grüße","text":"Hi\n"}"#,
+        )
+        .unwrap();
+        let text = String::from_utf8(offer.octets).unwrap();
+        assert_eq!(offer.recipients.len(), 3);
+        assert!(text.contains("To: bob@b.test\r\nCc: cy@c.test\r\n"), "{text}");
+        assert!(!text.contains("dee@"), "{text}");
+        assert!(text.contains("Subject: =?utf-8?"), "{text}");
+    }
+
+    #[test]
+    fn a_recipient_named_twice_gets_one_copy() {
+        let offer = offered(r#"{"from":"a@a.test","to":["bob@b.test","Bob <bob@b.test>"],"bcc":"bob@b.test","text":"x"}"#).unwrap();
+        assert_eq!(offer.recipients.len(), 1);
+    }
+
+    // D4: a field that could make a header line of its own is refused by name.
+    #[test]
+    fn line_breaks_are_refused_by_field() {
+        let cases = [
+            (r#"{"from":"a@a.test","to":"b@b.test","subject":"x\r\nBcc: e@e.test","text":"x"}"#, "subject"),
+            (r#"{"from":"A\r\nX: y <a@a.test>","to":"b@b.test","text":"x"}"#, "from"),
+            (r#"{"from":"a@a.test","to":["b@b.test","c\n@b.test"],"text":"x"}"#, "to[1]"),
+            (r#"{"from":"a@a.test","to":"b@b.test","text":"x","headers":{"X-A":"1\r\nX-B: 2"}}"#, "headers[0].value"),
+            (r#"{"from":"a@a.test","to":"b@b.test","text":"x","headers":{"X-A: 1\r\nX-B":"2"}}"#, "headers[0].name"),
+            (r#"{"from":"a@a.test","to":"b@b.test","text":"x","attachments":[{"name":"a\r\nb","content_type":"text/plain","content":""}]}"#, "attachments[0].name"),
+            (r#"{"from":"a@a.test","to":"b@b.test","text":"x","attachments":[{"name":"a","content_type":"text/plain;\r\nx=y","content":""}]}"#, "attachments[0].content_type"),
+            (r#"{"from":"a@a.test","to":"b@b.test","text":"x","tags":{"a":"b\nc"}}"#, "tags.a"),
+        ];
+        for (body, field) in cases {
+            let (named, detail) = offered(body).unwrap_err();
+            assert_eq!(named.as_deref(), Some(field), "{body}: {detail}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_named() {
+        let cases = [
+            (r#"{"to":"b@b.test","text":"x"}"#, Some("from")),
+            (r#"{"from":"a@a.test","text":"x"}"#, Some("to")),
+            (r#"{"from":"a@a.test","to":"b@b.test","text":3}"#, Some("text")),
+            (r#"{"from":"a@a.test","to":"b@b.test","sbject":"x"}"#, Some("sbject")),
+            (r#"{"from":"a@a.test","to":"b@b.test","raw":"%%"}"#, Some("raw")),
+            (r#"{"from":"a@a.test","to":"b@b.test","raw":"","text":"x"}"#, Some("text")),
+            ("[", None),
+        ];
+        for (body, field) in cases {
+            let (named, detail) = offered(body).unwrap_err();
+            assert_eq!(named.as_deref(), field, "{body}: {detail}");
+        }
+    }
+}

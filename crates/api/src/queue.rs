@@ -1,0 +1,1 @@
+//! What waits, why, and what may be done about it?

@@ -1,0 +1,113 @@
+//! Who listens, and how does it end?
+
+use crate::caller::Desk;
+use crate::problem::Problem;
+use crate::{explanation, messages, queue};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+/// For the headers of one request.
+const HEADER_WAIT: Duration = Duration::from_secs(30);
+/// For one request, its body included.
+const REQUEST_WAIT: Duration = Duration::from_secs(120);
+/// Connections open at one time; more wait in the kernel.
+const CONNECTIONS_MAX: usize = 1_024;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+/// How long a graceful stop waits for requests under way.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+/// Base64 and JSON around a message make it this much larger.
+const BODY_OVERHEAD: u64 = 1 << 20;
+
+pub fn router(desk: Desk) -> Router {
+    let body_max = usize::try_from(desk.message_bytes_max / 3 * 4 + BODY_OVERHEAD).unwrap_or(usize::MAX);
+    Router::new()
+        .route("/api/v1/messages", post(messages::submit))
+        .route("/api/v1/messages/{id}", get(explanation::explain))
+        .route("/api/v1/queue", get(queue::list))
+        .route("/api/v1/queue/{order}", post(queue::order))
+        .route("/api/v1/lanes", get(queue::lanes))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { Problem::not_found("This address") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take this method.", "See the documentation of this call.")
+        })
+        .layer(DefaultBodyLimit::max(body_max))
+        .layer(middleware::from_fn(bounded))
+        .with_state(desk)
+}
+
+/// A request that takes too long ends with an answer instead of a silence.
+async fn bounded(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_WAIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The request was not finished in time.", "Send it again, faster.").into_response(),
+    }
+}
+
+/// Ready: mail would be taken now.
+async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
+    desk.intake.has_room()?;
+    Ok("ready\n")
+}
+
+async fn metrics(State(desk): State<Desk>) -> impl IntoResponse {
+    let accepting = i64::from(desk.intake.has_room().is_ok());
+    desk.intake.metrics().accepting.set(accepting);
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], desk.intake.metrics().page())
+}
+
+/// Serves until told to stop; requests under way are finished.
+pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let taken = tokio::select! {
+            place = places.clone().acquire_owned() => match place {
+                Ok(place) => tokio::select! {
+                    taken = socket.accept() => taken.map(|(stream, _)| (stream, place)),
+                    _ = stop.wait_for(|stop| *stop) => break,
+                },
+                Err(_) => break,
+            },
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let (stream, place) = match taken {
+            Ok(taken) => taken,
+            Err(fault) => {
+                tracing::warn!(%fault, "cannot accept HTTP connections for a moment");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_WAIT)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(fault) = connection.await {
+                tracing::debug!(%fault, "an HTTP connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(socket);
+    if tokio::time::timeout(STOP_WAIT, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some HTTP requests did not end in time");
+    }
+}

@@ -1,0 +1,517 @@
+//! How does one session carry out what the engine decided?
+//!
+//! One task is one connection: it dials the hosts of a site from one address, speaks `mail::smtp::client`, carries the messages
+//! it is told to, and reports each answer. What to carry, how many and when to stop is never decided here.
+
+use crate::connection::Connection;
+use crate::record;
+use bytes::Bytes;
+use engine::Input;
+use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage, TlsUsed, TlsVerified};
+use engine::envelope::{Envelope, Recipient, TlsWish};
+use engine::id::{AttemptId, MessageId, SessionId};
+use mail::reply::Reply;
+use mail::smtp::client::{self, Client, ClientSettings, Failure, Output, Phase, Transaction};
+use mail::smtp::command::RecipientParameters;
+use mail::smtp::data::Piece;
+use net::clock::Clock;
+use net::dial::{DialFault, dial};
+use net::dns::{Dane, Dns, MxHost, Site, dane_of};
+use net::sts::{Sts, StsAnswer};
+use net::tls::{Connector, Negotiated, Policy};
+use spool::{ReadFault, Spool, Stored};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+type Stream = Connection<TlsStream<TcpStream>>;
+
+/// How long each step of a conversation with a remote host may take; RFC 5321 4.5.3.2 where it says a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub connect: Duration,
+    pub banner: Duration,
+    pub handshake: Duration,
+    pub command: Duration,
+    pub data_start: Duration,
+    pub data_block: Duration,
+    pub data_end: Duration,
+    pub quit: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            connect: Duration::from_secs(30),
+            // Shorter than the RFC's five minutes: a host that does not greet in one is passed over for the next.
+            banner: Duration::from_secs(60),
+            handshake: Duration::from_secs(30),
+            command: Duration::from_secs(300),
+            data_start: Duration::from_secs(120),
+            data_block: Duration::from_secs(180),
+            // The remote may have taken the message already: giving up early means sending it twice.
+            data_end: Duration::from_secs(600),
+            quit: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Patience {
+    fn for_phase(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::Banner => self.banner,
+            Phase::StartTls => self.handshake,
+            Phase::DataStart => self.data_start,
+            Phase::DataBlock => self.data_block,
+            Phase::DataEnd => self.data_end,
+            Phase::Quit => self.quit,
+            Phase::Hello | Phase::Ready | Phase::Mail | Phase::Recipient => self.command,
+        }
+    }
+}
+
+/// What every session shares.
+pub struct Means {
+    pub clock: Clock,
+    pub spool: Spool,
+    pub dns: Arc<dyn Dns>,
+    pub connector: Connector,
+    /// MTA-STS policies, where they are honoured.
+    pub sts: Option<Sts>,
+    pub dane: bool,
+    pub port: u16,
+    pub chunking: bool,
+    pub patience: Patience,
+}
+
+/// The connection to make.
+pub(crate) struct Job {
+    pub session: SessionId,
+    pub bind: IpAddr,
+    pub ehlo: String,
+    pub domain: mail::address::Domain,
+    pub site: Arc<Site>,
+    pub tls: TlsWish,
+}
+
+pub(crate) enum Command {
+    Attempt { attempt: AttemptId, message: MessageId, recipients: Vec<u16> },
+    Close,
+}
+
+/// What a session tells: the engine's input, the envelope it is about where it had it in hands, and whether the session is over.
+pub(crate) struct Told {
+    pub input: Input,
+    pub envelope: Option<Arc<Envelope>>,
+    pub over: Option<SessionId>,
+}
+
+/// The whole life of a session.
+pub(crate) async fn run(means: Arc<Means>, job: Job, mut commands: UnboundedReceiver<Command>, tell: impl Fn(Told)) {
+    let session = job.session;
+    let mut line = match connect(&means, &job).await {
+        Ok(line) => line,
+        Err(failure) => {
+            let input = Input::SessionFailed { session, failure };
+            return tell(Told { input, envelope: None, over: Some(session) });
+        }
+    };
+    tell(Told { input: Input::SessionOpened { session, host: line.host.clone() }, envelope: None, over: None });
+    loop {
+        match line.wait(&mut commands).await {
+            Waited::Command(Some(Command::Attempt { attempt, message, recipients })) => {
+                let (report, envelope) = line.carry(&means, message, &recipients).await;
+                // A report that says the session is not usable is its end; nothing more is told then.
+                let over = (!report.session_usable).then_some(session);
+                tell(Told { input: Input::AttemptEnded { attempt, report }, envelope, over });
+                if over.is_some() {
+                    return line.stream.close().await;
+                }
+            }
+            Waited::Command(Some(Command::Close) | None) => {
+                line.quit(means.patience.quit).await;
+                break;
+            }
+            Waited::Gone => break,
+        }
+    }
+    line.stream.close().await;
+    // What was ordered while the connection ended was not tried.
+    let input = match commands.try_recv() {
+        Ok(Command::Attempt { attempt, .. }) => {
+            let report = line.report(Vec::new(), means.clock.now(), false);
+            Input::AttemptEnded { attempt, report }
+        }
+        Ok(Command::Close) | Err(_) => Input::SessionClosed { session, reply: line.client.farewell().cloned() },
+    };
+    tell(Told { input, envelope: None, over: Some(session) });
+}
+
+/// An open connection whose greeting is done.
+struct Line {
+    stream: Stream,
+    client: Client,
+    host: String,
+    tls: Option<TlsUsed>,
+    patience: Patience,
+    clock: Clock,
+}
+
+enum Waited {
+    Command(Option<Command>),
+    Gone,
+}
+
+/// Hosts by preference, addresses of each, until one greets us; the failure tells what the last of each kind said.
+async fn connect(means: &Arc<Means>, job: &Job) -> Result<Line, ConnectFailure> {
+    let what = format!("no host of {} has an address that {} can reach", job.domain, job.bind);
+    let mut failure = failed(ConnectFailureKind::Dns, None, what);
+    for (host, address) in job.site.targets(job.bind) {
+        let policy = match policy_for(means, job, host).await {
+            Ok(policy) => policy,
+            Err(refused) => {
+                failure = refused;
+                continue;
+            }
+        };
+        match greet(means, job, host, address, &policy).await {
+            Ok(line) => return Ok(line),
+            Err(refused) => {
+                let ours = matches!(refused.kind, ConnectFailureKind::AddressMissing | ConnectFailureKind::Local);
+                failure = refused;
+                // Another host would not mend what is wrong on our side.
+                if ours {
+                    break;
+                }
+            }
+        }
+    }
+    Err(failure)
+}
+
+/// What TLS must prove towards this host, or why it may not be spoken to.
+struct TlsPolicy {
+    wish: TlsWish,
+    proof: Policy,
+    /// Whether a failed handshake may be followed by a try in clear.
+    clear_allowed: bool,
+}
+
+/// DANE before MTA-STS (RFC 8461 2), both before what the message or the operator asks for.
+async fn policy_for(means: &Means, job: &Job, host: &MxHost) -> Result<TlsPolicy, ConnectFailure> {
+    let required = job.tls == TlsWish::Required;
+    if job.tls == TlsWish::Never {
+        return Ok(TlsPolicy { wish: TlsWish::Never, proof: Policy::Opportunistic, clear_allowed: true });
+    }
+    if means.dane {
+        match dane_of(means.dns.as_ref(), &job.domain, &job.site, host, means.port).await {
+            Dane::Absent => {}
+            Dane::Records { records, names } => {
+                return Ok(TlsPolicy {
+                    wish: TlsWish::Required,
+                    proof: Policy::Dane { records, names },
+                    clear_allowed: false,
+                });
+            }
+            Dane::Later(what) => return Err(failed(ConnectFailureKind::Tls, Some(&host.name), what)),
+        }
+    }
+    let answer = match &means.sts {
+        Some(sts) => sts.policy(&job.domain).await,
+        None => StsAnswer::default(),
+    };
+    if let Some(policy) = answer.enforced() {
+        if !policy.covers(&host.name) {
+            let what = format!("the MTA-STS policy of {} does not list the host {}", job.domain, host.name);
+            return Err(failed(ConnectFailureKind::Tls, Some(&host.name), what));
+        }
+        return Ok(TlsPolicy { wish: TlsWish::Required, proof: Policy::Sts, clear_allowed: false });
+    }
+    Ok(TlsPolicy {
+        wish: if required { TlsWish::Required } else { TlsWish::IfOffered },
+        proof: Policy::Opportunistic,
+        clear_allowed: !required,
+    })
+}
+
+async fn greet(
+    means: &Arc<Means>,
+    job: &Job,
+    host: &MxHost,
+    address: IpAddr,
+    policy: &TlsPolicy,
+) -> Result<Line, ConnectFailure> {
+    match try_greet(means, job, host, address, policy, policy.wish).await {
+        Err(failure) if failure.kind == ConnectFailureKind::Tls && policy.clear_allowed => {
+            // Opportunistic means: rather in clear than not at all.
+            try_greet(means, job, host, address, policy, TlsWish::Never).await
+        }
+        ended => ended,
+    }
+}
+
+async fn try_greet(
+    means: &Arc<Means>,
+    job: &Job,
+    host: &MxHost,
+    address: IpAddr,
+    policy: &TlsPolicy,
+    wish: TlsWish,
+) -> Result<Line, ConnectFailure> {
+    let to = SocketAddr::new(address, means.port);
+    let stream = dial(job.bind, to, means.patience.connect).await.map_err(|fault| dial_failure(&host.name, &fault))?;
+    let client =
+        Client::new(ClientSettings { ehlo: job.ehlo.clone(), tls: client_wish(wish), chunking: means.chunking });
+    let mut line = Line {
+        stream: Connection::Clear(stream),
+        client,
+        host: host.name.clone(),
+        tls: None,
+        patience: means.patience,
+        clock: means.clock.clone(),
+    };
+    loop {
+        match line.client.poll() {
+            Some(Output::Send(pieces)) => {
+                line.send(&pieces).await.map_err(|what| lost(&host.name, what))?;
+            }
+            Some(Output::StartTls) => {
+                let stream = line.stream.take_clear().expect("a client asks for TLS once, in clear");
+                match means.connector.connect(stream, &host.name, &policy.proof, means.patience.handshake).await {
+                    Ok(stream) => {
+                        line.tls = Some(tls_used(&Negotiated::of(stream.get_ref().1), &policy.proof));
+                        line.stream.secured(stream);
+                        line.client.tls_started();
+                    }
+                    Err(fault) => return Err(failed(ConnectFailureKind::Tls, Some(&host.name), fault.to_string())),
+                }
+            }
+            Some(Output::Ready) => return Ok(line),
+            Some(Output::NotReady(failure)) => return Err(greeting_failure(&host.name, failure)),
+            Some(Output::Close) => {
+                return Err(lost(&host.name, "the connection closed before it was ready".to_owned()));
+            }
+            Some(Output::Done(_)) => {}
+            None => {
+                if let Err(what) = line.hear().await {
+                    return Err(lost(&host.name, what));
+                }
+            }
+        }
+    }
+}
+
+fn parameters(recipient: &Recipient) -> RecipientParameters {
+    RecipientParameters { notify: recipient.notify, orcpt: recipient.orcpt.clone() }
+}
+
+fn client_wish(wish: TlsWish) -> client::TlsWish {
+    match wish {
+        TlsWish::Never => client::TlsWish::Never,
+        TlsWish::IfOffered => client::TlsWish::IfOffered,
+        TlsWish::Required => client::TlsWish::Required,
+    }
+}
+
+pub(crate) fn failed(kind: ConnectFailureKind, host: Option<&str>, text: String) -> ConnectFailure {
+    ConnectFailure { kind, host: host.map(str::to_owned), reply: None, text }
+}
+
+fn lost(host: &str, text: String) -> ConnectFailure {
+    failed(ConnectFailureKind::Closed, Some(host), text)
+}
+
+fn dial_failure(host: &str, fault: &DialFault) -> ConnectFailure {
+    let kind = match fault {
+        DialFault::AddressMissing { .. } => ConnectFailureKind::AddressMissing,
+        DialFault::Refused { .. } => ConnectFailureKind::Refused,
+        DialFault::TimedOut { .. } => ConnectFailureKind::TimedOut,
+        DialFault::Unreachable { .. } | DialFault::FamilyDiffers { .. } => ConnectFailureKind::Unreachable,
+        DialFault::Other { .. } => ConnectFailureKind::Local,
+    };
+    failed(kind, Some(host), fault.to_string())
+}
+
+fn greeting_failure(host: &str, failure: Failure) -> ConnectFailure {
+    match failure.reply {
+        Some(reply) => ConnectFailure {
+            text: format!("{host} answered {reply}"),
+            reply: Some(reply),
+            ..failed(ConnectFailureKind::Greeting, Some(host), String::new())
+        },
+        None => lost(host, "the connection closed before it was ready".to_owned()),
+    }
+}
+
+fn tls_used(negotiated: &Negotiated, proof: &Policy) -> TlsUsed {
+    TlsUsed {
+        version: negotiated.version.clone(),
+        cipher: negotiated.cipher.clone(),
+        verified: match proof {
+            Policy::Opportunistic => TlsVerified::No,
+            Policy::Sts => TlsVerified::Sts,
+            Policy::Dane { .. } => TlsVerified::Dane,
+        },
+    }
+}
+
+/// The protocol's word for what a recipient was answered, in the engine's.
+fn outcome(outcome: client::Outcome) -> Outcome {
+    match outcome {
+        client::Outcome::Answered { stage, reply } => match self::stage(stage) {
+            Some(stage) => Outcome::Answered { stage, reply },
+            None => Outcome::Ours { reply },
+        },
+        client::Outcome::Lost { stage } => Outcome::Lost { stage: self::stage(stage).unwrap_or(Stage::Mail) },
+        client::Outcome::NotTried => Outcome::NotTried,
+    }
+}
+
+/// None: nothing was sent, the reply is our own.
+fn stage(stage: client::Stage) -> Option<Stage> {
+    match stage {
+        client::Stage::Local => None,
+        client::Stage::Mail => Some(Stage::Mail),
+        client::Stage::Recipient => Some(Stage::Recipient),
+        client::Stage::Data => Some(Stage::Data),
+        client::Stage::End => Some(Stage::End),
+    }
+}
+
+impl Line {
+    async fn send(&mut self, pieces: &[Piece]) -> Result<(), String> {
+        let patience = self.patience.for_phase(Phase::DataBlock);
+        match timeout(patience, self.stream.send_pieces(pieces)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(fault)) => Err(fault.to_string()),
+            Err(_) => Err(format!("nothing could be written for {} s", patience.as_secs())),
+        }
+    }
+
+    /// Waits for the peer's next octets and feeds them; an error ends the connection.
+    async fn hear(&mut self) -> Result<(), String> {
+        let patience = self.patience.for_phase(self.client.phase());
+        let client = &mut self.client;
+        match timeout(patience, self.stream.receive(|octets| client.receive(octets))).await {
+            Ok(Ok(0)) => Err("the remote host closed the connection".to_owned()),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(fault)) => Err(fault.to_string()),
+            Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
+        }
+    }
+
+    /// Idle until there is something to carry, or the peer ends the connection.
+    async fn wait(&mut self, commands: &mut UnboundedReceiver<Command>) -> Waited {
+        let client = &mut self.client;
+        tokio::select! {
+            biased;
+            command = commands.recv() => Waited::Command(command),
+            // An idle server speaks only to say good-bye, or is gone.
+            _ = self.stream.receive(|octets| client.receive(octets)) => Waited::Gone,
+        }
+    }
+
+    /// One transaction: from the spool to the remote's answers.
+    async fn carry(
+        &mut self,
+        means: &Arc<Means>,
+        message: MessageId,
+        recipients: &[u16],
+    ) -> (Report, Option<Arc<Envelope>>) {
+        let began_us = self.clock.now();
+        let (envelope, body) = match fetch(means, message).await {
+            Ok(found) => found,
+            Err(what) => {
+                tracing::error!(message = %message, %what, "a queued message cannot be read from the spool");
+                let reply = Reply::new(451, (4, 3, 0), format!("The message cannot be read from the spool: {what}"));
+                let results =
+                    recipients.iter().map(|recipient| (*recipient, Outcome::Ours { reply: reply.clone() })).collect();
+                return (self.report(results, began_us, true), None);
+            }
+        };
+        let wanted = recipients.iter().filter_map(|index| envelope.recipients.get(usize::from(*index)));
+        self.client.begin(Transaction {
+            from: Some(envelope.return_path.clone()).filter(|path| !path.is_empty()),
+            recipients: wanted.map(|recipient| (recipient.address.clone(), parameters(recipient))).collect(),
+            prefix: Arc::from([]),
+            body: body.as_ref().into(),
+            smtputf8: envelope.smtputf8,
+            ret: envelope.ret,
+            envid: envelope.envid.clone(),
+        });
+        let outcomes = self.converse().await;
+        let usable = self.client.phase() == Phase::Ready;
+        let results = recipients.iter().copied().zip(outcomes.into_iter().map(outcome)).collect();
+        (self.report(results, began_us, usable), Some(envelope))
+    }
+
+    /// Drives the client until the transaction has an outcome for each recipient.
+    async fn converse(&mut self) -> Vec<client::Outcome> {
+        let mut outcomes = None;
+        loop {
+            match self.client.poll() {
+                Some(Output::Send(pieces)) => {
+                    if self.send(&pieces).await.is_err() {
+                        self.client.lost();
+                    }
+                }
+                Some(Output::Done(done)) => outcomes = Some(done),
+                Some(Output::Ready | Output::Close | Output::NotReady(_) | Output::StartTls) => {
+                    if let Some(outcomes) = outcomes {
+                        return outcomes;
+                    }
+                }
+                None => match outcomes {
+                    Some(outcomes) => return outcomes,
+                    None => {
+                        if self.hear().await.is_err() {
+                            self.client.lost();
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn report(&self, results: Vec<(u16, Outcome)>, began_us: i64, session_usable: bool) -> Report {
+        let took_us = u64::try_from(self.clock.now() - began_us).unwrap_or(0);
+        Report {
+            results,
+            host: Some(self.host.clone()),
+            tls: self.tls.clone(),
+            took: Duration::from_micros(took_us),
+            session_usable,
+        }
+    }
+
+    async fn quit(&mut self, patience: Duration) {
+        self.client.quit();
+        while let Some(output) = self.client.poll() {
+            if let Output::Send(pieces) = output
+                && self.send(&pieces).await.is_err()
+            {
+                return;
+            }
+        }
+        // The answer to QUIT changes nothing; waiting for it keeps the close orderly.
+        let _ = timeout(patience, self.stream.receive(|_| ())).await;
+    }
+}
+
+/// The message as the spool has it: from memory where it is there, else from a thread that may wait for the disk.
+async fn fetch(means: &Arc<Means>, message: MessageId) -> Result<(Arc<Envelope>, Bytes), String> {
+    let found: Result<Stored, ReadFault> = match means.spool.read_if_cached(message.0) {
+        Some(found) => found,
+        None => {
+            let spool = means.spool.clone();
+            tokio::task::spawn_blocking(move || spool.read(message.0)).await.map_err(|fault| fault.to_string())?
+        }
+    };
+    let stored = found.map_err(|fault| fault.to_string())?;
+    let envelope = record::read_envelope(&stored.head).map_err(|fault| fault.to_string())?;
+    Ok((Arc::new(envelope), stored.body))
+}

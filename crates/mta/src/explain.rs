@@ -1,0 +1,48 @@
+//! What became of a message, and why? (R2.7)
+//!
+//! The story comes from the event log, newest first until the acceptance is found; what happens next comes from the engine.
+
+use crate::record::{self, Entry};
+use engine::id::MessageId;
+use spool::{EventLog, Spool};
+use std::io;
+use std::ops::ControlFlow;
+
+/// Where stories are kept. Cheap to clone.
+#[derive(Clone)]
+pub struct Stories(Spool);
+
+impl Stories {
+    #[must_use]
+    pub fn of(spool: &Spool) -> Stories {
+        Stories(spool.clone())
+    }
+
+    /// Everything the event log holds of a message, oldest first. Empty when nothing is known of it.
+    pub async fn story(&self, message: MessageId) -> io::Result<Vec<Entry>> {
+        let log = self.0.events();
+        tokio::task::spawn_blocking(move || read_back(&log, message)).await.map_err(io::Error::other)?
+    }
+}
+
+fn read_back(log: &EventLog, message: MessageId) -> io::Result<Vec<Entry>> {
+    let mut story = Vec::new();
+    log.scan_back(&mut |_, octets| {
+        if record::entries_of(octets) != Some(message) {
+            return ControlFlow::Continue(());
+        }
+        match record::read_entries(octets) {
+            Ok(entries) => {
+                let began = entries.iter().any(|entry| entry.accepted.is_some());
+                story.extend(entries.into_iter().rev());
+                if began { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
+            Err(fault) => {
+                tracing::warn!(%message, %fault, "an event cannot be read");
+                ControlFlow::Continue(())
+            }
+        }
+    })?;
+    story.reverse();
+    Ok(story)
+}

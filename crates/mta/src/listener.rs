@@ -1,0 +1,402 @@
+//! Who is at the door, and what may they say?
+//!
+//! The conversation itself is `mail::smtp::server`; here are the socket, the limits on time and number, and the answers that
+//! need to know who is who.
+
+use crate::connection::Connection;
+use crate::intake::{Intake, Offer, Receiving, Via, Visitor};
+use crate::metrics::What;
+use crate::refusal::{Kind, Refusal};
+use engine::id::AccountId;
+use mail::message::HOPS_MAX;
+use mail::reply::Reply;
+use mail::smtp::server::{Answer, Auth, Output, Question, Session, Settings};
+use net::dns::Network;
+use net::tls::Acceptor;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+
+/// RFC 5321 asks for 512 octets; the extensions offered add up to about 2,000.
+const COMMAND_LINE_MAX: usize = 2_048;
+/// Mistakes borne in one session; the next one ends it.
+const ERRORS_MAX: u32 = 20;
+
+type Stream = Connection<TlsStream<TcpStream>>;
+
+/// After a wrong password the answer comes late: guessing costs time, and typing wrongly once costs little.
+const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(2);
+/// When the process has no file descriptors left, accepting pauses for this long instead of spinning.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
+/// What a peer may leave unread of our answers before we call it gone.
+const WRITE_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorTls {
+    None,
+    StartTls,
+    Implicit,
+}
+
+/// One address that takes submissions.
+#[derive(Clone, Debug)]
+pub struct Door {
+    pub tls: DoorTls,
+    /// Who may submit without signing in, and for which account.
+    pub trusted: Vec<Network>,
+    pub account: Option<AccountId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub message_bytes_max: u64,
+    pub recipients_max: u32,
+    pub connections_max: u32,
+    pub connections_per_peer_max: u32,
+    /// Time for one command, one answer, or the next part of a message.
+    pub idle: Duration,
+    /// Time for one message's data, whole: nobody holds memory by sending an octet now and then.
+    pub data: Duration,
+    pub session: Duration,
+}
+
+/// Counts connections, so that no peer takes all of them.
+#[derive(Debug, Default)]
+pub struct Doorkeeper {
+    open: AtomicU32,
+    peers: Mutex<HashMap<IpAddr, u32>>,
+}
+
+impl Doorkeeper {
+    fn enter(self: &Arc<Self>, peer: IpAddr, limits: &Limits) -> Result<Entered, &'static str> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err("connections_max");
+        }
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = peers.entry(peer).or_default();
+        if *count >= limits.connections_per_peer_max {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err("connections_per_peer_max");
+        }
+        *count += 1;
+        Ok(Entered { keeper: self.clone(), peer })
+    }
+}
+
+struct Entered {
+    keeper: Arc<Doorkeeper>,
+    peer: IpAddr,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.keeper.open.fetch_sub(1, Ordering::Relaxed);
+        let mut peers = self.keeper.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = peers.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                peers.remove(&self.peer);
+            }
+        }
+    }
+}
+
+/// Everything a conversation needs; one for all of a door's connections.
+struct Porch {
+    intake: Intake,
+    door: Door,
+    limits: Limits,
+    acceptor: Acceptor,
+    for_trusted: Arc<Settings>,
+    for_others: Arc<Settings>,
+}
+
+/// Takes connections until told to stop, then waits for the conversations to end.
+pub async fn serve(
+    intake: Intake,
+    door: Door,
+    limits: Limits,
+    acceptor: Acceptor,
+    socket: TcpListener,
+    keeper: Arc<Doorkeeper>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let settings = |trusted: bool| {
+        Arc::new(Settings {
+            host: intake.host().to_owned(),
+            size_max: limits.message_bytes_max,
+            recipients_max: limits.recipients_max,
+            auth: if trusted { Auth::Always } else { Auth::UnderTls },
+            auth_required: !trusted,
+            starttls: door.tls == DoorTls::StartTls,
+            command_line_max: COMMAND_LINE_MAX,
+            errors_max: ERRORS_MAX,
+            hops_max: HOPS_MAX as u32,
+        })
+    };
+    let porch = Arc::new(Porch {
+        for_trusted: settings(true),
+        for_others: settings(false),
+        intake: intake.clone(),
+        door,
+        limits,
+        acceptor,
+    });
+    let mut conversations = JoinSet::new();
+    loop {
+        let taken = tokio::select! {
+            taken = socket.accept() => taken,
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = conversations.join_next(), if !conversations.is_empty() => continue,
+        };
+        match taken {
+            Ok((stream, peer)) => match keeper.enter(peer.ip(), &porch.limits) {
+                Ok(entered) => {
+                    let (porch, stop) = (porch.clone(), stop.clone());
+                    conversations.spawn(async move {
+                        converse(&porch, stream, peer, stop).await;
+                        drop(entered);
+                    });
+                }
+                Err(limit) => turn_away(&intake, &stream, limit),
+            },
+            Err(fault) => {
+                tracing::warn!(%fault, pause_ms = ACCEPT_PAUSE.as_millis() as u64, "cannot accept connections for a moment");
+                intake.metrics().turned_away.get_or_create(&What { what: "no_descriptors" }).inc();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    // No new connection from here on, also none waiting in the kernel.
+    drop(socket);
+    while conversations.join_next().await.is_some() {}
+}
+
+fn turn_away(intake: &Intake, stream: &TcpStream, limit: &'static str) {
+    intake.metrics().turned_away.get_or_create(&What { what: limit }).inc();
+    // One try without waiting: who floods us is not worth a task.
+    let _ = stream.try_write(b"421 4.7.0 Too many connections at this time; close some or try again later\r\n");
+}
+
+async fn converse(porch: &Porch, stream: TcpStream, peer: SocketAddr, mut stop: watch::Receiver<bool>) {
+    let sessions = porch.intake.metrics().sessions.get_or_create(&What { what: "in" }).clone();
+    sessions.inc();
+    let mut conversation = Conversation::new(porch, stream, peer);
+    let ended = tokio::select! {
+        ended = timeout(porch.limits.session, conversation.run(&mut stop)) => ended,
+    };
+    if ended.is_err() {
+        conversation.farewell(Reply::new(421, (4, 4, 2), "This session has lasted too long")).await;
+    }
+    conversation.stream.close().await;
+    sessions.dec();
+}
+
+struct Conversation<'a> {
+    porch: &'a Porch,
+    stream: Stream,
+    session: Session,
+    visitor: Visitor,
+    receiving: Receiving,
+    out: Vec<u8>,
+}
+
+/// How a turn of the conversation ended.
+enum Turn {
+    Listen,
+    Close,
+}
+
+impl<'a> Conversation<'a> {
+    fn new(porch: &'a Porch, stream: TcpStream, peer: SocketAddr) -> Conversation<'a> {
+        let _ = stream.set_nodelay(true);
+        let trusted = porch.door.trusted.iter().any(|network| network.contains(peer.ip()));
+        let settings = if trusted { &porch.for_trusted } else { &porch.for_others };
+        let account = porch.door.account.clone().filter(|_| trusted);
+        Conversation {
+            porch,
+            stream: Connection::Clear(stream),
+            session: Session::new(settings.clone(), porch.door.tls == DoorTls::Implicit),
+            visitor: Visitor { account, user: None, via: Via::Smtp },
+            receiving: porch.intake.receiving(),
+            out: Vec::new(),
+        }
+    }
+
+    async fn run(&mut self, stop: &mut watch::Receiver<bool>) {
+        if self.porch.door.tls == DoorTls::Implicit && self.secure().await.is_err() {
+            return;
+        }
+        let mut data_since: Option<tokio::time::Instant> = None;
+        let mut stopping = false;
+        loop {
+            match self.speak().await {
+                Ok(Turn::Listen) => {}
+                Ok(Turn::Close) | Err(_) => return,
+            }
+            let patience = match (self.session.in_data(), data_since) {
+                (true, None) => {
+                    data_since = Some(tokio::time::Instant::now());
+                    self.porch.limits.idle
+                }
+                (true, Some(since)) => {
+                    self.porch.limits.data.saturating_sub(since.elapsed()).min(self.porch.limits.idle)
+                }
+                (false, _) => {
+                    data_since = None;
+                    self.porch.limits.idle
+                }
+            };
+            let session = &mut self.session;
+            let heard = tokio::select! {
+                heard = timeout(patience, self.stream.receive(|octets| session.receive(octets))) => heard,
+                _ = stop.wait_for(|stop| *stop), if !stopping => {
+                    stopping = true;
+                    self.session.shut_down(Reply::new(421, (4, 3, 2), "This server is stopping; try again in a moment"));
+                    continue;
+                }
+            };
+            match heard {
+                Ok(Ok(0) | Err(_)) => return,
+                Ok(Ok(_)) => {
+                    let held = if self.session.in_data() { self.session.buffered() } else { 0 };
+                    if let Err(refusal) = self.receiving.hold(held as u64) {
+                        let reply = refusal.to_reply();
+                        return self.farewell(Reply { code: 421, ..reply }).await;
+                    }
+                }
+                Err(_) => {
+                    self.farewell(Reply::new(421, (4, 4, 2), "Nothing was heard in time; closing")).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Says and answers all there is, with as few writes as possible.
+    async fn speak(&mut self) -> io::Result<Turn> {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Send(octets) => {
+                    if self.out.is_empty() {
+                        self.out = octets;
+                    } else {
+                        self.out.extend_from_slice(&octets);
+                    }
+                }
+                Output::StartTls => {
+                    self.flush().await?;
+                    self.secure().await?;
+                    self.session.tls_started();
+                }
+                Output::Ask(question) => {
+                    let answer = self.answer(question).await;
+                    self.session.answer(answer);
+                }
+                Output::Close => {
+                    self.flush().await?;
+                    return Ok(Turn::Close);
+                }
+            }
+        }
+        self.flush().await?;
+        Ok(Turn::Listen)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let out = std::mem::take(&mut self.out);
+        timeout(WRITE_MAX, self.stream.send(&out)).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn farewell(&mut self, reply: Reply) {
+        let mut octets = Vec::new();
+        reply.write(&mut octets);
+        let _ = timeout(WRITE_MAX, self.stream.send(&octets)).await;
+    }
+
+    async fn secure(&mut self) -> io::Result<()> {
+        let Some(stream) = self.stream.take_clear() else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        match self.porch.acceptor.accept(stream, HANDSHAKE_MAX).await {
+            Ok(stream) => {
+                self.stream.secured(stream);
+                Ok(())
+            }
+            Err(fault) => {
+                tracing::debug!(%fault, "a submitter's TLS handshake failed");
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+        }
+    }
+
+    async fn answer(&mut self, question: Question) -> Answer {
+        let intake = &self.porch.intake;
+        let verdict = match question {
+            Question::Authenticate { user, password } => match intake.sign_in(&user, &password) {
+                Ok(account) => {
+                    self.visitor.account = Some(account);
+                    self.visitor.user = Some(user);
+                    Ok(())
+                }
+                Err(refusal) => {
+                    tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
+                    Err(refusal)
+                }
+            },
+            // RFC 8689: a promise that every host on the way keeps; most hosts cannot be asked for it yet.
+            Question::Mail { parameters, .. } if parameters.require_tls => Err(Refusal::new(
+                Kind::Invalid,
+                "requiretls_unsupported",
+                (5, 7, 30),
+                "REQUIRETLS is not offered here.",
+                "Ask for TLS to the recipient's host with the header X-Weir-TLS: required.",
+            )),
+            Question::Mail { from, .. } => intake.may_send(&self.visitor, from.as_ref()),
+            Question::Recipient { to, .. } => intake.may_receive(&self.visitor, &to),
+            Question::Data { size } => self.visitor_brings(size),
+            Question::Message(submission) => {
+                return match intake.admit(&self.visitor, Offer::from_smtp(*submission)).await {
+                    Ok(admitted) => {
+                        Answer::YesSaying(Reply::new(250, (2, 0, 0), format!("Queued as {}", admitted.message)))
+                    }
+                    Err(refusal) => Answer::Refuse(refusal.to_reply()),
+                };
+            }
+        };
+        match verdict {
+            Ok(()) => Answer::Yes,
+            Err(refusal) => {
+                intake.count_refusal(&self.visitor, &refusal);
+                Answer::Refuse(refusal.to_reply())
+            }
+        }
+    }
+
+    /// Before data starts: is there room in memory for it, and on the disk?
+    fn visitor_brings(&mut self, size: Option<u64>) -> Result<(), Refusal> {
+        if size.is_some_and(|size| size > self.porch.limits.message_bytes_max) {
+            return Err(Refusal::new(
+                Kind::TooLarge,
+                "message_too_large",
+                (5, 3, 4),
+                "The message is larger than is taken here.",
+                "",
+            ));
+        }
+        self.porch.intake.has_room()
+    }
+}

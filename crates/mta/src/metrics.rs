@@ -1,0 +1,148 @@
+//! What can a Prometheus server ask us? Every series of the data plane, each with the sentence it is published with.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Via {
+    pub via: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Refused {
+    pub via: &'static str,
+    pub code: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByProvider {
+    pub what: &'static str,
+    /// A provider of the rule file; every other site counts as `other`, so that the number of series stays small.
+    pub provider: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct What {
+    pub what: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByCode {
+    pub code: String,
+}
+
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Messages accepted and durable, by the way they came in.
+    pub accepted: Family<Via, Counter>,
+    /// Submissions refused, by way in and reason.
+    pub refused: Family<Refused, Counter>,
+    /// What became of recipients and attempts: delivered, deferred, bounced, expired, deleted.
+    pub outcomes: Family<ByProvider, Counter>,
+    /// Messages that wait for some recipient.
+    pub queued: Gauge,
+    /// SMTP connections open now: `in` from submitters, `out` to remote hosts.
+    pub sessions: Family<What, Gauge>,
+    /// Connections turned away before they could submit, by limit.
+    pub turned_away: Family<What, Counter>,
+    /// Octets of messages on their way in, held in memory.
+    pub receiving_bytes: Gauge,
+    /// Seconds from the end of a message's data to its durable acknowledgement.
+    pub acknowledge_seconds: Histogram,
+    /// Seconds from acceptance to the remote's 250.
+    pub delivery_seconds: Histogram,
+    /// Alarms raised, by kind: each is also a line in the log.
+    pub alarms: Family<ByCode, Counter>,
+    /// 1 while messages are accepted, 0 while the spool is full or failing.
+    pub accepting: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut registry = Registry::with_prefix("weir");
+        let metrics = Metrics {
+            accepted: Family::default(),
+            refused: Family::default(),
+            outcomes: Family::default(),
+            queued: Gauge::default(),
+            sessions: Family::default(),
+            turned_away: Family::default(),
+            receiving_bytes: Gauge::default(),
+            acknowledge_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+            delivery_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 14)),
+            alarms: Family::default(),
+            accepting: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register(
+            "messages_accepted",
+            "Messages accepted and durable, by the way they came in",
+            metrics.accepted.clone(),
+        );
+        registry.register("submissions_refused", "Submissions refused, by way in and reason", metrics.refused.clone());
+        registry.register(
+            "recipient_outcomes",
+            "What became of recipients and attempts, by provider",
+            metrics.outcomes.clone(),
+        );
+        registry.register("queue_messages", "Messages that wait for some recipient", metrics.queued.clone());
+        registry.register("smtp_sessions", "SMTP connections open now, in and out", metrics.sessions.clone());
+        registry.register(
+            "connections_turned_away",
+            "Connections turned away before they could submit, by limit",
+            metrics.turned_away.clone(),
+        );
+        registry.register(
+            "receiving_bytes",
+            "Octets of messages on their way in, held in memory",
+            metrics.receiving_bytes.clone(),
+        );
+        registry.register(
+            "acknowledge_seconds",
+            "Seconds from the end of data to the durable acknowledgement",
+            metrics.acknowledge_seconds.clone(),
+        );
+        registry.register(
+            "delivery_seconds",
+            "Seconds from acceptance to the remote's 250",
+            metrics.delivery_seconds.clone(),
+        );
+        registry.register("alarms", "Alarms raised, by kind", metrics.alarms.clone());
+        registry.register(
+            "spool_accepting",
+            "1 while messages are accepted, 0 while the spool is full or failing",
+            metrics.accepting.clone(),
+        );
+        Metrics { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// The page a Prometheus server scrapes.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        encode(&mut page, &self.registry).expect("writing to a string cannot fail");
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Metrics, Via};
+
+    #[test]
+    fn every_series_is_published_with_its_help() {
+        let metrics = Metrics::default();
+        metrics.accepted.get_or_create(&Via { via: "smtp" }).inc();
+        let page = metrics.page();
+        assert!(page.contains("weir_messages_accepted_total{via=\"smtp\"} 1"), "{page}");
+        assert!(page.contains("# HELP weir_queue_messages Messages that wait"), "{page}");
+    }
+}

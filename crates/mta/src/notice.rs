@@ -1,0 +1,137 @@
+//! Who tells the sender that a message is late or lost?
+//!
+//! A notice (RFC 3464) is a message like any other: it goes through the same admission, waits in the same queue, and has no sender
+//! itself, so that no notice is ever written about a notice. The message it is about stays in the spool until the notice is durable.
+
+use crate::driver::Notice;
+use crate::intake::{Intake, Offer, RETRY_AFTER, Via, Visitor};
+use crate::record;
+use engine::NotifyKind;
+use engine::envelope::Envelope;
+use engine::time::Timestamp;
+use engine::why::Why;
+use mail::address::Mailbox;
+use mail::dsn::{Action, Report, ReportedRecipient};
+use mail::mailboxes::NamedMailbox;
+use mail::reply::{Enhanced, Reply};
+use mail::smtp::command::RecipientParameters;
+use spool::{Spool, Stored};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// Writes notices until the driver has none more to ask for.
+pub async fn run(intake: Intake, spool: Spool, mut notices: UnboundedReceiver<Notice>) {
+    while let Some(notice) = notices.recv().await {
+        let key = notice.message.0;
+        let reader = spool.clone();
+        match tokio::task::spawn_blocking(move || reader.read(key)).await {
+            Ok(Ok(stored)) => tell(&intake, &notice, &stored).await,
+            Ok(Err(fault)) => {
+                tracing::error!(message = %notice.message, %fault, "a notice cannot be written: its message cannot be read")
+            }
+            Err(fault) => tracing::error!(message = %notice.message, %fault, "a notice was not written"),
+        }
+        if notice.finished {
+            spool.remove(key, Vec::new());
+        }
+    }
+}
+
+/// Writes the notice and waits until it is durable; a spool without room is waited for.
+async fn tell(intake: &Intake, notice: &Notice, stored: &Stored) {
+    let envelope = match record::read_envelope(&stored.head) {
+        Ok(envelope) => envelope,
+        Err(fault) => return tracing::error!(message = %notice.message, %fault, "a notice cannot be written"),
+    };
+    // RFC 3464 2: never about a message that has no sender.
+    let Some(sender) = envelope.sender.as_deref().and_then(|sender| Mailbox::parse(sender).ok()) else { return };
+    let visitor = Visitor { account: Some(envelope.account.clone()), user: None, via: Via::Notice };
+    let octets = write(intake, notice, &envelope, &sender, &stored.body);
+    loop {
+        let offer = Offer {
+            message: None,
+            from: None,
+            recipients: vec![(sender.clone(), RecipientParameters::default())],
+            octets: octets.clone(),
+            protocol: "local",
+            pool: None,
+            stream: None,
+            tags: Vec::new(),
+            tls: None,
+            envid: None,
+            ret: None,
+            smtputf8: sender.needs_smtputf8(),
+        };
+        match intake.admit(&visitor, offer).await {
+            Ok(admitted) => {
+                return tracing::info!(about = %notice.message, message = %admitted.message, "told the sender");
+            }
+            Err(refusal) if refusal.is_passing() => tokio::time::sleep(RETRY_AFTER).await,
+            Err(refusal) => {
+                return tracing::warn!(about = %notice.message, code = refusal.code, "the sender cannot be told: {}", refusal.sentence);
+            }
+        }
+    }
+}
+
+fn write(intake: &Intake, notice: &Notice, envelope: &Envelope, sender: &Mailbox, original: &[u8]) -> Vec<u8> {
+    let seconds = |at: Timestamp| at.0.div_euclid(1_000_000);
+    let until = (notice.kind == NotifyKind::Delayed).then(|| seconds(envelope.expires_at));
+    let recipients = notice
+        .recipients
+        .iter()
+        .filter_map(|at| {
+            let recipient = envelope.recipients.get(usize::from(*at))?;
+            let event = notice.events.iter().rev().find(|event| event.recipient == Some(*at));
+            let reply = event.and_then(|event| event.reply.clone());
+            Some(ReportedRecipient {
+                address: recipient.address.clone(),
+                orcpt: recipient.orcpt.clone(),
+                action: action(notice.kind),
+                status: status(notice.kind, reply.as_ref()),
+                reason: event.and_then(|event| event.why.as_ref()).map(Why::words).unwrap_or_default(),
+                remote_mta: event.and_then(|event| event.host.as_deref()).map(str::to_owned),
+                reply,
+                last_attempt_unix: event.map(|event| seconds(event.at)),
+                will_retry_until_unix: until,
+            })
+        })
+        .collect();
+    Report {
+        from: NamedMailbox { name: Some("Mail Delivery".to_owned()), mailbox: intake.postmaster().clone() },
+        to: sender.clone(),
+        reporting_mta: intake.postmaster().domain().clone(),
+        message_id: format!("<{}@{}>", Intake::new_id(), intake.host()),
+        date_unix: seconds(intake.now()),
+        arrived_unix: Some(seconds(envelope.accepted_at)),
+        envid: envelope.envid.clone(),
+        ret: envelope.ret,
+        recipients,
+        original,
+        seed: envelope.message.0 as u64,
+    }
+    .write()
+}
+
+fn action(kind: NotifyKind) -> Action {
+    match kind {
+        NotifyKind::Failed => Action::Failed,
+        NotifyKind::Delayed => Action::Delayed,
+        NotifyKind::Relayed => Action::Relayed,
+    }
+}
+
+/// The remote's own status where it gave one that fits; else the plainest that is true.
+fn status(kind: NotifyKind, reply: Option<&Reply>) -> Enhanced {
+    let class = match kind {
+        NotifyKind::Failed => 5,
+        NotifyKind::Delayed => 4,
+        NotifyKind::Relayed => 2,
+    };
+    let said = reply.and_then(|reply| reply.enhanced);
+    match said {
+        Some(said) if said.class == class => said,
+        // The remote asked to try again until the lifetime was over: RFC 3463 5.4.7.
+        Some(_) if kind == NotifyKind::Failed => Enhanced { class, subject: 4, detail: 7 },
+        _ => Enhanced { class, subject: 0, detail: 0 },
+    }
+}

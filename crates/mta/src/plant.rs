@@ -1,0 +1,225 @@
+//! How does all of it begin and end?
+//!
+//! Beginning: the spool is opened, the engine's task starts, what was queued is told to it while mail is already taken and sent.
+//! Ending: no new mail, what is in flight is finished, the rest stays in the spool.
+
+use crate::deliver::Means;
+use crate::driver::{self, Driver, Notice};
+use crate::explain::Stories;
+use crate::intake::{Intake, Limits};
+use crate::metrics::Metrics;
+use crate::notice;
+use crate::record;
+use crate::return_path::{NoRandomness, Sealer};
+use engine::NotifyKind;
+use engine::envelope::{MessageState, RecipientState};
+use engine::id::MessageId;
+use engine::snapshot::Snapshot;
+use mail::address::Domain;
+use net::dns::Network;
+use spool::{LiveMessage, Options, Recovered, Spool};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::task::JoinHandle;
+
+/// Recovered messages told to the engine before it is waited for: what is under way takes bounded memory.
+const RECOVERY_BATCH: usize = 2_000;
+
+pub struct Settings {
+    pub host: Domain,
+    /// The data folder; everything this installation must not lose is below it.
+    pub data: PathBuf,
+    pub spool: Options,
+    pub limits: Limits,
+    pub engine: engine::Limits,
+    pub snapshot: Arc<Snapshot>,
+    pub allow_private: Vec<Network>,
+    pub seed: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    #[error(transparent)]
+    Spool(#[from] spool::OpenFault),
+    #[error("the key for return paths {}: {cause}", .path.display())]
+    Key { path: PathBuf, cause: io::Error },
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+}
+
+/// The running data plane.
+pub struct Plant {
+    pub intake: Intake,
+    pub driver: Driver,
+    pub spool: Spool,
+    pub metrics: Arc<Metrics>,
+    engine_task: JoinHandle<()>,
+    recovery: JoinHandle<()>,
+}
+
+impl Plant {
+    /// `means` is made of the opened spool, because deliveries read from it.
+    pub fn start(settings: Settings, means: impl FnOnce(Spool) -> Means) -> Result<Plant, StartFault> {
+        let sealer = Sealer::new(&return_path_secret(&settings.data.join("return-path.key"))?);
+        let (spool, recovered) = spool::open(&settings.data, settings.spool)?;
+        for dropped in &recovered.dropped {
+            tracing::warn!("found on start: {dropped}");
+        }
+        let means = Arc::new(means(spool.clone()));
+        let metrics = Arc::new(Metrics::default());
+        let (notices, to_write) = mpsc::unbounded_channel();
+        let (driver, engine_task) = driver::start(driver::Setting {
+            means: means.clone(),
+            snapshot: settings.snapshot.clone(),
+            limits: settings.engine,
+            seed: settings.seed,
+            metrics: metrics.clone(),
+            allow_private: settings.allow_private,
+            notices: notices.clone(),
+        });
+        let engine_task = tokio::spawn(engine_task);
+        let intake = Intake::new(
+            &settings.host,
+            means.clock.clone(),
+            spool.clone(),
+            driver.clone(),
+            sealer,
+            settings.limits,
+            metrics.clone(),
+            settings.snapshot,
+        );
+        tokio::spawn(notice::run(intake.clone(), spool.clone(), to_write));
+        let recovery = tokio::spawn(recover(recovered, driver.clone(), notices));
+        Ok(Plant { intake, driver, spool, metrics, engine_task, recovery })
+    }
+
+    #[must_use]
+    pub fn stories(&self) -> Stories {
+        Stories::of(&self.spool)
+    }
+
+    /// Whether everything that was queued at the start is known to the engine.
+    #[must_use]
+    pub fn recovered(&self) -> bool {
+        self.recovery.is_finished()
+    }
+
+    /// Finishes what is in flight, for at most so long; the rest stays in the spool for the next start.
+    pub async fn stop(self, within: Duration) {
+        self.recovery.abort();
+        self.driver.stop();
+        if tokio::time::timeout(within, self.engine_task).await.is_err() {
+            tracing::warn!(
+                waited_s = within.as_secs(),
+                "some deliveries did not end in time; they are tried again after the next start"
+            );
+        }
+        let spool = self.spool;
+        // Closing writes and syncs: it may wait for the disk.
+        if let Err(fault) = tokio::task::spawn_blocking(move || spool.close()).await {
+            tracing::error!(%fault, "the spool was not closed");
+        }
+    }
+}
+
+/// Tells the engine of every message that was queued, in the order they were accepted.
+async fn recover(recovered: Recovered, driver: Driver, notices: UnboundedSender<Notice>) {
+    let mut live = recovered.live;
+    let mut count = 0u64;
+    loop {
+        let batch = tokio::task::spawn_blocking(move || {
+            let batch: Vec<_> = live.by_ref().take(RECOVERY_BATCH).collect();
+            (live, batch)
+        })
+        .await;
+        let Ok((rest, batch)) = batch else { return tracing::error!("reading the queue ended early") };
+        live = rest;
+        if batch.is_empty() {
+            break;
+        }
+        for message in batch {
+            match message {
+                Ok(message) => {
+                    count += 1;
+                    take_up(message, &driver, &notices);
+                }
+                Err(fault) => tracing::error!(%fault, "a queued message cannot be read"),
+            }
+        }
+        if driver.ask(|_, _| ()).await.is_err() {
+            return;
+        }
+    }
+    tracing::info!(messages = count, "the queue is recovered");
+}
+
+fn take_up(live: LiveMessage, driver: &Driver, notices: &UnboundedSender<Notice>) {
+    let message = MessageId(live.key);
+    let envelope = match record::read_envelope(&live.head) {
+        Ok(envelope) => envelope,
+        Err(fault) => return tracing::error!(%message, %fault, "a queued message cannot be read"),
+    };
+    let state = match record::read_state(&live.state) {
+        Ok(state) => state,
+        // Delivering twice is better than losing: without its state, the message begins anew.
+        Err(fault) => {
+            tracing::error!(%message, %fault, "the state of a queued message cannot be read; it is delivered anew");
+            None
+        }
+    };
+    match state.as_ref().and_then(notice_owed) {
+        // Every recipient has met its fate, and only the notice about it is missing.
+        Some(recipients) => {
+            let kind = NotifyKind::Failed;
+            let _ = notices.send(Notice { message, recipients, kind, events: Vec::new(), finished: true });
+        }
+        None => driver.accepted(Arc::new(envelope), state),
+    }
+}
+
+fn notice_owed(state: &MessageState) -> Option<Vec<u16>> {
+    if !state.recipients.iter().all(RecipientState::finished) {
+        return None;
+    }
+    let failed = |state: &RecipientState| matches!(state, RecipientState::Bounced | RecipientState::Expired);
+    Some((0u16..).zip(&state.recipients).filter(|(_, state)| failed(state)).map(|(at, _)| at).collect())
+}
+
+/// The secret of this installation's return paths; made at the first start, and never lost: what was sealed with it comes back
+/// for weeks.
+fn return_path_secret(path: &Path) -> Result<Vec<u8>, StartFault> {
+    let fault = |cause| StartFault::Key { path: path.to_owned(), cause };
+    match fs::read(path) {
+        Ok(secret) if secret.len() == Sealer::SECRET_OCTETS => return Ok(secret),
+        Ok(secret) => {
+            let what =
+                format!("holds {} octets instead of {}; restore it from a backup", secret.len(), Sealer::SECRET_OCTETS);
+            return Err(fault(io::Error::new(io::ErrorKind::InvalidData, what)));
+        }
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
+        Err(cause) => return Err(fault(cause)),
+    }
+    let secret = Sealer::fresh_secret()?;
+    let write = || -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        // Under another name first: a crash in between leaves no half a key.
+        let fresh = path.with_extension("new");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(&secret)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)?;
+        match path.parent() {
+            Some(folder) => fs::File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(fault)?;
+    Ok(secret.to_vec())
+}

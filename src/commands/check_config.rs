@@ -1,0 +1,36 @@
+//! `weir check-config`: is the file good, and if not, what is wrong in which line?
+
+use crate::commands::{Done, Failure};
+use crate::judge;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The configuration file
+    #[arg(value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub fn run(arguments: &Arguments) -> Done {
+    match judge::load(&arguments.config) {
+        Ok(house) => {
+            let snapshot = &house.snapshot;
+            println!(
+                "{} is good: {} accounts, {} domains, {} IPs, {} pools",
+                arguments.config.display(),
+                snapshot.accounts.len(),
+                snapshot.domains.len(),
+                snapshot.ips.len(),
+                snapshot.pools.len()
+            );
+            Ok(())
+        }
+        Err(problems) => {
+            for problem in &problems {
+                println!("{problem}");
+            }
+            let count = problems.len();
+            Err(Failure(format!("{count} {} to mend", if count == 1 { "problem" } else { "problems" })))
+        }
+    }
+}

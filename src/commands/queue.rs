@@ -1,0 +1,186 @@
+//! `weir queue`: what waits and why; hold, release, retry, delete; and the spool's own check.
+
+use crate::client::{Target, escaped};
+use crate::commands::{Done, Failure, runtime};
+use hyper::Method;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// What waits, with the reason
+    List(List),
+    /// The lanes: each IP towards each provider, with its limits and state
+    Lanes(Lanes),
+    /// Keep messages back until they are released
+    Hold(Chosen),
+    /// Let held messages go on
+    Release(Chosen),
+    /// Try now, whatever the schedule says
+    Retry(Chosen),
+    /// Drop messages for good
+    Delete(Chosen),
+    /// Read a spool that no service is using, and say how it is
+    Check(Check),
+}
+
+#[derive(clap::Args)]
+struct Which {
+    /// One message, by its id
+    #[arg(long)]
+    message: Option<String>,
+    #[arg(long)]
+    account: Option<String>,
+    #[arg(long)]
+    pool: Option<String>,
+    /// The recipients' domain
+    #[arg(long)]
+    domain: Option<String>,
+    /// The IP they leave from
+    #[arg(long)]
+    ip: Option<String>,
+    /// The mailbox provider they go to
+    #[arg(long)]
+    provider: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct List {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    target: Target,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    /// Go on after this message
+    #[arg(long)]
+    after: Option<String>,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Lanes {
+    #[command(flatten)]
+    target: Target,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Chosen {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    target: Target,
+    /// All that is queued: needed when nothing narrower is given
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(clap::Args)]
+struct Check {
+    /// The data folder
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+impl Which {
+    fn fields(&self) -> Vec<(&'static str, &String)> {
+        let all = [
+            ("message", &self.message),
+            ("account", &self.account),
+            ("pool", &self.pool),
+            ("domain", &self.domain),
+            ("ip", &self.ip),
+            ("provider", &self.provider),
+        ];
+        all.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value))).collect()
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Done {
+    match &arguments.command {
+        Command::List(list) => self::list(list),
+        Command::Lanes(lanes) => self::lanes(lanes),
+        Command::Hold(chosen) => order("hold", chosen),
+        Command::Release(chosen) => order("release", chosen),
+        Command::Retry(chosen) => order("retry", chosen),
+        Command::Delete(chosen) => order("delete", chosen),
+        Command::Check(check) => {
+            print!("{}", spool::check(&check.data)?);
+            Ok(())
+        }
+    }
+}
+
+fn list(list: &List) -> Done {
+    let mut query = vec![format!("limit={}", list.limit)];
+    query.extend(list.which.fields().iter().map(|(name, value)| format!("{name}={}", escaped(value))));
+    if let Some(after) = &list.after {
+        query.push(format!("after={}", escaped(after)));
+    }
+    let path = format!("/api/v1/queue?{}", query.join("&"));
+    let answer = runtime()?.block_on(list.target.call(Method::GET, &path, None))?;
+    if list.json {
+        println!("{answer}");
+        return Ok(());
+    }
+    for item in answer["messages"].as_array().into_iter().flatten() {
+        let text = |path: &str| item.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let until = text("/until");
+        println!(
+            "{}  {:<12} {:<24} {:<16} {}{}",
+            text("/message"),
+            text("/account"),
+            text("/domain"),
+            text("/ip"),
+            text("/why/words"),
+            if until.is_empty() { String::new() } else { format!(" (until {until})") }
+        );
+    }
+    if let Some(next) = answer["next"].as_str() {
+        println!("more: --after {next}");
+    }
+    Ok(())
+}
+
+fn lanes(lanes: &Lanes) -> Done {
+    let answer = runtime()?.block_on(lanes.target.call(Method::GET, "/api/v1/lanes", None))?;
+    if lanes.json {
+        println!("{answer}");
+        return Ok(());
+    }
+    println!("{:<18} {:<28} {:>8} {:>9} {:>8}  state", "IP", "provider", "waiting", "sessions", "rate/s");
+    for lane in answer["lanes"].as_array().into_iter().flatten() {
+        let text = |path: &str| lane.pointer(path).map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).unwrap_or_default();
+        println!(
+            "{:<18} {:<28} {:>8} {:>9} {:>8}  {}",
+            text("/ip"),
+            text("/provider"),
+            text("/waiting"),
+            format!("{}/{}", text("/sessions"), text("/sessions_max")),
+            text("/messages_per_second"),
+            lane.pointer("/why/words").and_then(Value::as_str).unwrap_or("free")
+        );
+    }
+    Ok(())
+}
+
+fn order(order: &str, chosen: &Chosen) -> Done {
+    let fields = chosen.which.fields();
+    if fields.is_empty() && !chosen.all {
+        return Err(Failure(format!("say what to {order}: a message, an account, a pool, a domain, an IP, a provider, or --all")));
+    }
+    let filter: Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    let answer = runtime()?.block_on(chosen.target.call(Method::POST, &format!("/api/v1/queue/{order}"), Some(&Value::Object(filter))))?;
+    println!("{} messages concerned", answer["messages"].as_u64().unwrap_or_default());
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! `weir serve`: the service itself, until it is told to stop.
+
+use crate::commands::{Done, Failure, LogForm, runtime, start_log};
+use crate::{judge, wire};
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The folder for everything that must not be lost: queue, events, keys
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "text")]
+    log: LogForm,
+}
+
+pub fn run(arguments: &Arguments) -> Done {
+    start_log(arguments.log, "info");
+    let house = load(&arguments.config)?;
+    runtime()?.block_on(serve(arguments, house))
+}
+
+/// The file, or all its problems as one text.
+pub fn load(path: &std::path::Path) -> Result<judge::House, Failure> {
+    judge::load(path).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failure(format!("the configuration cannot be used:\n{}", lines.join("\n")))
+    })
+}
+
+async fn serve(arguments: &Arguments, house: judge::House) -> Done {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let host = house.host.clone();
+    let running = wire::open(house, &arguments.data).await?;
+    for address in &running.smtp {
+        tracing::info!(%address, "taking mail by SMTP");
+    }
+    if let Some(address) = running.http {
+        tracing::info!(%address, "taking calls by HTTP");
+    }
+    tracing::info!(%host, data = %arguments.data.display(), queued = running.plant.spool.queued(), "weir is open");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => reload(arguments, &running),
+        }
+    }
+    tracing::info!("stopping: no new mail; what is in flight is finished, the rest is kept");
+    running.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// E7: a file that cannot be used changes nothing.
+fn reload(arguments: &Arguments, running: &wire::Running) {
+    match judge::load(&arguments.config) {
+        Ok(house) => {
+            running.change(&house);
+            tracing::info!("the configuration is read anew: accounts, domains, IPs, pools, rules; addresses and limits change at the next start");
+        }
+        Err(problems) => {
+            for problem in problems {
+                tracing::error!("the new configuration is not used: {problem}");
+            }
+        }
+    }
+}

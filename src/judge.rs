@@ -1,0 +1,442 @@
+//! What does the operator's file mean, in the rooms' own words?
+//!
+//! Every value is looked at, and every problem is told with its line, so that one round of mending is enough.
+
+use crate::config::{self, DeliveryTls, ListenerTls, NotifyDefault, Problem, Source, Written};
+use aws_lc_rs::digest;
+use engine::classify::Rules;
+use engine::envelope::TlsWish;
+use engine::id::{AccountId, PoolId};
+use engine::provider::{LaneChange, Providers};
+use engine::retry::RetrySchedule;
+use engine::snapshot::{self, Account, Credential, CredentialKind, DkimKey, DomainPattern, Ip, IpState, Pool, SendingDomain, Snapshot};
+use mail::address::Domain;
+use mail::dkim::Signer;
+use mta::deliver::Patience;
+use mta::listener::{self, Door, DoorTls};
+use net::dns::{FixedAnswers, FixedRule, Network};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use toml::Spanned;
+
+/// The file, judged and found good.
+pub struct House {
+    pub host: Domain,
+    pub snapshot: Arc<Snapshot>,
+    pub allow_private: Vec<Network>,
+    pub fixed: FixedAnswers,
+    pub doors: Vec<(SocketAddr, Door)>,
+    /// Where the HTTP surface is, and the operator's key for it.
+    pub http: Option<(SocketAddr, Option<String>)>,
+    pub tls_files: Option<(PathBuf, PathBuf)>,
+    pub extra_roots: Option<Vec<u8>>,
+    pub spool: spool::Options,
+    pub patience: Patience,
+    pub written: Written,
+}
+
+impl House {
+    #[must_use]
+    pub fn listener_limits(&self) -> listener::Limits {
+        let limits = &self.written.limits;
+        listener::Limits {
+            message_bytes_max: *limits.message_bytes_max.get_ref(),
+            recipients_max: *limits.recipients_max.get_ref(),
+            connections_max: *limits.connections_max.get_ref(),
+            connections_per_peer_max: *limits.connections_per_peer_max.get_ref(),
+            idle: Duration::from_secs(*limits.idle_s.get_ref()),
+            data: Duration::from_secs(*limits.data_s.get_ref()),
+            session: Duration::from_secs(*limits.session_s.get_ref()),
+        }
+    }
+}
+
+/// Reads a file and judges it. Paths in it are meant from where the file is.
+pub fn load(path: &Path) -> Result<House, Vec<Problem>> {
+    let (written, source) = config::read(path)?;
+    let mut judge = Judge { source: &source, folder: path.parent().unwrap_or(Path::new(".")), problems: Vec::new() };
+    let house = judge.house(written);
+    match house {
+        Some(house) if judge.problems.is_empty() => Ok(house),
+        _ => Err(judge.problems),
+    }
+}
+
+struct Judge<'a> {
+    source: &'a Source,
+    folder: &'a Path,
+    problems: Vec<Problem>,
+}
+
+impl Judge<'_> {
+    fn wrong<T>(&mut self, at: &Spanned<T>, what: impl Into<String>) {
+        self.problems.push(self.source.problem(at, what));
+    }
+
+    fn take<T, U, E: std::fmt::Display>(&mut self, at: &Spanned<T>, read: impl FnOnce(&T) -> Result<U, E>) -> Option<U> {
+        read(at.get_ref()).map_err(|error| self.wrong(at, error.to_string())).ok()
+    }
+
+    fn domain(&mut self, at: &Spanned<String>) -> Option<Domain> {
+        self.take(at, |text| Domain::parse(text).map_err(|error| format!("“{text}”: {error}")))
+    }
+
+    fn networks(&mut self, list: &[Spanned<String>]) -> Vec<Network> {
+        list.iter().filter_map(|at| self.take(at, |text| text.parse::<Network>())).collect()
+    }
+
+    fn file(&mut self, at: &Spanned<PathBuf>) -> Option<Vec<u8>> {
+        let path = self.folder.join(at.get_ref());
+        self.take(at, |_| std::fs::read(&path).map_err(|fault| format!("{} cannot be read: {fault}", path.display())))
+    }
+
+    fn positive<T: PartialEq + Default>(&mut self, at: &Spanned<T>, name: &str) {
+        if *at.get_ref() == T::default() {
+            self.wrong(at, format!("{name} must be more than 0"));
+        }
+    }
+
+    /// The plan: limits, then each section into the snapshot, then the whole against itself.
+    fn house(&mut self, written: Written) -> Option<House> {
+        let host = self.domain(&written.host);
+        self.limits(&written);
+        let accounts = self.accounts(&written);
+        let ips = self.ips(&written, host.as_ref());
+        let pools = self.pools(&written, &ips, &accounts);
+        self.default_pools(&written, &pools);
+        let snapshot = Snapshot {
+            version: 1,
+            domains: self.domains(&written, &accounts),
+            credentials: self.credentials(&written, &accounts),
+            rules: Arc::new(self.rules(&written)),
+            providers: Arc::new(self.providers(&written)),
+            delivery: self.delivery(&written),
+            accounts,
+            pools,
+            ips,
+        };
+        // What the sections could not see alone; where a line is not known, the words name the place.
+        if self.problems.is_empty() {
+            for fault in snapshot.check() {
+                self.wrong(&written.host, fault.to_string());
+            }
+        }
+        let doors = self.doors(&written, &snapshot);
+        if doors.is_empty() && written.http.is_none() {
+            self.wrong(&written.host, "nothing listens: add a [[listener]] or [http]");
+        }
+        let extra_roots = written.delivery.extra_roots.as_ref().and_then(|at| self.file(at));
+        let tls_files = written.tls.as_ref().map(|tls| {
+            for at in [&tls.certificate, &tls.key] {
+                self.file(at);
+            }
+            (self.folder.join(tls.certificate.get_ref()), self.folder.join(tls.key.get_ref()))
+        });
+        Some(House {
+            host: host?,
+            snapshot: Arc::new(snapshot),
+            allow_private: self.networks(&written.delivery.allow_private),
+            fixed: self.answers(&written),
+            doors,
+            http: written
+                .http
+                .as_ref()
+                .map(|http| (*http.address.get_ref(), http.operator_key.as_ref().map(|key| key.get_ref().clone()))),
+            tls_files,
+            extra_roots,
+            spool: spool::Options {
+                segment_bytes: *written.spool.segment_bytes.get_ref(),
+                free_min_bytes: *written.spool.free_bytes_min.get_ref(),
+                events_bytes_max: *written.spool.events_bytes_max.get_ref(),
+                ..spool::Options::default()
+            },
+            patience: patience(&written.delivery),
+            written,
+        })
+    }
+
+    fn limits(&mut self, written: &Written) {
+        let limits = &written.limits;
+        self.positive(&limits.message_bytes_max, "message_bytes_max");
+        self.positive(&limits.queue_messages_max, "queue_messages_max");
+        self.positive(&limits.connections_max, "connections_max");
+        self.positive(&limits.connections_per_peer_max, "connections_per_peer_max");
+        self.positive(&limits.receiving_bytes_max, "receiving_bytes_max");
+        self.positive(&limits.idle_s, "idle_s");
+        self.positive(&limits.data_s, "data_s");
+        self.positive(&limits.session_s, "session_s");
+        // RFC 5321 4.5.3.1.8: at least 100; the envelope counts them in 16 bits.
+        if !(100..=65_535).contains(limits.recipients_max.get_ref()) {
+            self.wrong(&limits.recipients_max, "recipients_max must be from 100 (RFC 5321) to 65535");
+        }
+        if *written.spool.segment_bytes.get_ref() < 1 << 20 {
+            self.wrong(&written.spool.segment_bytes, "segment_bytes must be at least 1048576");
+        }
+    }
+
+    fn accounts(&mut self, written: &Written) -> BTreeMap<AccountId, Account> {
+        let mut accounts = BTreeMap::new();
+        for account in &written.accounts {
+            let recipients = account.recipients.iter().filter_map(|at| self.pattern(at)).collect();
+            let known = Account {
+                plan: match account.plan {
+                    config::Plan::Free => snapshot::Plan::Free,
+                    config::Plan::Standard => snapshot::Plan::Standard,
+                    config::Plan::Enterprise => snapshot::Plan::Enterprise,
+                },
+                default_pool: account.default_pool.as_ref().map(|pool| PoolId::new(pool.get_ref())),
+                senders: match account.senders {
+                    config::Senders::Verified => snapshot::Senders::Verified,
+                    config::Senders::Any => snapshot::Senders::Any,
+                },
+                recipients,
+            };
+            if accounts.insert(AccountId::new(account.id.get_ref()), known).is_some() {
+                self.wrong(&account.id, format!("the account {} stands here twice", account.id.get_ref()));
+            }
+        }
+        accounts
+    }
+
+    fn pattern(&mut self, at: &Spanned<String>) -> Option<DomainPattern> {
+        self.take(at, |text| match text.strip_prefix("*.") {
+            Some(below) => Domain::parse(below).map(DomainPattern::Below),
+            None => Domain::parse(text).map(DomainPattern::Exactly),
+        })
+    }
+
+    fn known_account(&mut self, at: &Spanned<String>, accounts: &BTreeMap<AccountId, Account>) -> Option<AccountId> {
+        let id = AccountId::new(at.get_ref());
+        if accounts.contains_key(&id) {
+            return Some(id);
+        }
+        self.wrong(at, format!("there is no account {}", at.get_ref()));
+        None
+    }
+
+    fn ips(&mut self, written: &Written, host: Option<&Domain>) -> BTreeMap<IpAddr, Ip> {
+        let mut ips = BTreeMap::new();
+        for ip in &written.ips {
+            let address = *ip.address.get_ref();
+            let ehlo = match &ip.ehlo {
+                Some(at) => self.domain(at).map(|name| name.to_string()),
+                None => host.map(ToString::to_string),
+            };
+            let bind = ip.bind.as_ref().map_or(address, |bind| *bind.get_ref());
+            let known = Ip { bind, ehlo: ehlo.unwrap_or_default(), state: IpState::Active };
+            if ips.insert(address, known).is_some() {
+                self.wrong(&ip.address, format!("the IP {address} stands here twice"));
+            }
+        }
+        ips
+    }
+
+    fn pools(
+        &mut self,
+        written: &Written,
+        ips: &BTreeMap<IpAddr, Ip>,
+        accounts: &BTreeMap<AccountId, Account>,
+    ) -> BTreeMap<PoolId, Pool> {
+        let mut pools = BTreeMap::new();
+        let mut home: BTreeMap<IpAddr, String> = BTreeMap::new();
+        for pool in &written.pools {
+            for at in &pool.ips {
+                if !ips.contains_key(at.get_ref()) {
+                    self.wrong(at, format!("there is no IP {}; add it as [[ip]]", at.get_ref()));
+                }
+                if let Some(other) = home.insert(*at.get_ref(), pool.id.get_ref().clone()) {
+                    self.wrong(at, format!("the IP {} is in the pool {other} already; an IP is in one pool", at.get_ref()));
+                }
+            }
+            let account = pool.account.as_ref().and_then(|at| self.known_account(at, accounts));
+            match (pool.kind, &pool.account) {
+                (config::PoolKind::Standard, None) => self.wrong(&pool.id, "a standard pool belongs to an account: add account"),
+                (config::PoolKind::Shared, Some(at)) => self.wrong(at, "a shared pool belongs to no account"),
+                _ => {}
+            }
+            let known = Pool {
+                kind: match pool.kind {
+                    config::PoolKind::Shared => snapshot::PoolKind::Shared,
+                    config::PoolKind::Standard => snapshot::PoolKind::Standard,
+                },
+                account,
+                ips: pool.ips.iter().map(|at| *at.get_ref()).collect(),
+            };
+            if pools.insert(PoolId::new(pool.id.get_ref()), known).is_some() {
+                self.wrong(&pool.id, format!("the pool {} stands here twice", pool.id.get_ref()));
+            }
+        }
+        pools
+    }
+
+    fn default_pools(&mut self, written: &Written, pools: &BTreeMap<PoolId, Pool>) {
+        for account in &written.accounts {
+            let Some(at) = &account.default_pool else { continue };
+            match pools.get(&PoolId::new(at.get_ref())) {
+                None => self.wrong(at, format!("there is no pool {}", at.get_ref())),
+                Some(pool) if pool.account.as_ref().is_some_and(|owner| owner.as_str() != account.id.get_ref()) => {
+                    self.wrong(at, format!("the pool {} belongs to another account", at.get_ref()));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn domains(&mut self, written: &Written, accounts: &BTreeMap<AccountId, Account>) -> Vec<SendingDomain> {
+        let mut domains: Vec<SendingDomain> = Vec::new();
+        for section in &written.domains {
+            let (name, account) = (self.domain(&section.name), self.known_account(&section.account, accounts));
+            let return_path = section.return_path.as_ref().and_then(|at| self.domain(at));
+            let (Some(name), Some(account)) = (name, account) else { continue };
+            if domains.iter().any(|known| known.name == name) {
+                self.wrong(&section.name, format!("the domain {name} stands here twice"));
+            }
+            let dkim = section.dkim.iter().filter_map(|key| self.dkim(&name, key)).collect();
+            domains.push(SendingDomain { name, account, return_path, dkim });
+        }
+        domains
+    }
+
+    fn dkim(&mut self, domain: &Domain, key: &config::Dkim) -> Option<DkimKey> {
+        let pem = self.file(&key.key)?;
+        let selector = key.selector.get_ref().clone();
+        // A key that cannot sign must be told now, not at the first message.
+        self.take(&key.key, |_| Signer::from_pem(domain, &selector, &String::from_utf8_lossy(&pem)))?;
+        Some(DkimKey { selector, pem: pem.into() })
+    }
+
+    fn credentials(&mut self, written: &Written, accounts: &BTreeMap<AccountId, Account>) -> Vec<Credential> {
+        let mut credentials = Vec::new();
+        for section in &written.credentials {
+            let Some(account) = self.known_account(&section.account, accounts) else { continue };
+            let (kind, secret) = match (&section.user, &section.password, &section.key) {
+                (Some(user), Some(password), None) => (CredentialKind::Password { user: user.get_ref().clone() }, password),
+                (None, None, Some(key)) => (CredentialKind::Key, key),
+                _ => {
+                    self.wrong(&section.account, "a credential is either user and password, for SMTP, or key, for HTTP");
+                    continue;
+                }
+            };
+            let sum = digest::digest(&digest::SHA256, secret.get_ref().as_bytes());
+            let digest = sum.as_ref().try_into().expect("SHA-256 has 32 octets");
+            credentials.push(Credential { account, kind, digest });
+        }
+        credentials
+    }
+
+    fn rules(&mut self, written: &Written) -> Rules {
+        let Some(at) = &written.delivery.reply_rules else { return Rules::shipped() };
+        let text = self.file(at).map(|octets| String::from_utf8_lossy(&octets).into_owned());
+        text.and_then(|text| self.take(at, |_| Rules::parse(&text))).unwrap_or_else(Rules::shipped)
+    }
+
+    fn providers(&mut self, written: &Written) -> Providers {
+        let mut providers = match &written.delivery.provider_rules {
+            None => Providers::shipped(),
+            Some(at) => {
+                let text = self.file(at).map(|octets| String::from_utf8_lossy(&octets).into_owned());
+                text.and_then(|text| self.take(at, |_| Providers::parse(&text))).unwrap_or_else(Providers::shipped)
+            }
+        };
+        for shaping in &written.shaping {
+            let number = |at: &Option<Spanned<u32>>| at.as_ref().map(|at| *at.get_ref());
+            for at in [&shaping.connections_max, &shaping.messages_per_connection].into_iter().flatten() {
+                self.positive(at, "this limit");
+            }
+            let change = LaneChange {
+                connections_max: number(&shaping.connections_max),
+                messages_per_connection: number(&shaping.messages_per_connection),
+                messages_per_second: number(&shaping.messages_per_second),
+                ramp: shaping.ramp,
+            };
+            if providers.change(shaping.provider.get_ref(), &change).is_err() {
+                self.wrong(&shaping.provider, format!("no provider is named {}; “default” means all others", shaping.provider.get_ref()));
+            }
+        }
+        providers
+    }
+
+    fn delivery(&mut self, written: &Written) -> snapshot::Delivery {
+        let section = &written.delivery;
+        self.positive(&section.port, "port");
+        self.positive(&section.lifetime_hours, "lifetime_hours");
+        let minutes = section.retry_minutes.get_ref();
+        if minutes.is_empty() || minutes.contains(&0) {
+            self.wrong(&section.retry_minutes, "retry_minutes needs at least one wait, each of a minute or more");
+        }
+        let steps = minutes.iter().map(|minutes| Duration::from_secs(u64::from(*minutes) * 60)).collect();
+        snapshot::Delivery {
+            lifetime: hours(&section.lifetime_hours),
+            retry: RetrySchedule { steps, ..RetrySchedule::default() },
+            delay_notice: hours(&section.delay_notice_hours),
+            notify: match section.notify {
+                NotifyDefault::Asked => snapshot::NotifyDefault::Asked,
+                NotifyDefault::Failure => snapshot::NotifyDefault::Failure,
+            },
+            tls: match section.tls {
+                DeliveryTls::Never => TlsWish::Never,
+                DeliveryTls::Opportunistic => TlsWish::IfOffered,
+                DeliveryTls::Required => TlsWish::Required,
+            },
+            return_path: section.return_path.as_ref().and_then(|at| self.domain(at)),
+        }
+    }
+
+    fn doors(&mut self, written: &Written, snapshot: &Snapshot) -> Vec<(SocketAddr, Door)> {
+        let mut doors = Vec::new();
+        for section in &written.listeners {
+            let account = section.account.as_ref().and_then(|at| self.known_account(at, &snapshot.accounts));
+            let trusted = self.networks(&section.trusted);
+            if !trusted.is_empty() && section.account.is_none() {
+                self.wrong(&section.address, "trusted networks submit for an account: add account");
+            }
+            let tls = match section.tls.get_ref() {
+                ListenerTls::None => DoorTls::None,
+                ListenerTls::Starttls => DoorTls::StartTls,
+                ListenerTls::Implicit => DoorTls::Implicit,
+            };
+            if tls == DoorTls::None && trusted.is_empty() {
+                self.wrong(&section.tls, "without TLS nobody can sign in, and no network is trusted: nobody could submit here");
+            }
+            doors.push((*section.address.get_ref(), Door { tls, trusted, account }));
+        }
+        doors
+    }
+
+    fn answers(&mut self, written: &Written) -> FixedAnswers {
+        let mut rules = Vec::new();
+        for answer in &written.dns.answers {
+            self.pattern(&answer.domain);
+            let addresses: Vec<IpAddr> = answer.addresses.iter().map(|at| *at.get_ref()).collect();
+            let mx: Vec<(u16, String)> =
+                (1..).zip(&answer.mx).map(|(place, at)| (place * 10, at.get_ref().clone())).collect();
+            // The hosts that the answer names have its addresses.
+            for (_, host) in &mx {
+                let rule = FixedRule { pattern: host.clone(), mx: Vec::new(), addresses: addresses.clone(), txt: Vec::new(), no_such: false };
+                rules.insert(0, rule);
+            }
+            let own = if mx.is_empty() { addresses } else { Vec::new() };
+            rules.push(FixedRule { pattern: answer.domain.get_ref().clone(), mx, addresses: own, txt: Vec::new(), no_such: false });
+        }
+        FixedAnswers { rules }
+    }
+}
+
+fn hours(at: &Spanned<u32>) -> Duration {
+    Duration::from_secs(u64::from(*at.get_ref()) * 3_600)
+}
+
+fn patience(section: &config::Delivery) -> Patience {
+    let usual = Patience::default();
+    let seconds = |at: &Option<Spanned<u64>>, usual: Duration| at.as_ref().map_or(usual, |at| Duration::from_secs(*at.get_ref()));
+    Patience {
+        connect: seconds(&section.patience.connect_s, usual.connect),
+        banner: seconds(&section.patience.banner_s, usual.banner),
+        command: seconds(&section.patience.command_s, usual.command),
+        data_end: seconds(&section.patience.data_end_s, usual.data_end),
+        ..usual
+    }
+}

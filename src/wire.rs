@@ -1,0 +1,182 @@
+//! How do the rooms come together? The only place that knows all of them.
+
+use crate::judge::House;
+use api::caller::{Desk, DeskInner};
+use mta::deliver::{Means, Patience};
+use mta::listener::{self, Door, DoorTls, Doorkeeper};
+use mta::{Plant, StartFault, intake};
+use net::clock::Clock;
+use net::dns::{Dns, FixedDns, Resolver, ResolverSettings, Servers};
+use net::sts::{Sts, StsSettings};
+use net::tls::{Acceptor, Connector, Roots, TlsFault};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Why the house cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    #[error("cannot listen on {address}: {cause}")]
+    Listen { address: SocketAddr, cause: std::io::Error },
+    #[error("DNS: {0}")]
+    Dns(String),
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsFault),
+    #[error(transparent)]
+    Start(#[from] StartFault),
+}
+
+/// The running house.
+pub struct Running {
+    pub plant: Plant,
+    /// Where mail is taken, in the order of the file.
+    pub smtp: Vec<SocketAddr>,
+    pub http: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    doors: JoinSet<()>,
+    stop_wait: Duration,
+    acceptor: Acceptor,
+}
+
+/// Opens the house on a data folder.
+pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
+    let clock = Clock::system();
+    let dns = dns(&house, &clock)?;
+    let mut roots = Roots::system();
+    if let Some(pem) = &house.extra_roots {
+        roots = roots.and_pem(pem)?;
+    }
+    let connector = Connector::new(roots)?;
+    let acceptor = match &house.tls_files {
+        Some((certificate, key)) => Acceptor::from_files(certificate, key)?,
+        None => Acceptor::self_signed(&[house.host.to_string()])?,
+    };
+    // Doors first: a port that is taken is told before the spool is touched.
+    let mut sockets = Vec::new();
+    for (address, door) in &house.doors {
+        sockets.push((listen(*address).await?, door.clone()));
+    }
+    let http = match &house.http {
+        Some((address, key)) => Some((listen(*address).await?, key.clone())),
+        None => None,
+    };
+
+    let delivery = &house.written.delivery;
+    let sts = delivery.mta_sts.then(|| {
+        let settings = StsSettings { allow_private: house.allow_private.clone(), ..StsSettings::default() };
+        Sts::new(dns.clone(), connector.clone(), clock.clone(), settings)
+    });
+    let means = {
+        let (clock, dane, port, chunking) = (clock.clone(), delivery.dane, *delivery.port.get_ref(), delivery.chunking);
+        let patience = house.patience;
+        move |spool| Means { clock, spool, dns, connector, sts, dane, port, chunking, patience }
+    };
+    let limits = &house.written.limits;
+    let plant = Plant::start(
+        mta::Settings {
+            host: house.host.clone(),
+            data: data.to_owned(),
+            spool: house.spool.clone(),
+            limits: intake::Limits {
+                recipients_max: *limits.recipients_max.get_ref() as usize,
+                message_bytes_max: *limits.message_bytes_max.get_ref(),
+                queue_messages_max: *limits.queue_messages_max.get_ref(),
+                receiving_bytes_max: *limits.receiving_bytes_max.get_ref(),
+            },
+            engine: engine::Limits { queue_messages_max: *limits.queue_messages_max.get_ref(), ..engine::Limits::default() },
+            snapshot: house.snapshot.clone(),
+            allow_private: house.allow_private.clone(),
+            seed: clock.now().unsigned_abs(),
+        },
+        means,
+    )?;
+
+    let (stop, stopped) = watch::channel(false);
+    let mut doors = JoinSet::new();
+    let keeper = Arc::new(Doorkeeper::default());
+    let mut smtp = Vec::new();
+    for (socket, door) in sockets {
+        smtp.push(socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?);
+        doors.spawn(listener::serve(
+            plant.intake.clone(),
+            door,
+            house.listener_limits(),
+            acceptor.clone(),
+            socket,
+            keeper.clone(),
+            stopped.clone(),
+        ));
+    }
+    let http = match http {
+        Some((socket, operator_key)) => {
+            let address = socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
+            let desk = Desk(Arc::new(DeskInner {
+                intake: plant.intake.clone(),
+                driver: plant.driver.clone(),
+                stories: plant.stories(),
+                operator_key,
+                message_bytes_max: *limits.message_bytes_max.get_ref(),
+            }));
+            doors.spawn(api::server::serve(socket, api::server::router(desk), stopped));
+            Some(address)
+        }
+        None => None,
+    };
+    Ok(Running { plant, smtp, http, stop, doors, acceptor, stop_wait: Duration::from_secs(*limits.stop_s.get_ref()) })
+}
+
+impl Running {
+    /// Takes a new file's accounts, domains, IPs, pools and rules into use; nothing that is queued is dropped.
+    pub fn change(&self, house: &House) {
+        self.plant.driver.change_snapshot(house.snapshot.clone());
+        self.plant.intake.change_snapshot(house.snapshot.clone());
+        if let Err(fault) = self.acceptor.reload() {
+            tracing::error!(%fault, "the TLS certificate is not changed");
+        }
+    }
+
+    /// No new mail; what is in flight is finished; the rest stays in the spool.
+    pub async fn stop(mut self) {
+        // Nobody listens where no door was opened.
+        let _ = self.stop.send(true);
+        let doors = async { while self.doors.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.stop_wait / 2, doors).await.is_err() {
+            tracing::warn!("some submitters did not finish in time");
+            self.doors.shutdown().await;
+        }
+        self.plant.stop(self.stop_wait).await;
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, OpenFault> {
+    let fault = |cause| OpenFault::Listen { address, cause };
+    let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() };
+    let socket = socket.map_err(fault)?;
+    socket.set_reuseaddr(true).map_err(fault)?;
+    socket.bind(address).map_err(fault)?;
+    socket.listen(1_024).map_err(fault)
+}
+
+fn dns(house: &House, clock: &Clock) -> Result<Arc<dyn Dns>, OpenFault> {
+    let section = &house.written.dns;
+    let servers: Vec<SocketAddr> = section.servers.iter().map(|server| *server.get_ref()).collect();
+    let every_name_is_fixed = servers.is_empty() && section.validator.is_none() && !house.fixed.rules.is_empty() && section.only_answers;
+    let resolver: Option<Arc<dyn Dns>> = if every_name_is_fixed {
+        None
+    } else {
+        let settings = ResolverSettings {
+            servers: if servers.is_empty() { Servers::System } else { Servers::Given(servers) },
+            validator: section.validator.as_ref().map(|validator| *validator.get_ref()),
+            ..ResolverSettings::default()
+        };
+        Some(Arc::new(Resolver::new(&settings, clock.clone()).map_err(|fault| OpenFault::Dns(fault.to_string()))?))
+    };
+    Ok(match (house.fixed.rules.is_empty(), resolver) {
+        (true, Some(resolver)) => resolver,
+        (_, next) => Arc::new(FixedDns::new(house.fixed.clone(), next)),
+    })
+}

@@ -1,0 +1,131 @@
+//! Is this tree fit to be handed over?
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::tools::{
+    Fault, Outcome, answer, cargo, directory, is_installed, is_root, program, run, target, workspace, write,
+};
+
+/// Debian's packages that building and testing need, each with a program that shows it is there.
+const PACKAGES: &[(&str, &str)] = &[("build-essential", "cc"), ("python3", "python3"), ("openssl", "openssl")];
+
+/// What the tests check our messages and signatures with: other people's code, not ours.
+const PYTHON_PACKAGES: &[&str] = &["dkimpy==1.1.8", "dnspython==2.9.2", "pynacl==1.6.2"];
+
+/// For the tests: the interpreter that has those packages.
+const PYTHON_VARIABLE: &str = "WEIR_TEST_PYTHON";
+
+/// Formatting, lints, dependencies and walls.
+pub fn check() -> Outcome<()> {
+    format_and_lint()?;
+    if answer(&mut cargo(["deny", "--version"])).is_some() {
+        run(&mut cargo(["deny", "check"]))?;
+    } else {
+        eprintln!(
+            "cargo-deny is not installed, so licences and advisories go unchecked: cargo install cargo-deny --locked --version 0.20.2"
+        );
+    }
+    run(&mut cargo(["test", "--quiet", "--package", "weir", "--test", "tidy"]))
+}
+
+/// Installs what the tests need, then checks, builds and runs them all. The runner's own lines are the last.
+pub fn test() -> Outcome<()> {
+    install_packages()?;
+    let python = install_python_packages()?;
+    format_and_lint()?;
+    run(&mut cargo(["build", "--workspace", "--all-targets"]))?;
+    if answer(&mut cargo(["nextest", "--version"])).is_some() {
+        // nextest does not run examples in the documentation; they come first, so that its summary is the end.
+        run(cargo(["test", "--workspace", "--doc"]).env(PYTHON_VARIABLE, &python))?;
+        run(cargo(["nextest", "run", "--workspace"]).env(PYTHON_VARIABLE, &python))
+    } else {
+        run(cargo(["test", "--workspace"]).env(PYTHON_VARIABLE, &python))
+    }
+}
+
+fn format_and_lint() -> Outcome<()> {
+    run(&mut cargo(["fmt", "--all", "--check"]))?;
+    run(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+}
+
+fn install_packages() -> Outcome<()> {
+    let mut missing: Vec<&str> =
+        PACKAGES.iter().filter(|(_, shown_by)| !is_installed(shown_by)).map(|(name, _)| *name).collect();
+    // Debian parts this from its interpreter.
+    if answer(&mut program("python3", ["-c", "import ensurepip, venv"])).is_none() {
+        missing.push("python3-venv");
+    }
+    if missing.is_empty() {
+        eprintln!("Packages of the system: all there");
+        return Ok(());
+    }
+    eprintln!("Packages of the system that are missing: {}", missing.join(" "));
+    run(&mut as_root(&["apt-get", "update"]))?;
+    let mut words = vec!["apt-get", "install", "--yes", "--no-install-recommends"];
+    words.extend(missing);
+    run(&mut as_root(&words))
+}
+
+fn as_root(words: &[&str]) -> Command {
+    let mut command = if is_root() {
+        program(words[0], &words[1..])
+    } else {
+        program("sudo", [&["--preserve-env=DEBIAN_FRONTEND"], words].concat())
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// A virtual environment under target; made anew when the list has changed.
+fn install_python_packages() -> Outcome<PathBuf> {
+    let home = directory(target().join("test-tools"))?.join("python");
+    let python = home.join("bin/python");
+    let note = home.join("installed.txt");
+    let wanted = PYTHON_PACKAGES.join("\n");
+    if std::fs::read_to_string(&note).is_ok_and(|installed| installed == wanted) && python.exists() {
+        eprintln!("Packages of Python in {}: all there", home.display());
+        return Ok(python);
+    }
+    run(program("python3", ["-m", "venv", "--clear"]).arg(&home))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(program(&python, pip).args(PYTHON_PACKAGES))?;
+    write(&note, &wanted)?;
+    Ok(python)
+}
+
+/// Runs one fuzz target, or each in turn, for so many seconds.
+pub fn fuzz(words: &[String]) -> Outcome<()> {
+    let mut seconds = 60;
+    let mut chosen = None;
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--seconds" => {
+                let value = words.next().and_then(|value| value.parse().ok());
+                seconds = value.ok_or_else(|| Fault("--seconds takes a number".into()))?;
+            }
+            name if !name.starts_with('-') && chosen.is_none() => chosen = Some(name.to_owned()),
+            other => return Err(Fault(format!("fuzz does not know {other}"))),
+        }
+    }
+    if !workspace().join("fuzz/Cargo.toml").exists() {
+        return Err(Fault("there is no fuzz/Cargo.toml".into()));
+    }
+    if answer(&mut cargo(["fuzz", "--version"])).is_none() {
+        run(&mut cargo(["install", "cargo-fuzz", "--locked", "--version", "0.13.2"]))?;
+    }
+    let listed = answer(&mut cargo(["fuzz", "list"])).ok_or_else(|| Fault("cargo fuzz list fails".into()))?;
+    let targets: Vec<&str> = match &chosen {
+        Some(name) if listed.lines().any(|line| line == name) => vec![name],
+        Some(name) => {
+            return Err(Fault(format!("no fuzz target {name}; there are: {}", listed.replace('\n', ", "))));
+        }
+        None => listed.lines().collect(),
+    };
+    for name in targets {
+        // The sanitizer flags are unstable; this lets the stable compiler of the workspace take them.
+        run(cargo(["fuzz", "run", name, "--", &format!("-max_total_time={seconds}")]).env("RUSTC_BOOTSTRAP", "1"))?;
+    }
+    Ok(())
+}
