@@ -1,0 +1,717 @@
+//! Where does a ticket go? Into time, to its domain, or into the queue of a path.
+
+use super::{
+    Action, Alarm, CHECK_IP_EVERY, DomainEntry, DomainStatus, Engine, IpEntry, Lane, Path,
+    ProviderKey, Resolution, Timer,
+};
+use crate::classify::{Class, Meaning, Subtype};
+use crate::envelope::{Envelope, MessageState, Moved, RecipientState, TlsWish};
+use crate::event::EventKind;
+use crate::provider::Group;
+use crate::queue::{Fate, List, NewMessage, Origin, Place, Recipients, Slot, Slots, Wait};
+use crate::retry::jitter;
+use crate::route;
+use crate::shape::Shape;
+use crate::slab::NONE;
+use crate::snapshot::Snapshot;
+use crate::time::Timestamp;
+use crate::why::Why;
+use mail::address::Domain;
+use mail::reply::Reply;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A domain that is not found is looked up once more after this, before it is believed (deliverability, 4.4).
+const UNKNOWN_CONFIRMED_AFTER: Duration = Duration::from_secs(3_600);
+/// Between two look-ups that fail; doubled up to the maximum.
+const RESOLVE_AGAIN_FIRST: Duration = Duration::from_secs(10);
+const RESOLVE_AGAIN_MAX: Duration = Duration::from_secs(600);
+/// How long it is believed that a domain takes no mail.
+const DEAD_FOR: Duration = Duration::from_secs(300);
+/// No answer of DNS is believed for less: a TTL of 0 would ask for every message.
+const VALID_MIN: Duration = Duration::from_secs(5);
+/// A message without any IP that can send looks again after this.
+const NO_IP_AGAIN: Duration = Duration::from_secs(60);
+
+impl Engine {
+    pub(super) fn accepted(&mut self, envelope: &Envelope, state: Option<MessageState>) {
+        if self.queue.find(envelope.message).is_some() {
+            return;
+        }
+        let route = &envelope.route;
+        let origin = Origin {
+            account: envelope.account.clone(),
+            stream: envelope.stream.clone(),
+            sender_domain: envelope
+                .sender_domain
+                .as_ref()
+                .map(|domain| Arc::from(domain.as_str())),
+            pool: route.pool.clone(),
+            rule: route.rule,
+            candidates: route.candidates.clone(),
+        };
+        let (moved, delay_notified) = state.as_ref().map_or((None, false), |state| {
+            (state.moved.clone(), state.delay_notified)
+        });
+        let ip = self.ip(moved.as_ref().map_or(route.chosen, |moved| moved.to));
+        let origin = self.queue.origins.hold(origin);
+        let mut slots: Vec<Slot> = envelope
+            .recipients
+            .iter()
+            .map(|recipient| Slot::new(recipient.notify))
+            .collect();
+        // Recipients of one domain that are due at one time share a ticket.
+        let mut groups: BTreeMap<(&Domain, Timestamp, bool), Vec<u16>> = BTreeMap::new();
+        for (index, recipient) in (0u16..).zip(&envelope.recipients) {
+            let slot = &mut slots[usize::from(index)];
+            let (due, held) = match state
+                .as_ref()
+                .and_then(|state| state.recipients.get(usize::from(index)))
+            {
+                None => (envelope.due_at, false),
+                Some(RecipientState::Waiting {
+                    attempts,
+                    due_at,
+                    last,
+                }) => {
+                    slot.attempts = *attempts;
+                    if let Some(last) = last {
+                        slot.last = self
+                            .queue
+                            .answers
+                            .hold(Arc::clone(last), self.limits.answers_max);
+                    }
+                    (*due_at, false)
+                }
+                Some(RecipientState::Held { attempts }) => {
+                    slot.attempts = *attempts;
+                    slot.fate = Fate::Held;
+                    (envelope.due_at, true)
+                }
+                Some(over) => {
+                    slot.fate = match over {
+                        RecipientState::Delivered => Fate::Delivered,
+                        RecipientState::Expired => Fate::Expired,
+                        RecipientState::Deleted => Fate::Deleted,
+                        _ => Fate::Bounced,
+                    };
+                    continue;
+                }
+            };
+            groups
+                .entry((&recipient.domain, due, held))
+                .or_default()
+                .push(index);
+        }
+        let message = self.queue.add_message(NewMessage {
+            id: envelope.message,
+            accepted_at: envelope.accepted_at.max(envelope.due_at),
+            expires_at: envelope.expires_at,
+            moved: moved.map(Box::new),
+            recipients: Slots::new(slots),
+            origin,
+            ip,
+            size: envelope.size,
+            tls: envelope.tls,
+            delay_notified,
+            has_sender: envelope.sender.is_some(),
+        });
+        if groups.is_empty() {
+            // Its last Settle was written and the crash came before it left the spool.
+            self.settle(message, Vec::new());
+            return;
+        }
+        for ((domain, due, held), recipients) in groups {
+            let domain = self.domain(domain);
+            let wait = if state.is_some() {
+                Wait::Retry
+            } else {
+                Wait::Scheduled
+            };
+            let ticket =
+                self.queue
+                    .add_ticket(message, domain, Recipients::new(&recipients), due, wait);
+            if held {
+                self.queue.tickets[ticket].place = Place::Held;
+            } else if due > self.now {
+                self.queue.put_due(ticket, due, wait);
+            } else {
+                self.place(ticket, false);
+            }
+        }
+        self.arm_life(message);
+    }
+
+    /// Sends a ticket whose time has come on its way.
+    pub(super) fn place(&mut self, ticket: u32, front: bool) {
+        let domain = self.queue.tickets[ticket].domain;
+        let entry = &mut self.domains[domain];
+        if matches!(entry.status, DomainStatus::Dead { .. })
+            && entry.valid_until <= self.now
+            && !entry.answered
+        {
+            entry.status = DomainStatus::Fresh;
+        }
+        match entry.status {
+            DomainStatus::Site { site, provider } => {
+                if entry.valid_until <= self.now {
+                    // The old answer serves until the new one is here.
+                    self.ask(domain);
+                }
+                self.place_on_lane(ticket, site, provider, front);
+            }
+            DomainStatus::Dead { .. } => {
+                self.queue
+                    .tickets
+                    .push_back(&mut entry.waiting, ticket, Place::Domain);
+                self.has_answer(domain);
+            }
+            DomainStatus::Later { .. } => {
+                self.queue
+                    .tickets
+                    .push_back(&mut entry.waiting, ticket, Place::Domain)
+            }
+            DomainStatus::Fresh => {
+                self.queue
+                    .tickets
+                    .push_back(&mut entry.waiting, ticket, Place::Domain);
+                self.ask(domain);
+            }
+        }
+    }
+
+    fn place_on_lane(&mut self, ticket: u32, site: u32, provider: u32, front: bool) {
+        let message = self.queue.tickets[ticket].message;
+        let Some(ip) = self.ip_for(message, provider) else {
+            self.queue
+                .put_due(ticket, self.now + NO_IP_AGAIN, Wait::NoIp);
+            return;
+        };
+        let tls = self.queue.messages[message].tls;
+        let lane = self.lane(ip, provider);
+        let path = self.path(lane, site, tls);
+        let origin = &self.queue.origins[self.queue.messages[message].origin];
+        let turns = &mut self.paths[path].turns;
+        self.flows
+            .put(&mut self.queue.tickets, turns, path, origin, ticket, front);
+        if !self.paths[path].stalled {
+            self.run(path);
+        }
+    }
+
+    /// The IP this message leaves from towards the provider: the chosen one, unless it is benched there for longer than the message
+    /// can wait, or cannot send at all (R2.4, E9).
+    fn ip_for(&mut self, message: u32, provider: u32) -> Option<u32> {
+        let chosen = self.queue.messages[message].ip;
+        let Some(why) = self.unfit(chosen, message, provider) else {
+            return Some(chosen);
+        };
+        let entry = &self.queue.messages[message];
+        let candidates = self.queue.origins[entry.origin].candidates.clone();
+        let from = route::place(entry.id(), 1, candidates.len()).unwrap_or(0);
+        let others: Vec<u32> = (0..candidates.len())
+            .map(|step| self.ip(candidates[(from + step) % candidates.len()]))
+            .filter(|ip| *ip != chosen)
+            .collect();
+        let fit = others
+            .iter()
+            .copied()
+            .find(|ip| self.unfit(*ip, message, provider).is_none());
+        let other = match fit {
+            Some(ip) => ip,
+            // All are benched: the chosen one waits as well as any.
+            None if self.ips[chosen as usize].usable() => return Some(chosen),
+            None => others
+                .into_iter()
+                .find(|ip| self.ips[*ip as usize].usable())?,
+        };
+        self.move_message(message, other, why);
+        Some(other)
+    }
+
+    fn unfit(&self, ip: u32, message: u32, provider: u32) -> Option<Why> {
+        let entry = &self.ips[ip as usize];
+        if !entry.in_snapshot {
+            return Some(Why::IpGivenUp { ip: entry.address });
+        }
+        if entry.missing.is_some() {
+            return Some(Why::IpMissing { ip: entry.address });
+        }
+        let lane = self.lane_of.get(&(ip, provider))?;
+        let (until, why) = self.lanes[*lane].shape.suspended(self.now)?;
+        let said = why.words();
+        (until > self.queue.messages[message].expires_at).then_some(Why::IpBenched {
+            ip: entry.address,
+            said,
+        })
+    }
+
+    fn move_message(&mut self, message: u32, to: u32, why: Why) {
+        let now = self.now;
+        let from = self.ips[self.queue.messages[message].ip as usize].address;
+        let to_address = self.ips[to as usize].address;
+        let entry = &mut self.queue.messages[message];
+        entry.ip = to;
+        entry.moved = Some(Box::new(Moved {
+            at: now,
+            from,
+            to: to_address,
+            why: why.clone(),
+        }));
+        let mut event = self.message_event(message, EventKind::Moved);
+        event.ip = Some(to_address);
+        event.why = Some(why);
+        self.settle(message, vec![event]);
+    }
+
+    /// Takes a ticket out of wherever it waits. One in transfer stays there: `false`.
+    pub(super) fn take(&mut self, ticket: u32) -> bool {
+        let entry = &self.queue.tickets[ticket];
+        match entry.place {
+            Place::Nowhere => {}
+            Place::Session(_) => return false,
+            Place::Held => self.queue.tickets[ticket].place = Place::Nowhere,
+            Place::Due(second) => self.queue.take_due(ticket, second),
+            Place::Domain => {
+                let domain = entry.domain;
+                self.queue
+                    .tickets
+                    .unlink(&mut self.domains[domain].waiting, ticket);
+            }
+            Place::Flow(stream) => {
+                let path = self.flows.path_of(stream);
+                self.flows.take(
+                    &mut self.queue.tickets,
+                    &mut self.paths[path].turns,
+                    stream,
+                    ticket,
+                );
+            }
+        }
+        true
+    }
+
+    /// The ticket has no recipient left to try.
+    pub(super) fn drop_ticket(&mut self, ticket: u32) {
+        let domain = self.queue.remove_ticket(ticket);
+        self.domains[domain].tickets -= 1;
+    }
+
+    pub(super) fn domain(&mut self, name: &Domain) -> u32 {
+        if let Some(at) = self.domain_of.get(name) {
+            self.domains[*at].tickets += 1;
+            return *at;
+        }
+        let at = self.domains.insert(DomainEntry {
+            name: name.clone(),
+            tickets: 1,
+            asking: false,
+            answered: false,
+            status: DomainStatus::Fresh,
+            valid_until: self.now,
+            failures: 0,
+            unknown_since: None,
+            waiting: List::default(),
+        });
+        self.domain_of.insert(name.clone(), at);
+        at
+    }
+
+    pub(super) fn ask(&mut self, domain: u32) {
+        let entry = &mut self.domains[domain];
+        if entry.asking || self.stopping {
+            return;
+        }
+        entry.asking = true;
+        if self.resolving < self.limits.resolves_max {
+            self.resolving += 1;
+            self.actions.push_back(Action::Resolve {
+                domain: entry.name.clone(),
+            });
+        } else {
+            self.to_resolve.push_back(domain);
+        }
+    }
+
+    pub(super) fn domain_rings(&mut self, domain: u32) {
+        let Some(entry) = self.domains.get_mut(domain) else {
+            return;
+        };
+        if !matches!(entry.status, DomainStatus::Later { .. }) {
+            return;
+        }
+        if entry.tickets == 0 {
+            entry.status = DomainStatus::Fresh;
+        } else {
+            self.ask(domain);
+        }
+    }
+
+    pub(super) fn resolved(&mut self, name: &Domain, answer: Resolution) {
+        let Some(domain) = self
+            .domain_of
+            .get(name)
+            .copied()
+            .filter(|domain| self.domains[*domain].asking)
+        else {
+            return;
+        };
+        self.domains[domain].asking = false;
+        self.resolving -= 1;
+        if let Some(next) = self.to_resolve.pop_front() {
+            self.resolving += 1;
+            self.actions.push_back(Action::Resolve {
+                domain: self.domains[next].name.clone(),
+            });
+        }
+        match answer {
+            Resolution::Site {
+                site,
+                hosts,
+                valid_for,
+            } => self.domain_has_site(domain, &site, &hosts, valid_for),
+            Resolution::Later { said } => self.domain_later(domain, said),
+            Resolution::NoSuchDomain => self.domain_unknown(domain),
+            Resolution::NullMx => {
+                let reply = Reply::new(
+                    556,
+                    (5, 1, 10),
+                    "The recipient's domain takes no mail (null MX)",
+                );
+                let meaning = Meaning::own(Class::Hard, Subtype::UnknownDomain);
+                self.domain_dead(domain, Why::DomainTakesNoMail, reply, meaning);
+            }
+            Resolution::Refused { said } => {
+                let reply = Reply::new(
+                    550,
+                    (5, 4, 4),
+                    format!("The recipient's mail server may not be connected to: {said}"),
+                );
+                let meaning = Meaning::own(Class::Admin, Subtype::Policy);
+                self.domain_dead(domain, Why::PrivateAddress { said }, reply, meaning);
+            }
+        }
+    }
+
+    fn domain_has_site(&mut self, domain: u32, site: &str, hosts: &[String], valid_for: Duration) {
+        let provider = self.provider_key(site, hosts);
+        let (site, provider) = (
+            self.sites.hold(Arc::from(site)),
+            self.providers.hold(provider),
+        );
+        self.set_status(domain, DomainStatus::Site { site, provider });
+        let entry = &mut self.domains[domain];
+        entry.valid_until = self.now + valid_for.max(VALID_MIN);
+        entry.failures = 0;
+        entry.unknown_since = None;
+        self.has_answer(domain);
+    }
+
+    fn provider_key(&self, site: &str, hosts: &[String]) -> ProviderKey {
+        match self.snapshot.providers.provider_of(hosts) {
+            Some(found) if found.group == Group::Provider => ProviderKey {
+                key: Arc::clone(&found.name),
+                rules: Arc::clone(&found.name),
+            },
+            Some(found) => ProviderKey {
+                key: Arc::from(site),
+                rules: Arc::clone(&found.name),
+            },
+            None => ProviderKey {
+                key: Arc::from(site),
+                rules: Arc::from(site),
+            },
+        }
+    }
+
+    pub(super) fn set_status(&mut self, domain: u32, status: DomainStatus) {
+        let old = std::mem::replace(&mut self.domains[domain].status, status);
+        if let DomainStatus::Site { site, provider } = old {
+            self.sites.release(site);
+            self.providers.release(provider);
+        }
+    }
+
+    fn domain_later(&mut self, domain: u32, said: String) {
+        let dice = self.dice();
+        let entry = &mut self.domains[domain];
+        entry.failures = entry.failures.saturating_add(1);
+        let doubled =
+            RESOLVE_AGAIN_FIRST.saturating_mul(1 << entry.failures.saturating_sub(1).min(10));
+        let again = self.now + jitter(doubled.min(RESOLVE_AGAIN_MAX), 20, dice);
+        if matches!(entry.status, DomainStatus::Site { .. }) {
+            // What was true a while ago is better than nothing (RFC 8767).
+            entry.valid_until = again;
+            self.has_answer(domain);
+        } else {
+            entry.status = DomainStatus::Later {
+                why: Why::DnsUnavailable { said },
+            };
+            self.timers.insert((again, Timer::Domain(domain)));
+        }
+    }
+
+    fn domain_unknown(&mut self, domain: u32) {
+        let now = self.now;
+        let since = *self.domains[domain].unknown_since.get_or_insert(now);
+        if now.since(since) < UNKNOWN_CONFIRMED_AFTER {
+            self.set_status(
+                domain,
+                DomainStatus::Later {
+                    why: Why::DomainUnknownSoFar,
+                },
+            );
+            self.timers
+                .insert((since + UNKNOWN_CONFIRMED_AFTER, Timer::Domain(domain)));
+            return;
+        }
+        let reply = Reply::new(550, (5, 1, 2), "The recipient's domain does not exist");
+        self.domain_dead(
+            domain,
+            Why::DomainUnknown,
+            reply,
+            Meaning::own(Class::Hard, Subtype::UnknownDomain),
+        );
+    }
+
+    fn domain_dead(&mut self, domain: u32, why: Why, reply: Reply, meaning: Meaning) {
+        self.set_status(
+            domain,
+            DomainStatus::Dead {
+                why,
+                reply,
+                meaning,
+            },
+        );
+        self.domains[domain].valid_until = self.now + DEAD_FOR;
+        self.has_answer(domain);
+    }
+
+    fn has_answer(&mut self, domain: u32) {
+        let entry = &mut self.domains[domain];
+        if !entry.answered && entry.waiting.len > 0 {
+            entry.answered = true;
+            self.answered.push_back(domain);
+        }
+    }
+
+    /// One ticket of a domain that was looked up goes on, or ends with it.
+    pub(super) fn step_answered(&mut self) -> bool {
+        let Some(domain) = self.answered.front().copied() else {
+            return false;
+        };
+        let entry = &mut self.domains[domain];
+        let (waiting, dead) = match &entry.status {
+            DomainStatus::Fresh | DomainStatus::Later { .. } => (None, None),
+            DomainStatus::Site { .. } => (self.queue.tickets.pop_front(&mut entry.waiting), None),
+            DomainStatus::Dead {
+                why,
+                reply,
+                meaning,
+            } => {
+                let dead = (why.clone(), reply.clone(), meaning.clone());
+                (self.queue.tickets.pop_front(&mut entry.waiting), Some(dead))
+            }
+        };
+        match (waiting, dead) {
+            (None, _) => {
+                entry.answered = false;
+                self.answered.pop_front();
+            }
+            (Some(ticket), None) => self.place(ticket, false),
+            (Some(ticket), Some((why, reply, meaning))) => {
+                self.bounce_ticket(ticket, &why, &reply, &meaning)
+            }
+        }
+        true
+    }
+
+    pub(super) fn ip(&mut self, address: IpAddr) -> u32 {
+        if let Some(at) = self.ip_of.get(&address) {
+            return *at;
+        }
+        let at = u32::try_from(self.ips.len()).expect("IPs are bought, not made");
+        let in_snapshot = self.snapshot.ips.contains_key(&address);
+        self.ips.push(IpEntry {
+            address,
+            in_snapshot,
+            missing: None,
+        });
+        self.ip_of.insert(address, at);
+        at
+    }
+
+    pub(super) fn lane(&mut self, ip: u32, provider: u32) -> u32 {
+        if let Some(at) = self.lane_of.get(&(ip, provider)) {
+            return *at;
+        }
+        let key = self.providers[provider].clone();
+        let rules = self.snapshot.providers.rules_of(&key.rules).clone();
+        self.providers.hold(key);
+        let at = self.lanes.insert(Lane {
+            ip,
+            provider,
+            shape: Shape::new(rules, self.now),
+            sessions: 0,
+            paths: 0,
+            idle: Vec::new(),
+            stalled: std::collections::VecDeque::new(),
+            wake: Timestamp::MAX,
+            suspended: false,
+        });
+        self.lane_of.insert((ip, provider), at);
+        at
+    }
+
+    fn path(&mut self, lane: u32, site: u32, tls: TlsWish) -> u32 {
+        if let Some(at) = self.path_of.get(&(lane, site, tls)) {
+            return *at;
+        }
+        self.lanes[lane].paths += 1;
+        let name = self.sites[site].clone();
+        self.sites.hold(name);
+        let at = self.paths.insert(Path {
+            lane,
+            site,
+            tls,
+            turns: crate::queue::Turns::default(),
+            sessions: 0,
+            opening: 0,
+            idle: Vec::new(),
+            failures: 0,
+            backoff_until: self.now,
+            backoff_why: None,
+            recipients_max: u16::MAX,
+            runnable: false,
+            stalled: false,
+            machine_stalled: false,
+            wake: Timestamp::MAX,
+        });
+        self.path_of.insert((lane, site, tls), at);
+        at
+    }
+
+    pub(super) fn take_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        self.snapshot = snapshot;
+        let known: Vec<IpAddr> = self.snapshot.ips.keys().copied().collect();
+        for address in known {
+            self.ip(address);
+        }
+        for at in 0..self.ips.len() {
+            let there = self.snapshot.ips.contains_key(&self.ips[at].address);
+            let left = self.ips[at].in_snapshot && !there;
+            self.ips[at].in_snapshot = there;
+            if left {
+                self.rehome_ip(u32::try_from(at).unwrap_or(NONE));
+            }
+        }
+        for lane in 0..self.lanes.end() {
+            let Some(entry) = self.lanes.get_mut(lane) else {
+                continue;
+            };
+            let name = &self.providers[entry.provider].rules;
+            entry.shape.rules = self.snapshot.providers.rules_of(name).clone();
+            self.kick(lane);
+        }
+    }
+
+    pub(super) fn ip_gone(&mut self, address: IpAddr, said: String) {
+        let ip = self.ip(address);
+        let first = self.ips[ip as usize].missing.is_none();
+        self.ips[ip as usize].missing = Some(said.clone());
+        self.timers
+            .insert((self.now + CHECK_IP_EVERY, Timer::CheckIp(ip)));
+        if !first {
+            return;
+        }
+        let why = Why::IpMissing { ip: address };
+        let words = format!("{}: {said}", why.words());
+        let mut event = self.event(EventKind::IpGone);
+        event.ip = Some(address);
+        event.why = Some(why);
+        self.actions.push_back(Action::Record(event));
+        self.actions.push_back(Action::Alarm(Alarm {
+            at: self.now,
+            ip: Some(address),
+            provider: None,
+            account: None,
+            code: "ip-missing".into(),
+            words,
+        }));
+        self.rehome_ip(ip);
+    }
+
+    pub(super) fn ip_back(&mut self, address: IpAddr) {
+        let ip = self.ip(address);
+        if self.ips[ip as usize].missing.take().is_none() {
+            return;
+        }
+        let mut event = self.event(EventKind::IpBack);
+        event.ip = Some(address);
+        event.why = Some(Why::IpBack { ip: address });
+        self.actions.push_back(Action::Record(event));
+        let lanes: Vec<u32> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.ip == ip)
+            .map(|(at, _)| at)
+            .collect();
+        lanes.into_iter().for_each(|lane| self.kick(lane));
+    }
+
+    pub(super) fn check_ip(&mut self, ip: u32) {
+        let entry = &self.ips[ip as usize];
+        if entry.missing.is_some() && entry.in_snapshot && !self.stopping {
+            self.actions
+                .push_back(Action::CheckIp { ip: entry.address });
+        }
+    }
+
+    /// Everything that waits on this IP looks for another; connections without mail are closed.
+    fn rehome_ip(&mut self, ip: u32) {
+        let lanes: Vec<u32> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.ip == ip)
+            .map(|(at, _)| at)
+            .collect();
+        for lane in lanes {
+            self.rehome_lane(lane);
+            for session in self.lanes[lane].idle.clone() {
+                self.close(session);
+            }
+        }
+    }
+
+    /// Each ticket of the lane is asked once where it wants to wait.
+    pub(super) fn rehome_lane(&mut self, lane: u32) {
+        for (at, path) in self
+            .paths
+            .iter()
+            .filter(|(_, path)| path.lane == lane && path.turns.ready > 0)
+        {
+            self.rehoming.push_back((at, path.turns.ready));
+        }
+    }
+
+    pub(super) fn step_rehoming(&mut self) -> bool {
+        let Some((path, left)) = self.rehoming.pop_front() else {
+            return false;
+        };
+        let Some(entry) = self.paths.get_mut(path) else {
+            return true;
+        };
+        if let Some(ticket) = self
+            .flows
+            .pop(&mut self.queue.tickets, &mut entry.turns, |_| 1)
+        {
+            if left > 1 {
+                self.rehoming.push_front((path, left - 1));
+            }
+            self.place(ticket, false);
+        }
+        true
+    }
+}

@@ -1,0 +1,368 @@
+//! A small outside world for the engine: DNS, hosts and answers as a test says, on a clock that the test moves.
+#![allow(dead_code, clippy::unwrap_used)] // each test file uses a part of it; a failing unwrap is a failing test
+
+use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage};
+use engine::envelope::{Envelope, MessageState, Notify, PoolRule, Recipient, Route, TlsWish};
+use engine::event::EventKind;
+use engine::id::{AccountId, AttemptId, MessageId, PoolId, SessionId, StreamId};
+use engine::snapshot::{Ip, IpState, Snapshot};
+use engine::time::Timestamp;
+use engine::{Action, Engine, Input, Limits, Resolution};
+use mail::address::Domain;
+use mail::reply::{Enhanced, Reply};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const START: Timestamp = Timestamp(1_800_000_000_000_000);
+const LATENCY: Duration = Duration::from_millis(100);
+
+/// How a recipient (or with `*` everybody of a domain) is answered, one after the other; the last one stays.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Reply(Stage, Reply),
+    Lost(Stage),
+    NotTried,
+    /// The reply, and the connection ends.
+    Closing(Stage, Reply),
+}
+
+pub struct World {
+    pub engine: Engine,
+    pub snapshot: Snapshot,
+    pub now: Timestamp,
+    pub trace: Vec<String>,
+    pub dns: BTreeMap<String, Resolution>,
+    pub connect: BTreeMap<String, ConnectFailure>,
+    pub answers: BTreeMap<String, VecDeque<Answer>>,
+    pub envelopes: BTreeMap<MessageId, Arc<Envelope>>,
+    pub names: BTreeMap<MessageId, String>,
+    pub fates: BTreeMap<(MessageId, u16), Vec<EventKind>>,
+    pub states: BTreeMap<MessageId, MessageState>,
+    pub attempts: Vec<(Timestamp, SessionId, MessageId)>,
+    pub opens: usize,
+    pub resolves: usize,
+    pub notices: Vec<String>,
+    /// Remote limits: recipients per transaction.
+    pub recipients_max: usize,
+    pub latency: Duration,
+    pub session_site: BTreeMap<SessionId, (IpAddr, String)>,
+    pub open_sessions: BTreeSet<SessionId>,
+    pub missing: BTreeSet<IpAddr>,
+    pending: BTreeMap<(Timestamp, u64), Input>,
+    serial: u64,
+    pub quiet: bool,
+}
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub fn reply(text: &str) -> Reply {
+    let (code, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let (first, after) = rest.split_once(' ').unwrap_or((rest, ""));
+    match first.parse::<Enhanced>() {
+        Ok(enhanced) => Reply { code: code.parse().unwrap(), enhanced: Some(enhanced), text: after.to_owned() },
+        Err(_) => Reply { code: code.parse().unwrap(), enhanced: None, text: rest.to_owned() },
+    }
+}
+
+pub fn snapshot(ips: &[&str]) -> Snapshot {
+    let mut snapshot = Snapshot::empty();
+    for address in ips {
+        let entry = Ip { bind: ip(address), ehlo: "mail.weir.test".into(), state: IpState::Active };
+        snapshot.ips.insert(ip(address), entry);
+    }
+    snapshot
+}
+
+impl World {
+    pub fn new(snapshot: Snapshot, limits: Limits, seed: u64) -> World {
+        World {
+            engine: Engine::new(Arc::new(snapshot.clone()), limits, seed, START),
+            snapshot,
+            now: START,
+            trace: Vec::new(),
+            dns: BTreeMap::new(),
+            connect: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            envelopes: BTreeMap::new(),
+            names: BTreeMap::new(),
+            fates: BTreeMap::new(),
+            states: BTreeMap::new(),
+            attempts: Vec::new(),
+            opens: 0,
+            resolves: 0,
+            notices: Vec::new(),
+            recipients_max: usize::MAX,
+            latency: LATENCY,
+            session_site: BTreeMap::new(),
+            open_sessions: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            serial: 0,
+            quiet: false,
+        }
+    }
+
+    pub fn say(&mut self, what: impl std::fmt::Display) {
+        if !self.quiet {
+            let passed = self.now.since(START).as_millis();
+            let (hours, rest) = (passed / 3_600_000, passed % 3_600_000);
+            let time = format!("{hours:02}:{:02}:{:02}.{:03}", rest / 60_000, rest / 1000 % 60, rest % 1000);
+            self.trace.push(format!("{time}  {what}"));
+        }
+    }
+
+    pub fn envelope(&self, number: u128, account: &str, to: &[&str]) -> Envelope {
+        let candidates: Vec<IpAddr> = self.snapshot.ips.keys().copied().collect();
+        let recipients = to.iter().map(|address| Recipient {
+            address: (*address).to_owned(),
+            domain: Domain::parse(address.split_once('@').unwrap().1).unwrap(),
+            notify: None,
+            orcpt: None,
+        });
+        Envelope {
+            message: MessageId(number),
+            account: AccountId::new(account),
+            stream: StreamId::new("default"),
+            route: Route { pool: PoolId::new("pool"), rule: PoolRule::Shared, chosen: candidates[0], candidates },
+            sender: Some("news@sender.test".into()),
+            sender_domain: Domain::parse("sender.test").ok(),
+            return_path: "token@bounce.sender.test".into(),
+            recipients: recipients.collect(),
+            accepted_at: self.now,
+            due_at: self.now,
+            expires_at: self.now + Duration::from_secs(72 * 3600),
+            tls: TlsWish::IfOffered,
+            size: 1_000,
+            message_id_header: "<x@sender.test>".into(),
+            tags: Vec::new(),
+            envid: None,
+            ret: None,
+            smtputf8: false,
+        }
+    }
+
+    pub fn notified(mut envelope: Envelope) -> Envelope {
+        for recipient in &mut envelope.recipients {
+            recipient.notify = Some(Notify { success: false, failure: true, delay: true });
+        }
+        envelope
+    }
+
+    pub fn accept(&mut self, envelope: Envelope, state: Option<MessageState>) {
+        let envelope = Arc::new(envelope);
+        self.envelopes.insert(envelope.message, Arc::clone(&envelope));
+        self.tell(Input::Accepted { envelope, state });
+    }
+
+    pub fn tell(&mut self, input: Input) {
+        self.engine.handle(input, self.now);
+        self.drain();
+    }
+
+    fn later(&mut self, after: Duration, input: Input) {
+        self.serial += 1;
+        self.pending.insert((self.now + after, self.serial), input);
+    }
+
+    /// Carries out what the engine asks for, at this moment.
+    pub fn drain(&mut self) {
+        loop {
+            while let Some(action) = self.engine.poll() {
+                self.act(action);
+            }
+            if self.engine.deadline().is_none_or(|at| at > self.now) {
+                return;
+            }
+            self.engine.handle(Input::Tick, self.now);
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let input = self.pending.first_key_value().map(|((at, _), _)| *at);
+            let next = input.into_iter().chain(self.engine.deadline()).min();
+            let Some(at) = next.filter(|at| *at <= end) else { break };
+            assert!(at >= self.now, "a deadline in the past, and nothing came of it");
+            self.now = self.now.max(at);
+            let due = self.pending.first_entry().filter(|entry| entry.key().0 <= self.now);
+            let input = due.map_or(Input::Tick, |entry| entry.remove());
+            if let Input::SessionClosed { session, .. } | Input::SessionFailed { session, .. } = &input {
+                self.open_sessions.remove(session);
+            }
+            self.engine.handle(input, self.now);
+            self.drain();
+        }
+        self.now = end;
+        self.engine.handle(Input::Tick, self.now);
+        self.drain();
+    }
+
+    fn name(&self, message: MessageId) -> String {
+        self.names.get(&message).cloned().unwrap_or_else(|| format!("m{}", message.0))
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Resolve { domain } => {
+                self.resolves += 1;
+                self.say(format_args!("resolve {domain}"));
+                let own = Resolution::Site {
+                    site: format!("mx.{domain}"),
+                    hosts: vec![format!("mx.{domain}")],
+                    valid_for: Duration::from_secs(3600),
+                };
+                let answer = self.dns.get(domain.as_str()).cloned().unwrap_or(own);
+                self.later(Duration::from_millis(10), Input::Resolved { domain, answer });
+            }
+            Action::Open { session, source, domain, tls } => {
+                self.opens += 1;
+                self.say(format_args!("open for {domain} from {source} tls {tls:?}"));
+                self.open_sessions.insert(session);
+                self.session_site.insert(session, (source, domain.to_string()));
+                let input = if self.missing.contains(&source) {
+                    let kind = ConnectFailureKind::AddressMissing;
+                    let failure = ConnectFailure { kind, host: None, reply: None, text: "cannot bind".into() };
+                    Input::SessionFailed { session, failure }
+                } else if let Some(failure) = self.connect.get(domain.as_str()) {
+                    Input::SessionFailed { session, failure: failure.clone() }
+                } else {
+                    Input::SessionOpened { session, host: format!("mx.{domain}") }
+                };
+                self.later(self.latency, input);
+            }
+            Action::Attempt { session, attempt, message, recipients } => {
+                self.attempt(session, attempt, message, &recipients)
+            }
+            Action::Close { session } => {
+                self.say("close");
+                let cancelled: Vec<_> = self
+                    .pending
+                    .iter()
+                    .filter(|(_, input)| matches!(input, Input::SessionOpened { session: own, .. } if *own == session))
+                    .map(|(key, _)| *key)
+                    .collect();
+                cancelled.into_iter().for_each(|key| drop(self.pending.remove(&key)));
+                self.later(Duration::from_millis(1), Input::SessionClosed { session, reply: None });
+            }
+            Action::Settle { message, state, finished, events } => {
+                for event in &events {
+                    if let Some(recipient) = event.recipient {
+                        self.fates.entry((message, recipient)).or_default().push(event.kind);
+                    }
+                    let name = self.name(message);
+                    let whom = event.recipient.map_or(String::new(), |recipient| format!("/{recipient}"));
+                    let mut line = format!("{} {name}{whom}", event.kind.code());
+                    if event.attempt > 0 {
+                        line += &format!(" attempt {}", event.attempt);
+                    }
+                    if let Some(ip) = event.ip {
+                        line += &format!(" from {ip}");
+                    }
+                    if let Some(reply) = &event.reply {
+                        line += &format!(" | {reply}");
+                    }
+                    if let Some(meaning) = &event.meaning {
+                        line += &format!(" | {:?} by {}", meaning.class, meaning.rule);
+                    }
+                    if let Some(why) = &event.why {
+                        line += &format!(" | {}", why.code());
+                    }
+                    if let Some(next) = event.next_at {
+                        line += &format!(" | again in {} s", next.since(self.now).as_secs());
+                    }
+                    self.say(line);
+                }
+                if finished {
+                    let name = self.name(message);
+                    self.say(format_args!("finished {name}"));
+                }
+                self.states.insert(message, state);
+            }
+            Action::Notify { message, recipients, kind } => {
+                let line = format!("notify {} {recipients:?} {kind:?}", self.name(message));
+                self.say(&line);
+                self.notices.push(line);
+            }
+            Action::Record(event) => {
+                let mut line = event.kind.code().to_owned();
+                if let Some(ip) = event.ip {
+                    line += &format!(" {ip}");
+                }
+                if let Some(provider) = &event.provider {
+                    line += &format!(" to {provider}");
+                }
+                if let Some(why) = &event.why {
+                    line += &format!(" | {}", why.words());
+                }
+                if let Some(next) = event.next_at {
+                    line += &format!(" | again in {} s", next.since(self.now).as_secs());
+                }
+                self.say(line);
+            }
+            Action::Alarm(alarm) => self.say(format_args!("alarm {} | {}", alarm.code, alarm.words)),
+            Action::CheckIp { ip } => {
+                self.say(format_args!("check {ip}"));
+                let input = if self.missing.contains(&ip) {
+                    Input::IpGone { ip, said: "cannot bind".into() }
+                } else {
+                    Input::IpBack { ip }
+                };
+                self.later(Duration::from_millis(1), input);
+            }
+        }
+    }
+
+    fn attempt(&mut self, session: SessionId, attempt: AttemptId, message: MessageId, recipients: &[u16]) {
+        self.attempts.push((self.now, session, message));
+        let envelope = Arc::clone(&self.envelopes[&message]);
+        let name = self.name(message);
+        let shown =
+            if recipients.len() > 4 { format!("{} recipients", recipients.len()) } else { format!("{recipients:?}") };
+        let (source, _) = self.session_site[&session].clone();
+        self.say(format_args!("attempt {name} {shown} from {source}"));
+        let mut usable = true;
+        let mut results = Vec::new();
+        for (place, recipient) in recipients.iter().enumerate() {
+            let address = &envelope.recipients[usize::from(*recipient)].address;
+            let everybody = format!("*@{}", envelope.recipients[usize::from(*recipient)].domain);
+            let key = if self.answers.contains_key(address) { address.clone() } else { everybody };
+            let answer = self
+                .answers
+                .get_mut(&key)
+                .and_then(|list| if list.len() > 1 { list.pop_front() } else { list.front().cloned() });
+            let answer = answer.unwrap_or(Answer::Reply(Stage::End, reply("250 2.0.0 OK")));
+            let outcome = match answer {
+                _ if place >= self.recipients_max => {
+                    Outcome::Answered { stage: Stage::Recipient, reply: reply("452 4.5.3 Too many recipients") }
+                }
+                Answer::Reply(stage, reply) => Outcome::Answered { stage, reply },
+                Answer::Lost(stage) => {
+                    usable = false;
+                    Outcome::Lost { stage }
+                }
+                Answer::NotTried => Outcome::NotTried,
+                Answer::Closing(stage, reply) => {
+                    usable = false;
+                    Outcome::Answered { stage, reply }
+                }
+            };
+            results.push((*recipient, outcome));
+        }
+        if !usable {
+            self.open_sessions.remove(&session);
+        }
+        let report = Report { results, host: None, tls: None, took: self.latency, session_usable: usable };
+        self.later(self.latency, Input::AttemptEnded { attempt, report });
+    }
+
+    /// How often each message of a recipient ended, by kind.
+    pub fn ended(&self, kind: EventKind) -> usize {
+        self.fates.values().flatten().filter(|own| **own == kind).count()
+    }
+}
