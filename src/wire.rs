@@ -2,8 +2,8 @@
 
 use crate::judge::House;
 use api::caller::{Desk, DeskInner};
-use mta::deliver::{Means, Patience};
-use mta::listener::{self, Door, DoorTls, Doorkeeper};
+use mta::deliver::Means;
+use mta::listener::{self, Doorkeeper};
 use mta::{Plant, StartFault, intake};
 use net::clock::Clock;
 use net::dns::{Dns, FixedDns, Resolver, ResolverSettings, Servers};
@@ -174,7 +174,7 @@ fn dns(house: &House, clock: &Clock) -> Result<Arc<dyn Dns>, OpenFault> {
         None
     } else {
         let settings = ResolverSettings {
-            servers: if servers.is_empty() { Servers::System } else { Servers::Given(servers) },
+            servers: if servers.is_empty() { Servers::System } else { Servers::These(servers) },
             validator: section.validator.as_ref().map(|validator| *validator.get_ref()),
             ..ResolverSettings::default()
         };

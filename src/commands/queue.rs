@@ -115,7 +115,7 @@ pub fn run(arguments: &Arguments) -> Done {
         Command::Retry(chosen) => order("retry", chosen),
         Command::Delete(chosen) => order("delete", chosen),
         Command::Check(check) => {
-            print!("{}", spool::check(&check.data)?);
+            print!("{}", spool::check::check(&check.data)?);
             Ok(())
         }
     }

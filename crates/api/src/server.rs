@@ -90,14 +90,12 @@ pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receive
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
+        let next = async {
+            let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            socket.accept().await.map(|(stream, _)| (stream, place))
+        };
         let taken = tokio::select! {
-            place = places.clone().acquire_owned() => match place {
-                Ok(place) => tokio::select! {
-                    taken = socket.accept() => taken.map(|(stream, _)| (stream, place)),
-                    _ = stop.wait_for(|stop| *stop) => break,
-                },
-                Err(_) => break,
-            },
+            taken = next => taken,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let (stream, place) = match taken {
