@@ -667,7 +667,9 @@ fn carries_forward_exactly_what_lives() {
     world.settle();
     let shelf = world.log().shelf();
     assert!(crate::read::Counts::read(&shelf.counts.bytes_carried) > 0);
-    assert!(shelf.book().disk_bytes() <= 2 * shelf.book().live_bytes() + 6 * 4096, "{}", shelf.book().disk_bytes());
+    let held = shelf.book().disk_bytes();
+    let live = shelf.book().live_bytes();
+    assert!(held <= 2 * live + 6 * 4096, "{held} for {live}");
     world.compare();
     world.power_cut(Unsynced::Lost);
     world.compare();
