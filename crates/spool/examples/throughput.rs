@@ -51,7 +51,9 @@ async fn throughput(dir: &str, messages: u64) {
 
 fn consume(spool: &Spool, acknowledged: &AtomicU64, messages: u64) {
     for nth in 0..messages {
-        while nth + BEHIND.min(messages - 1) >= acknowledged.load(Ordering::Relaxed) && acknowledged.load(Ordering::Relaxed) < messages {
+        while nth + BEHIND.min(messages - 1) >= acknowledged.load(Ordering::Relaxed)
+            && acknowledged.load(Ordering::Relaxed) < messages
+        {
             std::thread::sleep(Duration::from_millis(1));
         }
         // Submitters finish out of order: one that is late is waited for.

@@ -904,7 +904,7 @@ impl Log {
         };
         match self.records_of(number) {
             Ok(records) => {
-                self.emptying = Some(Emptying { number, troubles: self.troubles, rest: records.into_iter() })
+                self.emptying = Some(Emptying { number, troubles: self.troubles, rest: records.into_iter() });
             }
             Err(_) => self.keep(number),
         }
