@@ -32,210 +32,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-<<<<<<< HEAD
-=======
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// A message is durable. `state` is given after a restart.
-    Accepted {
-        envelope: Arc<Envelope>,
-        state: Option<MessageState>,
-    },
-    /// The answer to `Action::Resolve`.
-    Resolved {
-        domain: Domain,
-        answer: Resolution,
-    },
-    /// The connection is ready for mail.
-    SessionOpened {
-        session: SessionId,
-        host: String,
-    },
-    /// The connection never became ready, and is gone.
-    SessionFailed {
-        session: SessionId,
-        failure: ConnectFailure,
-    },
-    /// The connection is gone, by our wish or the remote's (then with its last words). The attempt on it, if any, was reported before.
-    SessionClosed {
-        session: SessionId,
-        reply: Option<Reply>,
-    },
-    AttemptEnded {
-        attempt: AttemptId,
-        report: Report,
-    },
-    /// The address cannot be bound any more.
-    IpGone {
-        ip: IpAddr,
-        said: String,
-    },
-    IpBack {
-        ip: IpAddr,
-    },
-    SnapshotChanged(Arc<Snapshot>),
-    Order(Order),
-    /// A deadline has come.
-    Tick,
-    /// No new connection and no new attempt from now on; sessions without one are closed.
-    Stopping,
-}
-
-/// What DNS says about a domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resolution {
-    /// `site` names the set of hosts that connections are shared for. Two domains whose connections must not be shared (because their
-    /// TLS policies differ) get two names. `hosts` are all MX hosts, to find the provider.
-    Site {
-        site: String,
-        hosts: Vec<String>,
-        valid_for: Duration,
-    },
-    NoSuchDomain,
-    NullMx,
-    /// All hosts are private, loopback or ourselves: not connected to.
-    Refused {
-        said: String,
-    },
-    Later {
-        said: String,
-    },
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Look the domain up; exactly one `Resolved` is to follow.
-    Resolve {
-        domain: Domain,
-    },
-    /// Connect from `source` (a key of `Snapshot::ips`) to the hosts of `domain`; `SessionOpened` or `SessionFailed` is to follow.
-    Open {
-        session: SessionId,
-        source: IpAddr,
-        domain: Domain,
-        tls: TlsWish,
-    },
-    /// Hand the message over; exactly one `AttemptEnded` is to follow.
-    Attempt {
-        session: SessionId,
-        attempt: AttemptId,
-        message: MessageId,
-        recipients: Vec<u16>,
-    },
-    /// Say good-bye; `SessionClosed` is to follow. A session that is still being opened is given up.
-    Close {
-        session: SessionId,
-    },
-    /// Write down how the message stands; when `finished`, it may leave the spool.
-    Settle {
-        message: MessageId,
-        state: MessageState,
-        finished: bool,
-        events: Vec<Event>,
-    },
-    /// Tell the sender (DSN). Which recipients asked for it was looked at already.
-    Notify {
-        message: MessageId,
-        recipients: Vec<u16>,
-        kind: NotifyKind,
-    },
-    /// An event of no message.
-    Record(Event),
-    Alarm(Alarm),
-    /// Try whether the address can be bound again; `IpBack` or `IpGone` is to follow.
-    CheckIp {
-        ip: IpAddr,
-    },
-}
-
-/// What a notice to the sender says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotifyKind {
-    Failed,
-    Delayed,
-    /// Handed to a remote, asked for by NOTIFY=SUCCESS: RFC 3461 "relayed".
-    Relayed,
-}
-
-/// Something the operator must look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alarm {
-    pub at: Timestamp,
-    pub ip: Option<IpAddr>,
-    pub provider: Option<Arc<str>>,
-    pub account: Option<AccountId>,
-    /// A stable name: "ip-missing", or the rule that raised it.
-    pub code: String,
-    pub words: String,
-}
-
-/// What an operator commands. It concerns what is queued now, not what comes later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    Hold(Filter),
-    Release(Filter),
-    /// Try now, whatever the schedule says; waits for connections that failed are over too.
-    Retry(Filter),
-    Delete(Filter),
-    SuspendLane {
-        ip: IpAddr,
-        provider: String,
-        until: Option<Timestamp>,
-    },
-    ResumeLane {
-        ip: IpAddr,
-        provider: String,
-    },
-}
-
-/// Which messages are meant: those that every given field fits.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub message: Option<MessageId>,
-    pub account: Option<AccountId>,
-    pub pool: Option<PoolId>,
-    /// The recipient's.
-    pub domain: Option<Domain>,
-    pub ip: Option<IpAddr>,
-    pub provider: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Messages that may be queued at one time.
-    pub queue_messages_max: u64,
-    /// Outgoing connections of all lanes together.
-    pub sessions_max: u32,
-    /// Last answers kept word for word; beyond it, messages whose answers differ only in their numbers share one.
-    pub answers_max: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { queue_messages_max: 5_000_000, sessions_max: 10_000, answers_max: 100_000 }
-    }
-}
-
-/// May another message come in?
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Room {
-    For(u64),
-    Full(Why),
-}
-
-/// Numbers for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    pub messages: u64,
-    pub recipients_waiting: u64,
-    pub sessions: u32,
-    pub attempts_in_flight: u32,
-    pub lanes: u32,
-}
-
->>>>>>> main
 /// The decision room.
 #[derive(Debug)]
 pub struct Engine {
@@ -260,6 +56,7 @@ pub struct Engine {
     path_of: BTreeMap<(u32, u32, TlsWish), u32>,
     sessions: Slab<Session>,
     serial: u64,
+    attempts: u32,
     /// Suspensions of a sending domain or a stream at a provider.
     benches: BTreeMap<(BenchKey, Arc<str>), Bench>,
     timers: BTreeSet<(Timestamp, Timer)>,
@@ -418,7 +215,6 @@ const CHECKED_MESSAGES_MAX: usize = 50;
 impl Engine {
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>, limits: Limits, seed: u64, now: Timestamp) -> Engine {
-<<<<<<< HEAD
         let mut engine = Engine {
             now,
             seed,
@@ -441,6 +237,7 @@ impl Engine {
             path_of: BTreeMap::new(),
             sessions: Slab::default(),
             serial: 0,
+            attempts: 0,
             benches: BTreeMap::new(),
             timers: BTreeSet::new(),
             runnable: VecDeque::new(),
@@ -454,23 +251,19 @@ impl Engine {
         engine.take_snapshot(snapshot);
         engine.timers.insert((now + SWEEP_EVERY, Timer::Sweep));
         engine
-=======
-        let _ = (limits, seed, now);
-        Engine { snapshot, actions: VecDeque::new() }
->>>>>>> main
     }
 
     /// Tell it what happened. A clock that goes back is taken as standing still.
     pub fn handle(&mut self, input: Input, now: Timestamp) {
         self.now = self.now.max(now);
         match input {
-            Input::Accepted { envelope, state } => self.accepted(&envelope, state),
+            Input::Accepted { envelope, state } => self.accepted(&envelope, state.as_ref()),
             Input::Resolved { domain, answer } => self.resolved(&domain, answer),
             Input::SessionOpened { session, host } => self.session_opened(session, &host),
             Input::SessionFailed { session, failure } => self.session_failed(session, &failure),
             Input::SessionClosed { session, reply } => self.session_closed(session, reply.as_ref()),
             Input::AttemptEnded { attempt, report } => self.attempt_ended(attempt, report),
-            Input::IpGone { ip, said } => self.ip_gone(ip, said),
+            Input::IpGone { ip, said } => self.ip_gone(ip, &said),
             Input::IpBack { ip } => self.ip_back(ip),
             Input::SnapshotChanged(snapshot) => self.take_snapshot(snapshot),
             Input::Order(order) => self.order(order),
@@ -508,8 +301,7 @@ impl Engine {
 
     /// One small piece of work. Bulk work and turns alternate, so that a mass of one keeps no other waiting.
     fn step(&mut self) -> bool {
-        let bulk =
-            self.step_time() || self.step_answered() || self.step_rehoming() || self.step_order();
+        let bulk = self.step_time() || self.step_answered() || self.step_rehoming() || self.step_order();
         if let Some(path) = self.runnable.pop_front() {
             self.serve(path);
             return true;
@@ -518,10 +310,7 @@ impl Engine {
     }
 
     fn has_work(&self) -> bool {
-        !(self.runnable.is_empty()
-            && self.answered.is_empty()
-            && self.rehoming.is_empty()
-            && self.sweeps.is_empty())
+        !(self.runnable.is_empty() && self.answered.is_empty() && self.rehoming.is_empty() && self.sweeps.is_empty())
     }
 
     fn step_time(&mut self) -> bool {
@@ -533,12 +322,7 @@ impl Engine {
             self.place(ticket, false);
             return true;
         }
-        let Some((at, timer)) = self
-            .timers
-            .first()
-            .copied()
-            .filter(|(at, _)| *at <= self.now)
-        else {
+        let Some((at, timer)) = self.timers.first().copied().filter(|(at, _)| *at <= self.now) else {
             return false;
         };
         self.timers.remove(&(at, timer));

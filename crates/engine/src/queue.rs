@@ -101,26 +101,15 @@ impl Slot {
     #[must_use]
     pub fn new(notify: Option<Notify>) -> Slot {
         let notify = notify.map_or(0, |asked| {
-            1 | u8::from(asked.success) << 1
-                | u8::from(asked.failure) << 2
-                | u8::from(asked.delay) << 3
+            1 | u8::from(asked.success) << 1 | u8::from(asked.failure) << 2 | u8::from(asked.delay) << 3
         });
-        Slot {
-            last: NONE,
-            attempts: 0,
-            fate: Fate::Waiting,
-            notify,
-        }
+        Slot { last: NONE, attempts: 0, fate: Fate::Waiting, notify }
     }
 
     #[must_use]
     pub fn notify(self) -> Option<Notify> {
         let bit = |place: u8| self.notify >> place & 1 == 1;
-        bit(0).then(|| Notify {
-            success: bit(1),
-            failure: bit(2),
-            delay: bit(3),
-        })
+        bit(0).then(|| Notify { success: bit(1), failure: bit(2), delay: bit(3) })
     }
 }
 
@@ -253,11 +242,7 @@ pub struct List {
 
 impl Default for List {
     fn default() -> List {
-        List {
-            head: NONE,
-            tail: NONE,
-            len: 0,
-        }
+        List { head: NONE, tail: NONE, len: 0 }
     }
 }
 
@@ -288,16 +273,18 @@ impl std::ops::IndexMut<u32> for Tickets {
 }
 
 impl Tickets {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Ticket)> {
         self.slab.iter()
     }
 
     pub fn push_back(&mut self, list: &mut List, at: u32, place: Place) {
         let ticket = &mut self.slab[at];
-        debug_assert!(
-            ticket.place == Place::Nowhere,
-            "a ticket is in one place at a time"
-        );
+        debug_assert!(ticket.place == Place::Nowhere, "a ticket is in one place at a time");
         ticket.place = place;
         ticket.prev = list.tail;
         ticket.next = NONE;
@@ -312,10 +299,7 @@ impl Tickets {
 
     pub fn push_front(&mut self, list: &mut List, at: u32, place: Place) {
         let ticket = &mut self.slab[at];
-        debug_assert!(
-            ticket.place == Place::Nowhere,
-            "a ticket is in one place at a time"
-        );
+        debug_assert!(ticket.place == Place::Nowhere, "a ticket is in one place at a time");
         ticket.place = place;
         ticket.prev = NONE;
         ticket.next = list.head;
@@ -335,14 +319,14 @@ impl Tickets {
         ticket.prev = NONE;
         ticket.next = NONE;
         if prev == NONE {
-            list.head = next
+            list.head = next;
         } else {
-            self.slab[prev].next = next
+            self.slab[prev].next = next;
         }
         if next == NONE {
-            list.tail = prev
+            list.tail = prev;
         } else {
-            self.slab[next].prev = prev
+            self.slab[next].prev = prev;
         }
         list.len -= 1;
     }
@@ -411,19 +395,10 @@ impl Queue {
     /// By id, from the first one after `after`.
     pub fn in_order(&self, after: Option<MessageId>) -> impl Iterator<Item = u32> + '_ {
         let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        self.by_id
-            .range((from, std::ops::Bound::Unbounded))
-            .map(|(_, at)| *at)
+        self.by_id.range((from, std::ops::Bound::Unbounded)).map(|(_, at)| *at)
     }
 
-    pub fn add_ticket(
-        &mut self,
-        message: u32,
-        domain: u32,
-        recipients: Recipients,
-        due: Timestamp,
-        wait: Wait,
-    ) -> u32 {
+    pub fn add_ticket(&mut self, message: u32, domain: u32, recipients: Recipients, due: Timestamp, wait: Wait) -> u32 {
         let sibling = self.messages[message].first_ticket;
         let at = self.tickets.slab.insert(Ticket {
             recipients,
@@ -445,10 +420,7 @@ impl Queue {
     /// Takes a ticket that is nowhere out of its message. Gives back its domain.
     pub fn remove_ticket(&mut self, at: u32) -> u32 {
         let ticket = self.tickets.slab.remove(at).expect("the caller holds it");
-        debug_assert!(
-            ticket.place == Place::Nowhere,
-            "it was taken from its place first"
-        );
+        debug_assert!(ticket.place == Place::Nowhere, "it was taken from its place first");
         let message = &mut self.messages[ticket.message];
         if message.first_ticket == at {
             message.first_ticket = ticket.sibling;
@@ -476,16 +448,12 @@ impl Queue {
         let ticket = &mut self.tickets[at];
         ticket.due = due;
         ticket.wait = wait;
-        self.tickets
-            .push_back(self.due.entry(second).or_default(), at, Place::Due(second));
+        self.tickets.push_back(self.due.entry(second).or_default(), at, Place::Due(second));
     }
 
     /// The next ticket whose second has come.
     pub fn pop_due(&mut self, now: Timestamp) -> Option<u32> {
-        let mut first = self
-            .due
-            .first_entry()
-            .filter(|entry| is_reached(*entry.key(), now))?;
+        let mut first = self.due.first_entry().filter(|entry| is_reached(*entry.key(), now))?;
         let at = self.tickets.pop_front(first.get_mut());
         if first.get().len == 0 {
             first.remove();
@@ -534,20 +502,14 @@ impl Queue {
     /// A message whose second of life has come; it stays until it is given another.
     #[must_use]
     pub fn life_reached(&self, now: Timestamp) -> Option<u32> {
-        self.life
-            .first_key_value()
-            .filter(|(second, _)| is_reached(**second, now))
-            .map(|(_, message)| *message)
+        self.life.first_key_value().filter(|(second, _)| is_reached(**second, now)).map(|(_, message)| *message)
     }
 
     #[must_use]
     pub fn next_second(&self) -> Option<Timestamp> {
         let due = self.due.first_key_value().map(|(second, _)| *second);
         let life = self.life.first_key_value().map(|(second, _)| *second);
-        due.into_iter()
-            .chain(life)
-            .min()
-            .map(|second| Timestamp::from_unix_seconds(i64::from(second)))
+        due.into_iter().chain(life).min().map(|second| Timestamp::from_unix_seconds(i64::from(second)))
     }
 
     /// For `check_invariants`: how many tickets the buckets hold.
@@ -618,11 +580,7 @@ fn likeness(answer: &LastAnswer) -> String {
     let mut key = format!("{} {}", answer.ip, answer.why.code());
     if let Some(reply) = &answer.reply {
         key.push_str(&reply.code.to_string());
-        let plain = |word: &&str| {
-            !word
-                .bytes()
-                .any(|octet| octet.is_ascii_digit() || octet == b'@')
-        };
+        let plain = |word: &&str| !word.bytes().any(|octet| octet.is_ascii_digit() || octet == b'@');
         for word in reply.text.split_whitespace().filter(plain).take(16) {
             key.push(' ');
             key.push_str(word);
@@ -666,15 +624,7 @@ pub struct Flows {
 impl Flows {
     /// Puts a ticket at the end of its stream's row in the path; in front if it was there before and lost its place through no fault
     /// of its own.
-    pub fn put(
-        &mut self,
-        tickets: &mut Tickets,
-        turns: &mut Turns,
-        path: u32,
-        origin: &Origin,
-        at: u32,
-        front: bool,
-    ) {
+    pub fn put(&mut self, tickets: &mut Tickets, turns: &mut Turns, path: u32, origin: &Origin, at: u32, front: bool) {
         let account = match turns.by_account.get(&origin.account) {
             Some(found) => *found,
             None => {
@@ -696,12 +646,7 @@ impl Flows {
         let stream = match flow.by_stream.get(&origin.stream) {
             Some(found) => *found,
             None => {
-                let row = StreamFlow {
-                    path,
-                    account,
-                    stream: origin.stream.clone(),
-                    list: List::default(),
-                };
+                let row = StreamFlow { path, account, stream: origin.stream.clone(), list: List::default() };
                 let found = self.streams.insert(row);
                 flow.by_stream.insert(origin.stream.clone(), found);
                 flow.streams.push_back(found);
@@ -718,12 +663,7 @@ impl Flows {
     }
 
     /// Takes the ticket whose turn it is. `cost_of` says how many turns a ticket costs.
-    pub fn pop(
-        &mut self,
-        tickets: &mut Tickets,
-        turns: &mut Turns,
-        cost_of: impl Fn(&Ticket) -> u8,
-    ) -> Option<u32> {
+    pub fn pop(&mut self, tickets: &mut Tickets, turns: &mut Turns, cost_of: impl Fn(&Ticket) -> u8) -> Option<u32> {
         while let Some(account) = turns.accounts.pop_front() {
             let flow = &mut self.accounts[account];
             if flow.ready == 0 {
@@ -750,11 +690,7 @@ impl Flows {
         None
     }
 
-    fn pop_stream(
-        streams: &mut Slab<StreamFlow>,
-        flow: &mut AccountFlow,
-        tickets: &mut Tickets,
-    ) -> Option<u32> {
+    fn pop_stream(streams: &mut Slab<StreamFlow>, flow: &mut AccountFlow, tickets: &mut Tickets) -> Option<u32> {
         while let Some(stream) = flow.streams.pop_front() {
             let row = &mut streams[stream];
             if let Some(at) = tickets.pop_front(&mut row.list) {
@@ -784,25 +720,15 @@ impl Flows {
     /// Some ticket of the path, whosever turn it is.
     #[must_use]
     pub fn any(&self, turns: &Turns) -> Option<u32> {
-        let streams = turns
-            .accounts
-            .iter()
-            .flat_map(|account| &self.accounts[*account].streams);
-        streams
-            .into_iter()
-            .find_map(|stream| self.streams[*stream].list.first())
+        let streams = turns.accounts.iter().flat_map(|account| &self.accounts[*account].streams);
+        streams.into_iter().find_map(|stream| self.streams[*stream].list.first())
     }
 
     /// The path is gone: its empty rows go too.
     pub fn clear(&mut self, turns: &mut Turns) {
         debug_assert!(turns.ready == 0, "a path with tickets stays");
         for account in turns.accounts.drain(..) {
-            for stream in self
-                .accounts
-                .remove(account)
-                .into_iter()
-                .flat_map(|flow| flow.streams)
-            {
+            for stream in self.accounts.remove(account).into_iter().flat_map(|flow| flow.streams) {
                 self.streams.remove(stream);
             }
         }
@@ -812,9 +738,6 @@ impl Flows {
     /// For `check_invariants`: tickets in all rows.
     #[must_use]
     pub fn tickets_len(&self) -> usize {
-        self.streams
-            .iter()
-            .map(|(_, row)| row.list.len as usize)
-            .sum()
+        self.streams.iter().map(|(_, row)| row.list.len as usize).sum()
     }
 }

@@ -98,9 +98,7 @@ impl Shape {
             return Verdict::Go(());
         }
         let why = match self.limit(self.per_minute.as_ref(), now) {
-            Some(limit) => Why::LaneSlowed {
-                said: limit.said.to_string(),
-            },
+            Some(limit) => Why::LaneSlowed { said: limit.said.to_string() },
             None => Why::RateUsed,
         };
         Verdict::Wait { until: ready, why }
@@ -119,28 +117,20 @@ impl Shape {
     #[must_use]
     pub fn connections_allowed(&self, now: Timestamp) -> u32 {
         let max = self.connections_limit(now);
-        if self.rules.ramp {
-            max.min(self.ramp)
-        } else {
-            max
-        }
+        if self.rules.ramp { max.min(self.ramp) } else { max }
     }
 
     /// The same without the ramp.
     #[must_use]
     pub fn connections_limit(&self, now: Timestamp) -> u32 {
-        let max = (self.rules.connections_max * self.pace)
-            .div_ceil(PACE_FULL)
-            .max(1);
-        self.limit(self.connections.as_ref(), now)
-            .map_or(max, |limit| limit.max.min(max))
+        let max = (self.rules.connections_max * self.pace).div_ceil(PACE_FULL).max(1);
+        self.limit(self.connections.as_ref(), now).map_or(max, |limit| limit.max.min(max))
     }
 
     #[must_use]
     pub fn messages_per_connection(&self, now: Timestamp) -> u32 {
         let max = self.rules.messages_per_connection;
-        self.limit(self.per_connection.as_ref(), now)
-            .map_or(max, |limit| limit.max.min(max))
+        self.limit(self.per_connection.as_ref(), now).map_or(max, |limit| limit.max.min(max))
     }
 
     /// A message was accepted.
@@ -193,24 +183,16 @@ impl Shape {
         if !self.bench.counts(reaction, rule, now) {
             return None;
         }
-        let limit = |max, lasts: Duration| Limit {
-            max,
-            until: now + lasts,
-            said: Arc::from(said),
-        };
+        let limit = |max, lasts: Duration| Limit { max, until: now + lasts, said: Arc::from(said) };
         match reaction.kind {
             ReactionKind::Slow { per_minute, lasts } => {
                 // One answer for one cut: what was in flight when the first came says nothing new.
-                if self
-                    .bench
-                    .first_in(rule, "slow", now, Duration::from_secs(60))
-                {
+                if self.bench.first_in(rule, "slow", now, Duration::from_secs(60)) {
                     self.pace = (self.pace / 2).max(PACE_MIN);
                     self.ramp = (self.ramp / 2).max(1);
                 }
                 if let Some(max) = per_minute {
-                    self.per_minute =
-                        Some(stricter(self.per_minute.take(), limit(max, lasts), now));
+                    self.per_minute = Some(stricter(self.per_minute.take(), limit(max, lasts), now));
                 }
                 Some(Change::Slowed { until: now + lasts })
             }
@@ -219,16 +201,13 @@ impl Shape {
                 Some(Change::Slowed { until: now + lasts })
             }
             ReactionKind::PerConnection { max, lasts } => {
-                self.per_connection =
-                    Some(stricter(self.per_connection.take(), limit(max, lasts), now));
+                self.per_connection = Some(stricter(self.per_connection.take(), limit(max, lasts), now));
                 Some(Change::Slowed { until: now + lasts })
             }
             ReactionKind::Suspend { lasts } => {
                 self.ramp = 1;
                 self.ramp_accepted = 0;
-                self.bench
-                    .suspend(lasts, rule, said, now, dice)
-                    .map(|until| Change::Suspended { until })
+                self.bench.suspend(lasts, rule, said, now, dice).map(|until| Change::Suspended { until })
             }
         }
     }
@@ -255,16 +234,13 @@ impl Shape {
 
     /// The alarm of a rule is raised once an hour.
     pub fn alarm_due(&mut self, rule: &Arc<str>, now: Timestamp) -> bool {
-        self.bench
-            .first_in(rule, "alarm", now, Duration::from_secs(3_600))
+        self.bench.first_in(rule, "alarm", now, Duration::from_secs(3_600))
     }
 
     /// Nothing is remembered that a new lane would not have.
     #[must_use]
     pub fn is_as_new(&self, now: Timestamp) -> bool {
-        self.pace == PACE_FULL
-            && self.bench.is_forgotten(now)
-            && now.since(self.heard_at) > Duration::from_secs(3_600)
+        self.pace == PACE_FULL && self.bench.is_forgotten(now) && now.since(self.heard_at) > Duration::from_secs(3_600)
     }
 
     /// Thousandths of the full pace.
@@ -276,18 +252,9 @@ impl Shape {
     #[must_use]
     pub fn slowed(&self, now: Timestamp) -> Option<(Timestamp, Why)> {
         let limits = [&self.per_minute, &self.connections, &self.per_connection];
-        let open = limits
-            .into_iter()
-            .flatten()
-            .filter(|limit| limit.until > now);
-        open.max_by_key(|limit| limit.until).map(|limit| {
-            (
-                limit.until,
-                Why::LaneSlowed {
-                    said: limit.said.to_string(),
-                },
-            )
-        })
+        let open = limits.into_iter().flatten().filter(|limit| limit.until > now);
+        open.max_by_key(|limit| limit.until)
+            .map(|limit| (limit.until, Why::LaneSlowed { said: limit.said.to_string() }))
     }
 
     fn limit<'a>(&self, limit: Option<&'a Limit>, now: Timestamp) -> Option<&'a Limit> {
@@ -304,12 +271,11 @@ impl Shape {
             given => given,
         };
         if per_second > 0 {
-            spacing =
-                1_000_000 * i64::from(PACE_FULL) / (i64::from(per_second) * i64::from(self.pace));
+            spacing = 1_000_000 * i64::from(PACE_FULL) / (i64::from(per_second) * i64::from(self.pace));
         }
         if rules.messages_per_minute > 0 {
-            let slower = 60_000_000 * i64::from(PACE_FULL)
-                / (i64::from(rules.messages_per_minute) * i64::from(self.pace));
+            let slower =
+                60_000_000 * i64::from(PACE_FULL) / (i64::from(rules.messages_per_minute) * i64::from(self.pace));
             spacing = spacing.max(slower);
         }
         if let Some(limit) = self.limit(self.per_minute.as_ref(), now) {
@@ -320,22 +286,14 @@ impl Shape {
 
     /// A slow lane has no burst: one a minute means that.
     fn burst(&self, now: Timestamp) -> i64 {
-        if self.spacing(now) > BURST_MICROS {
-            0
-        } else {
-            BURST_MICROS
-        }
+        if self.spacing(now) > BURST_MICROS { 0 } else { BURST_MICROS }
     }
 }
 
 /// The lower of two limits, for the longer of their times; a limit that is over does not count.
 fn stricter(old: Option<Limit>, new: Limit, now: Timestamp) -> Limit {
     match old.filter(|old| old.until > now) {
-        Some(old) => Limit {
-            max: old.max.min(new.max),
-            until: old.until.max(new.until),
-            said: new.said,
-        },
+        Some(old) => Limit { max: old.max.min(new.max), until: old.until.max(new.until), said: new.said },
         None => new,
     }
 }
@@ -366,15 +324,10 @@ impl Bench {
         if reaction.after <= 1 {
             return true;
         }
-        let hits = self
-            .hits
-            .entry((Arc::clone(rule), reaction.after))
-            .or_default();
+        let hits = self.hits.entry((Arc::clone(rule), reaction.after)).or_default();
         hits.push_back(now);
         while hits.len() > reaction.after as usize
-            || hits
-                .front()
-                .is_some_and(|first| now.since(*first) > reaction.within)
+            || hits.front().is_some_and(|first| now.since(*first) > reaction.within)
         {
             hits.pop_front();
         }
@@ -412,24 +365,13 @@ impl Bench {
             return None;
         }
         self.until = until;
-        self.why = Some(Why::LaneSuspended {
-            said: said.to_owned(),
-        });
+        self.why = Some(Why::LaneSuspended { said: said.to_owned() });
         Some(until)
     }
 
-    fn first_in(
-        &mut self,
-        rule: &Arc<str>,
-        what: &'static str,
-        now: Timestamp,
-        time: Duration,
-    ) -> bool {
+    fn first_in(&mut self, rule: &Arc<str>, what: &'static str, now: Timestamp, time: Duration) -> bool {
         let key = (Arc::clone(rule), what);
-        let first = self
-            .lately
-            .get(&key)
-            .is_none_or(|last| now.since(*last) >= time);
+        let first = self.lately.get(&key).is_none_or(|last| now.since(*last) >= time);
         if first {
             self.lately.insert(key, now);
         }
@@ -438,11 +380,7 @@ impl Bench {
 
     #[must_use]
     pub fn is_forgotten(&self, now: Timestamp) -> bool {
-        self.until <= now
-            && self
-                .repeats
-                .values()
-                .all(|(_, last)| now.since(*last) >= REPEAT_WITHIN)
+        self.until <= now && self.repeats.values().all(|(_, last)| now.since(*last) >= REPEAT_WITHIN)
     }
 }
 
@@ -459,12 +397,7 @@ mod tests {
     }
 
     fn reaction(kind: ReactionKind, after: u32, within_s: u64) -> Reaction {
-        Reaction {
-            kind,
-            scope: Scope::Lane,
-            after,
-            within: Duration::from_secs(within_s),
-        }
+        Reaction { kind, scope: Scope::Lane, after, within: Duration::from_secs(within_s) }
     }
 
     fn second(s: i64) -> Timestamp {
@@ -491,14 +424,7 @@ mod tests {
         let mut shape = shape(100);
         assert!((1_000..=1_011).contains(&sent_in(&mut shape, second(1), Duration::from_secs(10))));
         let rule: Arc<str> = Arc::from("r");
-        let slow = reaction(
-            ReactionKind::Slow {
-                per_minute: None,
-                lasts: Duration::from_secs(60),
-            },
-            1,
-            3600,
-        );
+        let slow = reaction(ReactionKind::Slow { per_minute: None, lasts: Duration::from_secs(60) }, 1, 3600);
         shape.react(&slow, &rule, "slow down", second(20), 0);
         assert_eq!(shape.pace(), 500);
         assert_eq!(shape.connections_limit(second(20)), 5);
@@ -515,25 +441,11 @@ mod tests {
     #[test]
     fn one_a_minute_means_that() {
         let mut shape = shape(0);
-        let slow = reaction(
-            ReactionKind::Slow {
-                per_minute: Some(1),
-                lasts: Duration::from_secs(5_400),
-            },
-            1,
-            3600,
-        );
+        let slow = reaction(ReactionKind::Slow { per_minute: Some(1), lasts: Duration::from_secs(5_400) }, 1, 3600);
         shape.react(&slow, &Arc::from("r"), "busy", second(0), 0);
         assert_eq!(sent_in(&mut shape, second(0), Duration::from_secs(600)), 10);
-        let Verdict::Wait { why, .. } = shape.may_start(second(601)) else {
-            panic!("it waits")
-        };
-        assert_eq!(
-            why,
-            Why::LaneSlowed {
-                said: "busy".into()
-            }
-        );
+        let Verdict::Wait { why, .. } = shape.may_start(second(601)) else { panic!("it waits") };
+        assert_eq!(why, Why::LaneSlowed { said: "busy".into() });
     }
 
     // R5.2
@@ -543,59 +455,33 @@ mod tests {
         let hour = Duration::from_secs(3_600);
         let suspend = |lasts| reaction(ReactionKind::Suspend { lasts: Some(lasts) }, 1, 3_600);
         let rule: Arc<str> = Arc::from("r");
-        let Some(Change::Suspended { until }) =
-            shape.react(&suspend(hour), &rule, "no", second(0), 1)
-        else {
+        let Some(Change::Suspended { until }) = shape.react(&suspend(hour), &rule, "no", second(0), 1) else {
             panic!()
         };
         assert!(until >= second(3_600) && until <= second(3_960));
         // Still suspended: a shorter one changes nothing.
-        assert_eq!(
-            shape.react(
-                &suspend(Duration::from_secs(60)),
-                &rule,
-                "no",
-                second(10),
-                1
-            ),
-            None
-        );
+        assert_eq!(shape.react(&suspend(Duration::from_secs(60)), &rule, "no", second(10), 1), None);
         let mut at = until;
         let mut lengths = Vec::new();
         for _ in 0..5 {
-            let Some(Change::Suspended { until }) = shape.react(&suspend(hour), &rule, "no", at, 1)
-            else {
-                panic!()
-            };
+            let Some(Change::Suspended { until }) = shape.react(&suspend(hour), &rule, "no", at, 1) else { panic!() };
             lengths.push(until.since(at).as_secs() / 3_600);
             at = until;
         }
         assert_eq!(lengths, [2, 4, 8, 8, 8]);
         // A day of peace, and it begins anew.
         let later = at + Duration::from_secs(25 * 3_600);
-        let Some(Change::Suspended { until }) = shape.react(&suspend(hour), &rule, "no", later, 1)
-        else {
-            panic!()
-        };
+        let Some(Change::Suspended { until }) = shape.react(&suspend(hour), &rule, "no", later, 1) else { panic!() };
         assert!(until.since(later) < 2 * hour);
     }
 
     #[test]
     fn some_reactions_wait_for_the_nth_answer_within_a_time() {
         let mut shape = shape(0);
-        let third = reaction(
-            ReactionKind::Suspend {
-                lasts: Some(Duration::from_secs(60)),
-            },
-            3,
-            100,
-        );
+        let third = reaction(ReactionKind::Suspend { lasts: Some(Duration::from_secs(60)) }, 3, 100);
         let rule: Arc<str> = Arc::from("r");
         let mut at = |s| shape.react(&third, &rule, "no", second(s), 0).is_some();
-        assert_eq!(
-            [at(0), at(90), at(150), at(160)],
-            [false, false, false, true]
-        );
+        assert_eq!([at(0), at(90), at(150), at(160)], [false, false, false, true]);
     }
 
     #[test]

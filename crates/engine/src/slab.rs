@@ -17,11 +17,7 @@ pub struct Slab<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Slab<T> {
-        Slab {
-            chunks: Vec::new(),
-            free: Vec::new(),
-            end: 0,
-        }
+        Slab { chunks: Vec::new(), free: Vec::new(), end: 0 }
     }
 }
 
@@ -35,11 +31,7 @@ impl<T> Slab<T> {
         assert!(at < NONE, "four thousand million of one kind");
         if at as usize / CHUNK == self.chunks.len() {
             // The first chunk grows as it must; few engines hold thousands of each kind.
-            self.chunks.push(if at == 0 {
-                Vec::new()
-            } else {
-                Vec::with_capacity(CHUNK)
-            });
+            self.chunks.push(if at == 0 { Vec::new() } else { Vec::with_capacity(CHUNK) });
         }
         self.chunks[at as usize / CHUNK].push(Some(thing));
         self.end += 1;
@@ -47,11 +39,7 @@ impl<T> Slab<T> {
     }
 
     pub fn remove(&mut self, at: u32) -> Option<T> {
-        let taken = self
-            .chunks
-            .get_mut(at as usize / CHUNK)?
-            .get_mut(at as usize % CHUNK)?
-            .take();
+        let taken = self.chunks.get_mut(at as usize / CHUNK)?.get_mut(at as usize % CHUNK)?.take();
         if taken.is_some() {
             self.free.push(at);
         }
@@ -59,17 +47,11 @@ impl<T> Slab<T> {
     }
 
     pub fn get(&self, at: u32) -> Option<&T> {
-        self.chunks
-            .get(at as usize / CHUNK)?
-            .get(at as usize % CHUNK)?
-            .as_ref()
+        self.chunks.get(at as usize / CHUNK)?.get(at as usize % CHUNK)?.as_ref()
     }
 
     pub fn get_mut(&mut self, at: u32) -> Option<&mut T> {
-        self.chunks
-            .get_mut(at as usize / CHUNK)?
-            .get_mut(at as usize % CHUNK)?
-            .as_mut()
+        self.chunks.get_mut(at as usize / CHUNK)?.get_mut(at as usize % CHUNK)?.as_mut()
     }
 
     #[must_use]
@@ -91,15 +73,13 @@ impl<T> Slab<T> {
 impl<T> std::ops::Index<u32> for Slab<T> {
     type Output = T;
     fn index(&self, at: u32) -> &T {
-        self.get(at)
-            .expect("a link leads to a live thing: check_invariants holds that")
+        self.get(at).expect("a link leads to a live thing: check_invariants holds that")
     }
 }
 
 impl<T> std::ops::IndexMut<u32> for Slab<T> {
     fn index_mut(&mut self, at: u32) -> &mut T {
-        self.get_mut(at)
-            .expect("a link leads to a live thing: check_invariants holds that")
+        self.get_mut(at).expect("a link leads to a live thing: check_invariants holds that")
     }
 }
 
@@ -112,10 +92,7 @@ pub struct Interner<K> {
 
 impl<K> Default for Interner<K> {
     fn default() -> Interner<K> {
-        Interner {
-            by_key: BTreeMap::new(),
-            entries: Slab::default(),
-        }
+        Interner { by_key: BTreeMap::new(), entries: Slab::default() }
     }
 }
 

@@ -195,12 +195,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            queue_messages_max: 5_000_000,
-            sessions_max: 10_000,
-            answers_max: 100_000,
-            resolves_max: 500,
-        }
+        Limits { queue_messages_max: 5_000_000, sessions_max: 10_000, answers_max: 100_000, resolves_max: 500 }
     }
 }
 

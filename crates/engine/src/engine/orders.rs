@@ -36,11 +36,7 @@ impl Engine {
             Order::Release(filter) => self.begin(Command::Release, filter),
             Order::Retry(filter) => self.begin(Command::Retry, filter),
             Order::Delete(filter) => self.begin(Command::Delete, filter),
-            Order::SuspendLane {
-                ip,
-                provider,
-                until,
-            } => self.suspend_lane(ip, &provider, until),
+            Order::SuspendLane { ip, provider, until } => self.suspend_lane(ip, &provider, until),
             Order::ResumeLane { ip, provider } => self.resume_lane(ip, &provider),
         }
     }
@@ -53,12 +49,7 @@ impl Engine {
             },
             None => (0, self.queue.messages.end()),
         };
-        self.sweeps.push_back(Sweep {
-            command,
-            filter,
-            next,
-            end,
-        });
+        self.sweeps.push_back(Sweep { command, filter, next, end });
     }
 
     pub(super) fn step_order(&mut self) -> bool {
@@ -88,14 +79,9 @@ impl Engine {
         let entry = &self.queue.messages[message];
         let origin = &self.queue.origins[entry.origin];
         filter.message.is_none_or(|id| id == entry.id())
-            && filter
-                .account
-                .as_ref()
-                .is_none_or(|account| *account == origin.account)
+            && filter.account.as_ref().is_none_or(|account| *account == origin.account)
             && filter.pool.as_ref().is_none_or(|pool| *pool == origin.pool)
-            && filter
-                .ip
-                .is_none_or(|ip| self.ips[entry.ip as usize].address == ip)
+            && filter.ip.is_none_or(|ip| self.ips[entry.ip as usize].address == ip)
     }
 
     /// Do the fields about a ticket fit?
@@ -105,14 +91,8 @@ impl Engine {
             super::DomainStatus::Site { provider, .. } => Some(&*self.providers[provider].key),
             _ => None,
         };
-        filter
-            .domain
-            .as_ref()
-            .is_none_or(|name| *name == domain.name)
-            && filter
-                .provider
-                .as_deref()
-                .is_none_or(|name| provider == Some(name))
+        filter.domain.as_ref().is_none_or(|name| *name == domain.name)
+            && filter.provider.as_deref().is_none_or(|name| provider == Some(name))
     }
 
     fn command(&mut self, command: Command, message: u32, filter: &Filter) {
@@ -161,8 +141,7 @@ impl Engine {
         }
         let message = self.queue.tickets[ticket].message;
         for recipient in self.queue.tickets[ticket].recipients.clone().all() {
-            let mut event =
-                self.end_recipient(message, *recipient, Fate::Waiting, EventKind::Released);
+            let mut event = self.end_recipient(message, *recipient, Fate::Waiting, EventKind::Released);
             event.why = Some(Why::ReleasedByOrder);
             events.push(event);
         }
@@ -233,9 +212,6 @@ impl Engine {
 
     fn find_lane(&self, ip: IpAddr, provider: &str) -> Option<u32> {
         let ip = self.ip_of.get(&ip)?;
-        self.lanes
-            .iter()
-            .find(|(at, lane)| lane.ip == *ip && *self.provider_name(*at) == *provider)
-            .map(|(at, _)| at)
+        self.lanes.iter().find(|(at, lane)| lane.ip == *ip && *self.provider_name(*at) == *provider).map(|(at, _)| at)
     }
 }

@@ -1,8 +1,8 @@
 //! Where does a ticket go? Into time, to its domain, or into the queue of a path.
 
 use super::{
-    Action, Alarm, CHECK_IP_EVERY, DomainEntry, DomainStatus, Engine, IpEntry, Lane, Path,
-    ProviderKey, Resolution, Timer,
+    Action, Alarm, CHECK_IP_EVERY, DomainEntry, DomainStatus, Engine, IpEntry, Lane, Path, ProviderKey, Resolution,
+    Timer,
 };
 use crate::classify::{Class, Meaning, Subtype};
 use crate::envelope::{Envelope, MessageState, Moved, RecipientState, TlsWish};
@@ -36,7 +36,7 @@ const VALID_MIN: Duration = Duration::from_secs(5);
 const NO_IP_AGAIN: Duration = Duration::from_secs(60);
 
 impl Engine {
-    pub(super) fn accepted(&mut self, envelope: &Envelope, state: Option<MessageState>) {
+    pub(super) fn accepted(&mut self, envelope: &Envelope, state: Option<&MessageState>) {
         if self.queue.find(envelope.message).is_some() {
             return;
         }
@@ -44,44 +44,25 @@ impl Engine {
         let origin = Origin {
             account: envelope.account.clone(),
             stream: envelope.stream.clone(),
-            sender_domain: envelope
-                .sender_domain
-                .as_ref()
-                .map(|domain| Arc::from(domain.as_str())),
+            sender_domain: envelope.sender_domain.as_ref().map(|domain| Arc::from(domain.as_str())),
             pool: route.pool.clone(),
             rule: route.rule,
             candidates: route.candidates.clone(),
         };
-        let (moved, delay_notified) = state.as_ref().map_or((None, false), |state| {
-            (state.moved.clone(), state.delay_notified)
-        });
+        let (moved, delay_notified) = state.map_or((None, false), |state| (state.moved.clone(), state.delay_notified));
         let ip = self.ip(moved.as_ref().map_or(route.chosen, |moved| moved.to));
         let origin = self.queue.origins.hold(origin);
-        let mut slots: Vec<Slot> = envelope
-            .recipients
-            .iter()
-            .map(|recipient| Slot::new(recipient.notify))
-            .collect();
+        let mut slots: Vec<Slot> = envelope.recipients.iter().map(|recipient| Slot::new(recipient.notify)).collect();
         // Recipients of one domain that are due at one time share a ticket.
         let mut groups: BTreeMap<(&Domain, Timestamp, bool), Vec<u16>> = BTreeMap::new();
         for (index, recipient) in (0u16..).zip(&envelope.recipients) {
             let slot = &mut slots[usize::from(index)];
-            let (due, held) = match state
-                .as_ref()
-                .and_then(|state| state.recipients.get(usize::from(index)))
-            {
+            let (due, held) = match state.and_then(|state| state.recipients.get(usize::from(index))) {
                 None => (envelope.due_at, false),
-                Some(RecipientState::Waiting {
-                    attempts,
-                    due_at,
-                    last,
-                }) => {
+                Some(RecipientState::Waiting { attempts, due_at, last }) => {
                     slot.attempts = *attempts;
                     if let Some(last) = last {
-                        slot.last = self
-                            .queue
-                            .answers
-                            .hold(Arc::clone(last), self.limits.answers_max);
+                        slot.last = self.queue.answers.hold(Arc::clone(last), self.limits.answers_max);
                     }
                     (*due_at, false)
                 }
@@ -100,10 +81,7 @@ impl Engine {
                     continue;
                 }
             };
-            groups
-                .entry((&recipient.domain, due, held))
-                .or_default()
-                .push(index);
+            groups.entry((&recipient.domain, due, held)).or_default().push(index);
         }
         let message = self.queue.add_message(NewMessage {
             id: envelope.message,
@@ -125,14 +103,8 @@ impl Engine {
         }
         for ((domain, due, held), recipients) in groups {
             let domain = self.domain(domain);
-            let wait = if state.is_some() {
-                Wait::Retry
-            } else {
-                Wait::Scheduled
-            };
-            let ticket =
-                self.queue
-                    .add_ticket(message, domain, Recipients::new(&recipients), due, wait);
+            let wait = if state.is_some() { Wait::Retry } else { Wait::Scheduled };
+            let ticket = self.queue.add_ticket(message, domain, Recipients::new(&recipients), due, wait);
             if held {
                 self.queue.tickets[ticket].place = Place::Held;
             } else if due > self.now {
@@ -148,10 +120,7 @@ impl Engine {
     pub(super) fn place(&mut self, ticket: u32, front: bool) {
         let domain = self.queue.tickets[ticket].domain;
         let entry = &mut self.domains[domain];
-        if matches!(entry.status, DomainStatus::Dead { .. })
-            && entry.valid_until <= self.now
-            && !entry.answered
-        {
+        if matches!(entry.status, DomainStatus::Dead { .. }) && entry.valid_until <= self.now && !entry.answered {
             entry.status = DomainStatus::Fresh;
         }
         match entry.status {
@@ -163,20 +132,12 @@ impl Engine {
                 self.place_on_lane(ticket, site, provider, front);
             }
             DomainStatus::Dead { .. } => {
-                self.queue
-                    .tickets
-                    .push_back(&mut entry.waiting, ticket, Place::Domain);
+                self.queue.tickets.push_back(&mut entry.waiting, ticket, Place::Domain);
                 self.has_answer(domain);
             }
-            DomainStatus::Later { .. } => {
-                self.queue
-                    .tickets
-                    .push_back(&mut entry.waiting, ticket, Place::Domain)
-            }
+            DomainStatus::Later { .. } => self.queue.tickets.push_back(&mut entry.waiting, ticket, Place::Domain),
             DomainStatus::Fresh => {
-                self.queue
-                    .tickets
-                    .push_back(&mut entry.waiting, ticket, Place::Domain);
+                self.queue.tickets.push_back(&mut entry.waiting, ticket, Place::Domain);
                 self.ask(domain);
             }
         }
@@ -184,9 +145,12 @@ impl Engine {
 
     fn place_on_lane(&mut self, ticket: u32, site: u32, provider: u32, front: bool) {
         let message = self.queue.tickets[ticket].message;
+        if let Some((until, wait)) = self.benched(message, provider) {
+            self.queue.put_due(ticket, until, wait);
+            return;
+        }
         let Some(ip) = self.ip_for(message, provider) else {
-            self.queue
-                .put_due(ticket, self.now + NO_IP_AGAIN, Wait::NoIp);
+            self.queue.put_due(ticket, self.now + NO_IP_AGAIN, Wait::NoIp);
             return;
         };
         let tls = self.queue.messages[message].tls;
@@ -194,8 +158,7 @@ impl Engine {
         let path = self.path(lane, site, tls);
         let origin = &self.queue.origins[self.queue.messages[message].origin];
         let turns = &mut self.paths[path].turns;
-        self.flows
-            .put(&mut self.queue.tickets, turns, path, origin, ticket, front);
+        self.flows.put(&mut self.queue.tickets, turns, path, origin, ticket, front);
         if !self.paths[path].stalled {
             self.run(path);
         }
@@ -215,17 +178,12 @@ impl Engine {
             .map(|step| self.ip(candidates[(from + step) % candidates.len()]))
             .filter(|ip| *ip != chosen)
             .collect();
-        let fit = others
-            .iter()
-            .copied()
-            .find(|ip| self.unfit(*ip, message, provider).is_none());
+        let fit = others.iter().copied().find(|ip| self.unfit(*ip, message, provider).is_none());
         let other = match fit {
             Some(ip) => ip,
             // All are benched: the chosen one waits as well as any.
             None if self.ips[chosen as usize].usable() => return Some(chosen),
-            None => others
-                .into_iter()
-                .find(|ip| self.ips[*ip as usize].usable())?,
+            None => others.into_iter().find(|ip| self.ips[*ip as usize].usable())?,
         };
         self.move_message(message, other, why);
         Some(other)
@@ -242,10 +200,7 @@ impl Engine {
         let lane = self.lane_of.get(&(ip, provider))?;
         let (until, why) = self.lanes[*lane].shape.suspended(self.now)?;
         let said = why.words();
-        (until > self.queue.messages[message].expires_at).then_some(Why::IpBenched {
-            ip: entry.address,
-            said,
-        })
+        (until > self.queue.messages[message].expires_at).then_some(Why::IpBenched { ip: entry.address, said })
     }
 
     fn move_message(&mut self, message: u32, to: u32, why: Why) {
@@ -254,12 +209,7 @@ impl Engine {
         let to_address = self.ips[to as usize].address;
         let entry = &mut self.queue.messages[message];
         entry.ip = to;
-        entry.moved = Some(Box::new(Moved {
-            at: now,
-            from,
-            to: to_address,
-            why: why.clone(),
-        }));
+        entry.moved = Some(Box::new(Moved { at: now, from, to: to_address, why: why.clone() }));
         let mut event = self.message_event(message, EventKind::Moved);
         event.ip = Some(to_address);
         event.why = Some(why);
@@ -276,18 +226,11 @@ impl Engine {
             Place::Due(second) => self.queue.take_due(ticket, second),
             Place::Domain => {
                 let domain = entry.domain;
-                self.queue
-                    .tickets
-                    .unlink(&mut self.domains[domain].waiting, ticket);
+                self.queue.tickets.unlink(&mut self.domains[domain].waiting, ticket);
             }
             Place::Flow(stream) => {
                 let path = self.flows.path_of(stream);
-                self.flows.take(
-                    &mut self.queue.tickets,
-                    &mut self.paths[path].turns,
-                    stream,
-                    ticket,
-                );
+                self.flows.take(&mut self.queue.tickets, &mut self.paths[path].turns, stream, ticket);
             }
         }
         true
@@ -327,9 +270,7 @@ impl Engine {
         entry.asking = true;
         if self.resolving < self.limits.resolves_max {
             self.resolving += 1;
-            self.actions.push_back(Action::Resolve {
-                domain: entry.name.clone(),
-            });
+            self.actions.push_back(Action::Resolve { domain: entry.name.clone() });
         } else {
             self.to_resolve.push_back(domain);
         }
@@ -350,45 +291,27 @@ impl Engine {
     }
 
     pub(super) fn resolved(&mut self, name: &Domain, answer: Resolution) {
-        let Some(domain) = self
-            .domain_of
-            .get(name)
-            .copied()
-            .filter(|domain| self.domains[*domain].asking)
-        else {
+        let Some(domain) = self.domain_of.get(name).copied().filter(|domain| self.domains[*domain].asking) else {
             return;
         };
         self.domains[domain].asking = false;
         self.resolving -= 1;
         if let Some(next) = self.to_resolve.pop_front() {
             self.resolving += 1;
-            self.actions.push_back(Action::Resolve {
-                domain: self.domains[next].name.clone(),
-            });
+            self.actions.push_back(Action::Resolve { domain: self.domains[next].name.clone() });
         }
         match answer {
-            Resolution::Site {
-                site,
-                hosts,
-                valid_for,
-            } => self.domain_has_site(domain, &site, &hosts, valid_for),
+            Resolution::Site { site, hosts, valid_for } => self.domain_has_site(domain, &site, &hosts, valid_for),
             Resolution::Later { said } => self.domain_later(domain, said),
             Resolution::NoSuchDomain => self.domain_unknown(domain),
             Resolution::NullMx => {
-                let reply = Reply::new(
-                    556,
-                    (5, 1, 10),
-                    "The recipient's domain takes no mail (null MX)",
-                );
+                let reply = Reply::new(556, (5, 1, 10), "The recipient's domain takes no mail (null MX)");
                 let meaning = Meaning::own(Class::Hard, Subtype::UnknownDomain);
                 self.domain_dead(domain, Why::DomainTakesNoMail, reply, meaning);
             }
             Resolution::Refused { said } => {
-                let reply = Reply::new(
-                    550,
-                    (5, 4, 4),
-                    format!("The recipient's mail server may not be connected to: {said}"),
-                );
+                let reply =
+                    Reply::new(550, (5, 4, 4), format!("The recipient's mail server may not be connected to: {said}"));
                 let meaning = Meaning::own(Class::Admin, Subtype::Policy);
                 self.domain_dead(domain, Why::PrivateAddress { said }, reply, meaning);
             }
@@ -397,10 +320,7 @@ impl Engine {
 
     fn domain_has_site(&mut self, domain: u32, site: &str, hosts: &[String], valid_for: Duration) {
         let provider = self.provider_key(site, hosts);
-        let (site, provider) = (
-            self.sites.hold(Arc::from(site)),
-            self.providers.hold(provider),
-        );
+        let (site, provider) = (self.sites.hold(Arc::from(site)), self.providers.hold(provider));
         self.set_status(domain, DomainStatus::Site { site, provider });
         let entry = &mut self.domains[domain];
         entry.valid_until = self.now + valid_for.max(VALID_MIN);
@@ -411,18 +331,11 @@ impl Engine {
 
     fn provider_key(&self, site: &str, hosts: &[String]) -> ProviderKey {
         match self.snapshot.providers.provider_of(hosts) {
-            Some(found) if found.group == Group::Provider => ProviderKey {
-                key: Arc::clone(&found.name),
-                rules: Arc::clone(&found.name),
-            },
-            Some(found) => ProviderKey {
-                key: Arc::from(site),
-                rules: Arc::clone(&found.name),
-            },
-            None => ProviderKey {
-                key: Arc::from(site),
-                rules: Arc::from(site),
-            },
+            Some(found) if found.group == Group::Provider => {
+                ProviderKey { key: Arc::clone(&found.name), rules: Arc::clone(&found.name) }
+            }
+            Some(found) => ProviderKey { key: Arc::from(site), rules: Arc::clone(&found.name) },
+            None => ProviderKey { key: Arc::from(site), rules: Arc::from(site) },
         }
     }
 
@@ -438,17 +351,14 @@ impl Engine {
         let dice = self.dice();
         let entry = &mut self.domains[domain];
         entry.failures = entry.failures.saturating_add(1);
-        let doubled =
-            RESOLVE_AGAIN_FIRST.saturating_mul(1 << entry.failures.saturating_sub(1).min(10));
+        let doubled = RESOLVE_AGAIN_FIRST.saturating_mul(1 << entry.failures.saturating_sub(1).min(10));
         let again = self.now + jitter(doubled.min(RESOLVE_AGAIN_MAX), 20, dice);
         if matches!(entry.status, DomainStatus::Site { .. }) {
             // What was true a while ago is better than nothing (RFC 8767).
             entry.valid_until = again;
             self.has_answer(domain);
         } else {
-            entry.status = DomainStatus::Later {
-                why: Why::DnsUnavailable { said },
-            };
+            entry.status = DomainStatus::Later { why: Why::DnsUnavailable { said } };
             self.timers.insert((again, Timer::Domain(domain)));
         }
     }
@@ -457,34 +367,16 @@ impl Engine {
         let now = self.now;
         let since = *self.domains[domain].unknown_since.get_or_insert(now);
         if now.since(since) < UNKNOWN_CONFIRMED_AFTER {
-            self.set_status(
-                domain,
-                DomainStatus::Later {
-                    why: Why::DomainUnknownSoFar,
-                },
-            );
-            self.timers
-                .insert((since + UNKNOWN_CONFIRMED_AFTER, Timer::Domain(domain)));
+            self.set_status(domain, DomainStatus::Later { why: Why::DomainUnknownSoFar });
+            self.timers.insert((since + UNKNOWN_CONFIRMED_AFTER, Timer::Domain(domain)));
             return;
         }
         let reply = Reply::new(550, (5, 1, 2), "The recipient's domain does not exist");
-        self.domain_dead(
-            domain,
-            Why::DomainUnknown,
-            reply,
-            Meaning::own(Class::Hard, Subtype::UnknownDomain),
-        );
+        self.domain_dead(domain, Why::DomainUnknown, reply, Meaning::own(Class::Hard, Subtype::UnknownDomain));
     }
 
     fn domain_dead(&mut self, domain: u32, why: Why, reply: Reply, meaning: Meaning) {
-        self.set_status(
-            domain,
-            DomainStatus::Dead {
-                why,
-                reply,
-                meaning,
-            },
-        );
+        self.set_status(domain, DomainStatus::Dead { why, reply, meaning });
         self.domains[domain].valid_until = self.now + DEAD_FOR;
         self.has_answer(domain);
     }
@@ -506,11 +398,7 @@ impl Engine {
         let (waiting, dead) = match &entry.status {
             DomainStatus::Fresh | DomainStatus::Later { .. } => (None, None),
             DomainStatus::Site { .. } => (self.queue.tickets.pop_front(&mut entry.waiting), None),
-            DomainStatus::Dead {
-                why,
-                reply,
-                meaning,
-            } => {
+            DomainStatus::Dead { why, reply, meaning } => {
                 let dead = (why.clone(), reply.clone(), meaning.clone());
                 (self.queue.tickets.pop_front(&mut entry.waiting), Some(dead))
             }
@@ -521,9 +409,7 @@ impl Engine {
                 self.answered.pop_front();
             }
             (Some(ticket), None) => self.place(ticket, false),
-            (Some(ticket), Some((why, reply, meaning))) => {
-                self.bounce_ticket(ticket, &why, &reply, &meaning)
-            }
+            (Some(ticket), Some((why, reply, meaning))) => self.bounce_ticket(ticket, &why, &reply, &meaning),
         }
         true
     }
@@ -534,11 +420,7 @@ impl Engine {
         }
         let at = u32::try_from(self.ips.len()).expect("IPs are bought, not made");
         let in_snapshot = self.snapshot.ips.contains_key(&address);
-        self.ips.push(IpEntry {
-            address,
-            in_snapshot,
-            missing: None,
-        });
+        self.ips.push(IpEntry { address, in_snapshot, missing: None });
         self.ip_of.insert(address, at);
         at
     }
@@ -617,12 +499,11 @@ impl Engine {
         }
     }
 
-    pub(super) fn ip_gone(&mut self, address: IpAddr, said: String) {
+    pub(super) fn ip_gone(&mut self, address: IpAddr, said: &str) {
         let ip = self.ip(address);
         let first = self.ips[ip as usize].missing.is_none();
-        self.ips[ip as usize].missing = Some(said.clone());
-        self.timers
-            .insert((self.now + CHECK_IP_EVERY, Timer::CheckIp(ip)));
+        self.ips[ip as usize].missing = Some(said.to_owned());
+        self.timers.insert((self.now + CHECK_IP_EVERY, Timer::CheckIp(ip)));
         if !first {
             return;
         }
@@ -652,31 +533,20 @@ impl Engine {
         event.ip = Some(address);
         event.why = Some(Why::IpBack { ip: address });
         self.actions.push_back(Action::Record(event));
-        let lanes: Vec<u32> = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| lane.ip == ip)
-            .map(|(at, _)| at)
-            .collect();
+        let lanes: Vec<u32> = self.lanes.iter().filter(|(_, lane)| lane.ip == ip).map(|(at, _)| at).collect();
         lanes.into_iter().for_each(|lane| self.kick(lane));
     }
 
     pub(super) fn check_ip(&mut self, ip: u32) {
         let entry = &self.ips[ip as usize];
         if entry.missing.is_some() && entry.in_snapshot && !self.stopping {
-            self.actions
-                .push_back(Action::CheckIp { ip: entry.address });
+            self.actions.push_back(Action::CheckIp { ip: entry.address });
         }
     }
 
     /// Everything that waits on this IP looks for another; connections without mail are closed.
     fn rehome_ip(&mut self, ip: u32) {
-        let lanes: Vec<u32> = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| lane.ip == ip)
-            .map(|(at, _)| at)
-            .collect();
+        let lanes: Vec<u32> = self.lanes.iter().filter(|(_, lane)| lane.ip == ip).map(|(at, _)| at).collect();
         for lane in lanes {
             self.rehome_lane(lane);
             for session in self.lanes[lane].idle.clone() {
@@ -687,11 +557,7 @@ impl Engine {
 
     /// Each ticket of the lane is asked once where it wants to wait.
     pub(super) fn rehome_lane(&mut self, lane: u32) {
-        for (at, path) in self
-            .paths
-            .iter()
-            .filter(|(_, path)| path.lane == lane && path.turns.ready > 0)
-        {
+        for (at, path) in self.paths.iter().filter(|(_, path)| path.lane == lane && path.turns.ready > 0) {
             self.rehoming.push_back((at, path.turns.ready));
         }
     }
@@ -703,10 +569,7 @@ impl Engine {
         let Some(entry) = self.paths.get_mut(path) else {
             return true;
         };
-        if let Some(ticket) = self
-            .flows
-            .pop(&mut self.queue.tickets, &mut entry.turns, |_| 1)
-        {
+        if let Some(ticket) = self.flows.pop(&mut self.queue.tickets, &mut entry.turns, |_| 1) {
             if left > 1 {
                 self.rehoming.push_front((path, left - 1));
             }

@@ -11,7 +11,7 @@ use crate::envelope::TlsWish;
 use crate::event::EventKind;
 use crate::id::{AttemptId, SessionId};
 use crate::queue::{Place, Recipients, Wait};
-use crate::shape::{Bench, Change, Verdict};
+use crate::shape::{Change, Verdict};
 use crate::time::Timestamp;
 use crate::why::Why;
 use mail::reply::Reply;
@@ -113,19 +113,14 @@ impl Engine {
     fn next_ticket(&mut self, path: u32) -> Option<u32> {
         let messages = &self.queue.messages;
         let turns = &mut self.paths[path].turns;
-        let ticket = self.flows.pop(&mut self.queue.tickets, turns, |ticket| {
-            messages[ticket.message].cost
-        })?;
+        let ticket = self.flows.pop(&mut self.queue.tickets, turns, |ticket| messages[ticket.message].cost)?;
         let entry = &self.queue.tickets[ticket];
         let (message, domain) = (entry.message, entry.domain);
         let here = &self.paths[path];
         let lane = &self.lanes[here.lane];
         let provider = lane.provider;
         let same = matches!(self.domains[domain].status, DomainStatus::Site { site, provider } if site == here.site && provider == lane.provider);
-        if !same
-            || !self.ips[lane.ip as usize].usable()
-            || self.queue.messages[message].ip != lane.ip
-        {
+        if !same || !self.ips[lane.ip as usize].usable() || self.queue.messages[message].ip != lane.ip {
             self.place(ticket, false);
             return None;
         }
@@ -133,9 +128,7 @@ impl Engine {
             // The old answer serves until the new one is here.
             self.ask(domain);
         }
-        if !self.benches.is_empty()
-            && let Some((until, wait)) = self.benched(message, provider)
-        {
+        if let Some((until, wait)) = self.benched(message, provider) {
             self.queue.put_due(ticket, until, wait);
             return None;
         }
@@ -147,15 +140,13 @@ impl Engine {
         let path = self.sessions[session].path;
         let lane = self.paths[path].lane;
         self.unidle(session);
-        let most = self.paths[path]
-            .recipients_max
-            .min(self.lanes[lane].shape.rules.recipients_per_transaction)
-            .max(1);
+        let most = self.paths[path].recipients_max.min(self.lanes[lane].shape.rules.recipients_per_transaction).max(1);
         self.split_beyond(ticket, usize::from(most), path);
         let serial = self.next_serial();
         let entry = &mut self.sessions[session];
         let attempt = AttemptId(serial << PLACE_BITS | u64::from(session));
         entry.state = SessionState::Busy;
+        self.attempts += 1;
         entry.messages += 1;
         entry.flight = Some(Flight { attempt, ticket });
         let id = entry.id;
@@ -164,12 +155,7 @@ impl Engine {
         entry.place = Place::Session(session);
         let message = self.queue.messages[entry.message].id();
         let recipients = entry.recipients.all().to_vec();
-        self.actions.push_back(Action::Attempt {
-            session: id,
-            attempt,
-            message,
-            recipients,
-        });
+        self.actions.push_back(Action::Attempt { session: id, attempt, message, recipients });
     }
 
     /// A transaction takes no more recipients than this; the rest stays in front of the row.
@@ -182,19 +168,10 @@ impl Engine {
         let (now, later) = all.split_at(most);
         entry.recipients = Recipients::new(now);
         let (message, domain, due, wait) = (entry.message, entry.domain, entry.due, entry.wait);
-        let rest = self
-            .queue
-            .add_ticket(message, domain, Recipients::new(later), due, wait);
+        let rest = self.queue.add_ticket(message, domain, Recipients::new(later), due, wait);
         self.domains[domain].tickets += 1;
         let origin = &self.queue.origins[self.queue.messages[message].origin];
-        self.flows.put(
-            &mut self.queue.tickets,
-            &mut self.paths[path].turns,
-            path,
-            origin,
-            rest,
-            true,
-        );
+        self.flows.put(&mut self.queue.tickets, &mut self.paths[path].turns, path, origin, rest, true);
     }
 
     fn open_more(&mut self, path: u32, lane: u32) -> Stop {
@@ -262,20 +239,12 @@ impl Engine {
             TlsWish::IfOffered if self.lanes[lane].shape.rules.tls_required => TlsWish::Required,
             wish => wish,
         };
-        self.actions.push_back(Action::Open {
-            session: id,
-            source,
-            domain,
-            tls,
-        });
+        self.actions.push_back(Action::Open { session: id, source, domain, tls });
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<u32> {
         let at = u32::try_from(id.0 & ((1 << PLACE_BITS) - 1)).ok()?;
-        self.sessions
-            .get(at)
-            .filter(|session| session.id == id)
-            .map(|_| at)
+        self.sessions.get(at).filter(|session| session.id == id).map(|_| at)
     }
 
     pub(super) fn session_of(&self, attempt: AttemptId) -> Option<u32> {
@@ -318,8 +287,7 @@ impl Engine {
         let used_up = entry.messages >= shape.messages_per_connection(now);
         let full = self.lanes[lane].sessions >= shape.connections_allowed(now);
         let others = full && !self.lanes[lane].stalled.is_empty() || !self.stalled.is_empty();
-        let hand_over =
-            others && (entry.messages >= HAND_OVER_AFTER || self.paths[path].turns.ready == 0);
+        let hand_over = others && (entry.messages >= HAND_OVER_AFTER || self.paths[path].turns.ready == 0);
         let too_many = self.lanes[lane].sessions > shape.connections_limit(now);
         let gone = !self.ips[self.lanes[lane].ip as usize].usable();
         self.sessions[session].state = SessionState::Idle;
@@ -348,11 +316,7 @@ impl Engine {
     }
 
     pub(super) fn idle_rings(&mut self, session: u32) {
-        if self
-            .sessions
-            .get(session)
-            .is_some_and(|entry| entry.state == SessionState::Idle)
-        {
+        if self.sessions.get(session).is_some_and(|entry| entry.state == SessionState::Idle) {
             self.close(session);
         }
     }
@@ -419,11 +383,9 @@ impl Engine {
             match failure.kind {
                 ConnectFailureKind::AddressMissing => {
                     let ip = self.ips[self.lanes[lane].ip as usize].address;
-                    self.ip_gone(ip, failure.text.clone());
+                    self.ip_gone(ip, &failure.text);
                 }
-                ConnectFailureKind::Local => {
-                    self.paths[path].backoff_until = self.now + LOCAL_FAULT_PAUSE
-                }
+                ConnectFailureKind::Local => self.paths[path].backoff_until = self.now + LOCAL_FAULT_PAUSE,
                 _ => self.site_failed(path, lane, failure),
             }
         }
@@ -445,8 +407,7 @@ impl Engine {
         let retry = &self.snapshot.delivery.retry;
         let entry = &mut self.paths[path];
         entry.failures = entry.failures.saturating_add(1);
-        entry.backoff_until =
-            retry.jittered(self.now, retry.after_connect_failures(entry.failures), dice);
+        entry.backoff_until = retry.jittered(self.now, retry.after_connect_failures(entry.failures), dice);
         entry.backoff_why = Some(why.clone());
         let until = entry.backoff_until;
         if failure.kind == ConnectFailureKind::Dns
@@ -477,14 +438,7 @@ impl Engine {
         let snapshot = Arc::clone(&self.snapshot);
         let rules_name = Arc::clone(&self.providers[self.lanes[lane].provider].rules);
         let reading = snapshot.rules.classify(&rules_name, reply);
-        self.react(
-            lane,
-            &reading.meaning.rule,
-            reading.reactions,
-            reading.alert,
-            reply,
-            message,
-        );
+        self.react(lane, &reading.meaning.rule, reading.reactions, reading.alert, reply, message);
         Some(reading.meaning)
     }
 
@@ -500,11 +454,8 @@ impl Engine {
         let now = self.now;
         let said = reply.to_string();
         if alert && self.lanes[lane].shape.alarm_due(rule, now) {
-            let account = message.map(|message| {
-                self.queue.origins[self.queue.messages[message].origin]
-                    .account
-                    .clone()
-            });
+            let account =
+                message.map(|message| self.queue.origins[self.queue.messages[message].origin].account.clone());
             let provider = Some(self.provider_name(lane));
             let ip = Some(self.ips[self.lanes[lane].ip as usize].address);
             self.actions.push_back(Action::Alarm(Alarm {
@@ -520,23 +471,13 @@ impl Engine {
             match reaction.scope {
                 Scope::Lane => self.react_lane(lane, reaction, rule, &said),
                 Scope::Netblock => {
-                    let (ip, provider) = (
-                        self.ips[self.lanes[lane].ip as usize].address,
-                        self.lanes[lane].provider,
-                    );
+                    let (ip, provider) = (self.ips[self.lanes[lane].ip as usize].address, self.lanes[lane].provider);
                     let near = |other: &super::Lane| {
-                        other.provider == provider
-                            && neighbours(self.ips[other.ip as usize].address, ip)
+                        other.provider == provider && neighbours(self.ips[other.ip as usize].address, ip)
                     };
-                    let lanes: Vec<u32> = self
-                        .lanes
-                        .iter()
-                        .filter(|(_, other)| near(other))
-                        .map(|(at, _)| at)
-                        .collect();
-                    lanes
-                        .into_iter()
-                        .for_each(|lane| self.react_lane(lane, reaction, rule, &said));
+                    let lanes: Vec<u32> =
+                        self.lanes.iter().filter(|(_, other)| near(other)).map(|(at, _)| at).collect();
+                    lanes.into_iter().for_each(|lane| self.react_lane(lane, reaction, rule, &said));
                 }
                 Scope::SenderDomain | Scope::Stream => {
                     if let Some(message) = message {
@@ -551,17 +492,12 @@ impl Engine {
         let dice = self.dice();
         let now = self.now;
         let was = self.lanes[lane].shape.slowed(now).map(|(until, _)| until);
-        let Some(change) = self.lanes[lane]
-            .shape
-            .react(reaction, rule, said, now, dice)
-        else {
+        let Some(change) = self.lanes[lane].shape.react(reaction, rule, said, now, dice) else {
             return;
         };
         let (kind, until) = match change {
             // One event per slowing, not per answer.
-            Change::Slowed { until }
-                if was.is_some_and(|was| until.since(was) < Duration::from_secs(60)) =>
-            {
+            Change::Slowed { until } if was.is_some_and(|was| until.since(was) < Duration::from_secs(60)) => {
                 return;
             }
             Change::Slowed { until } => (EventKind::LaneSlowed, until),
@@ -570,12 +506,8 @@ impl Engine {
         let mut event = self.lane_event(lane, kind);
         event.next_at = (until < Timestamp::MAX).then_some(until);
         event.why = Some(match kind {
-            EventKind::LaneSuspended => Why::LaneSuspended {
-                said: said.to_owned(),
-            },
-            _ => Why::LaneSlowed {
-                said: said.to_owned(),
-            },
+            EventKind::LaneSuspended => Why::LaneSuspended { said: said.to_owned() },
+            _ => Why::LaneSlowed { said: said.to_owned() },
         });
         self.actions.push_back(Action::Record(event));
         if kind == EventKind::LaneSuspended {
@@ -593,28 +525,16 @@ impl Engine {
         }
     }
 
-    fn react_sender(
-        &mut self,
-        lane: u32,
-        message: u32,
-        reaction: &Reaction,
-        rule: &Arc<str>,
-        said: &str,
-    ) {
+    fn react_sender(&mut self, lane: u32, message: u32, reaction: &Reaction, rule: &Arc<str>, said: &str) {
         let origin = &self.queue.origins[self.queue.messages[message].origin];
         let key = match (&reaction.scope, &origin.sender_domain) {
-            (Scope::SenderDomain, Some(domain)) => {
-                super::BenchKey::SenderDomain(Arc::clone(domain))
-            }
+            (Scope::SenderDomain, Some(domain)) => super::BenchKey::SenderDomain(Arc::clone(domain)),
             (Scope::SenderDomain, None) => return,
             _ => super::BenchKey::Stream(origin.account.clone(), origin.stream.clone()),
         };
         let dice = self.dice();
         let provider = Arc::clone(&self.providers[self.lanes[lane].provider].key);
-        let bench = self
-            .benches
-            .entry((key, provider))
-            .or_insert_with(Bench::default);
+        let bench = self.benches.entry((key, provider)).or_default();
         if !bench.counts(reaction, rule, self.now) {
             return;
         }
@@ -629,25 +549,21 @@ impl Engine {
     }
 
     /// Is the message's sending domain or stream suspended at the provider?
-    fn benched(&self, message: u32, provider: u32) -> Option<(Timestamp, Wait)> {
+    pub(super) fn benched(&self, message: u32, provider: u32) -> Option<(Timestamp, Wait)> {
+        if self.benches.is_empty() {
+            return None;
+        }
         let origin = &self.queue.origins[self.queue.messages[message].origin];
         let provider = &self.providers[provider].key;
         let open = |key: super::BenchKey| {
-            self.benches
-                .get(&(key, Arc::clone(provider)))
-                .and_then(|bench| bench.open(self.now))
+            self.benches.get(&(key, Arc::clone(provider))).and_then(|bench| bench.open(self.now))
         };
-        let domain = origin
-            .sender_domain
-            .as_ref()
-            .and_then(|domain| open(super::BenchKey::SenderDomain(Arc::clone(domain))));
+        let domain =
+            origin.sender_domain.as_ref().and_then(|domain| open(super::BenchKey::SenderDomain(Arc::clone(domain))));
         if let Some((until, _)) = domain {
             return Some((until, Wait::SenderDomain));
         }
-        let (until, _) = open(super::BenchKey::Stream(
-            origin.account.clone(),
-            origin.stream.clone(),
-        ))?;
+        let (until, _) = open(super::BenchKey::Stream(origin.account.clone(), origin.stream.clone()))?;
         Some((until, Wait::Stream))
     }
 
@@ -720,10 +636,7 @@ impl Engine {
         self.to_resolve.clear();
         let open: Vec<u32> = self.sessions.iter().map(|(at, _)| at).collect();
         for session in open {
-            if matches!(
-                self.sessions[session].state,
-                SessionState::Idle | SessionState::Opening
-            ) {
+            if matches!(self.sessions[session].state, SessionState::Idle | SessionState::Opening) {
                 self.close(session);
             }
         }
@@ -755,15 +668,8 @@ impl Engine {
             self.lanes[path.lane].paths -= 1;
             self.sites.release(path.site);
         }
-        let done = |lane: &super::Lane| {
-            lane.paths == 0 && lane.wake == Timestamp::MAX && lane.shape.is_as_new(now)
-        };
-        let lanes: Vec<u32> = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| done(lane))
-            .map(|(at, _)| at)
-            .collect();
+        let done = |lane: &super::Lane| lane.paths == 0 && lane.wake == Timestamp::MAX && lane.shape.is_as_new(now);
+        let lanes: Vec<u32> = self.lanes.iter().filter(|(_, lane)| done(lane)).map(|(at, _)| at).collect();
         for at in lanes {
             let Some(lane) = self.lanes.remove(at) else {
                 continue;
@@ -773,30 +679,17 @@ impl Engine {
         }
         let unused = |domain: &super::DomainEntry| {
             let settled = !matches!(domain.status, DomainStatus::Later { .. });
-            domain.tickets == 0
-                && !domain.asking
-                && !domain.answered
-                && settled
-                && domain.valid_until <= now
+            domain.tickets == 0 && !domain.asking && !domain.answered && settled && domain.valid_until <= now
         };
-        let domains: Vec<u32> = self
-            .domains
-            .iter()
-            .filter(|(_, domain)| unused(domain))
-            .map(|(at, _)| at)
-            .collect();
+        let domains: Vec<u32> = self.domains.iter().filter(|(_, domain)| unused(domain)).map(|(at, _)| at).collect();
         for at in domains {
             self.set_status(at, DomainStatus::Fresh);
             if let Some(domain) = self.domains.remove(at) {
                 self.domain_of.remove(&domain.name);
             }
         }
-        let gone: Vec<_> = self
-            .benches
-            .iter()
-            .filter(|(_, bench)| bench.is_forgotten(now))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let gone: Vec<_> =
+            self.benches.iter().filter(|(_, bench)| bench.is_forgotten(now)).map(|(key, _)| key.clone()).collect();
         for key in gone {
             self.benches.remove(&key);
         }

@@ -1,6 +1,6 @@
 //! What does an answer do to the message, recipient by recipient?
 
-use super::{Action, Engine, NotifyKind};
+use super::{Action, Engine, NotifyKind, SessionState};
 use crate::attempt::{Outcome, Report, Stage};
 use crate::classify::{Class, Meaning, MessageFate, Subtype};
 use crate::envelope::{LastAnswer, MessageState, RecipientState};
@@ -60,13 +60,12 @@ impl Engine {
         let Some(flight) = self.sessions[session].flight.take() else {
             return;
         };
+        self.attempts -= 1;
+        self.sessions[session].state = SessionState::Idle;
         let path = self.sessions[session].path;
         let lane = self.paths[path].lane;
         let ticket = flight.ticket;
-        let (message, domain) = (
-            self.queue.tickets[ticket].message,
-            self.queue.tickets[ticket].domain,
-        );
+        let (message, domain) = (self.queue.tickets[ticket].message, self.queue.tickets[ticket].domain);
         let recipients = self.queue.tickets[ticket].recipients.clone();
         let outcome_of = outcomes(recipients.all(), report.results);
         let common = Attempt {
@@ -75,7 +74,9 @@ impl Engine {
             ip: self.ips[self.lanes[lane].ip as usize].address,
             host: report.host.as_deref().map(Arc::from).or_else(|| self.sessions[session].host.clone()),
             seasoned: self.sessions[session].messages > 1,
-            fruitful: outcome_of.iter().any(|(_, outcome)| matches!(outcome, Outcome::Answered { reply, .. } if !reply.is_transient())),
+            fruitful: outcome_of
+                .iter()
+                .any(|(_, outcome)| matches!(outcome, Outcome::Answered { reply, .. } if !reply.is_transient())),
             patient: self.queue.tickets[ticket].fruitless < FRUITLESS_MAX,
         };
         if nothing_sent(&outcome_of) {
@@ -100,12 +101,10 @@ impl Engine {
                     EventKind::Bounced | EventKind::Expired
                         if self.wants_notice(message, recipient, NotifyKind::Failed) =>
                     {
-                        failed.push(recipient)
+                        failed.push(recipient);
                     }
-                    EventKind::Delivered
-                        if self.wants_notice(message, recipient, NotifyKind::Relayed) =>
-                    {
-                        relayed.push(recipient)
+                    EventKind::Delivered if self.wants_notice(message, recipient, NotifyKind::Relayed) => {
+                        relayed.push(recipient);
                     }
                     _ => {}
                 }
@@ -124,31 +123,17 @@ impl Engine {
         self.drop_ticket(ticket);
         for (at, group) in again {
             if !tries_again {
-                group
-                    .iter()
-                    .for_each(|recipient| events.push(self.delete_recipient(message, *recipient)));
+                group.iter().for_each(|recipient| events.push(self.delete_recipient(message, *recipient)));
                 continue;
             }
             let name = self.domains[domain].name.clone();
             let due = at.unwrap_or(self.now);
             let held_domain = self.domain(&name);
-            let new = self.queue.add_ticket(
-                message,
-                held_domain,
-                Recipients::new(&group),
-                due,
-                Wait::Retry,
-            );
+            let new = self.queue.add_ticket(message, held_domain, Recipients::new(&group), due, Wait::Retry);
             // Progress with others excuses what was not tried.
-            self.queue.tickets[new].fruitless = if at.is_none() && !common.fruitful {
-                fruitless + 1
-            } else {
-                0
-            };
+            self.queue.tickets[new].fruitless = if at.is_none() && !common.fruitful { fruitless + 1 } else { 0 };
             if after == After::Hold {
-                group
-                    .iter()
-                    .for_each(|recipient| events.push(self.hold_recipient(message, *recipient)));
+                group.iter().for_each(|recipient| events.push(self.hold_recipient(message, *recipient)));
                 self.queue.tickets[new].place = Place::Held;
             } else if at.is_some() {
                 self.queue.put_due(new, due, Wait::Retry);
@@ -162,19 +147,10 @@ impl Engine {
         }
         for (recipients, kind) in [(failed, NotifyKind::Failed), (relayed, NotifyKind::Relayed)] {
             if !recipients.is_empty() {
-                self.actions.push_back(Action::Notify {
-                    message: id,
-                    recipients,
-                    kind,
-                });
+                self.actions.push_back(Action::Notify { message: id, recipients, kind });
             }
         }
-        if self
-            .queue
-            .messages
-            .get(message)
-            .is_some_and(|entry| entry.id() == id)
-        {
+        if self.queue.messages.get(message).is_some_and(|entry| entry.id() == id) {
             self.arm_life(message);
         }
         if report.session_usable {
@@ -202,22 +178,12 @@ impl Engine {
         let mut left = 0u16;
         for (_, outcome) in outcomes {
             match outcome {
-                Outcome::Answered {
-                    stage: Stage::End,
-                    reply,
-                } if reply.is_positive() => accepted = true,
+                Outcome::Answered { stage: Stage::End, reply } if reply.is_positive() => accepted = true,
                 Outcome::Answered { reply, .. } => {
                     let reading = snapshot.rules.classify(&rules_name, reply);
                     left += u16::from(reading.meaning.subtype == Subtype::TooManyRecipients);
                     if seen.insert(Arc::clone(&reading.meaning.rule)) {
-                        self.react(
-                            lane,
-                            &reading.meaning.rule,
-                            reading.reactions,
-                            reading.alert,
-                            reply,
-                            Some(message),
-                        );
+                        self.react(lane, &reading.meaning.rule, reading.reactions, reading.alert, reply, Some(message));
                     }
                 }
                 Outcome::NotTried => left += 1,
@@ -238,16 +204,9 @@ impl Engine {
     }
 
     fn judge(&mut self, common: &Attempt, recipient: u16, outcome: Outcome) -> Next {
-        let attempts = self.queue.messages[common.message]
-            .recipients
-            .at(recipient)
-            .attempts
-            .saturating_add(1);
+        let attempts = self.queue.messages[common.message].recipients.at(recipient).attempts.saturating_add(1);
         match outcome {
-            Outcome::Answered {
-                stage: Stage::End,
-                reply,
-            } if reply.is_positive() => Next::Over {
+            Outcome::Answered { stage: Stage::End, reply } if reply.is_positive() => Next::Over {
                 fate: Fate::Delivered,
                 kind: EventKind::Delivered,
                 reply: Some(reply),
@@ -255,20 +214,13 @@ impl Engine {
                 why: None,
             },
             // A yes before the end, and then nothing: as good as no answer.
-            Outcome::Answered { stage, reply } if reply.code < 400 => {
-                self.lost(common, attempts, stage)
-            }
+            Outcome::Answered { stage, reply } if reply.code < 400 => self.lost(common, attempts, stage),
             Outcome::Answered { stage, reply } => self.refused(common, attempts, stage, reply),
             Outcome::Lost { stage } => self.lost(common, attempts, stage),
             Outcome::NotTried if common.patient || common.fruitful => Next::AtOnce,
             Outcome::NotTried => {
                 let meaning = Meaning::own(Class::Soft, Subtype::TooManyRecipients);
-                Next::Again {
-                    at: self.retry_at(common, attempts),
-                    reply: None,
-                    meaning,
-                    why: Why::TooManyRecipients,
-                }
+                Next::Again { at: self.retry_at(common, attempts), reply: None, meaning, why: Why::TooManyRecipients }
             }
             Outcome::Ours { reply } if reply.is_permanent() => {
                 let meaning = Meaning::own(Class::Admin, Subtype::Own);
@@ -282,12 +234,7 @@ impl Engine {
             }
             Outcome::Ours { reply } => {
                 let meaning = Meaning::own(Class::Soft, Subtype::Own);
-                Next::Again {
-                    at: self.retry_at(common, attempts),
-                    reply: Some(reply),
-                    meaning,
-                    why: Why::Deferred,
-                }
+                Next::Again { at: self.retry_at(common, attempts), reply: Some(reply), meaning, why: Why::Deferred }
             }
         }
     }
@@ -298,21 +245,16 @@ impl Engine {
         let reading = snapshot.rules.classify(&rules_name, &reply);
         let subtype = reading.meaning.subtype;
         // B8: a good-bye to a connection that carried mail before says nothing about this message.
-        let good_bye = reply.code == 421 && stage == Stage::Mail && common.seasoned
-            || subtype == Subtype::SessionLength;
+        let good_bye =
+            reply.code == 421 && stage == Stage::Mail && common.seasoned || subtype == Subtype::SessionLength;
         // B14: it takes the rest in another transaction.
-        let fewer =
-            subtype == Subtype::TooManyRecipients && stage == Stage::Recipient && common.fruitful;
+        let fewer = subtype == Subtype::TooManyRecipients && stage == Stage::Recipient && common.fruitful;
         if good_bye && common.patient || fewer {
             return Next::AtOnce;
         }
         if reading.is_final(&reply, attempts) {
             let tries_used = reading.fate == MessageFate::Retry;
-            let why = if tries_used {
-                Why::TriesUsed
-            } else {
-                Why::RefusedByRemote
-            };
+            let why = if tries_used { Why::TriesUsed } else { Why::RefusedByRemote };
             return Next::Over {
                 fate: Fate::Bounced,
                 kind: EventKind::Bounced,
@@ -336,12 +278,7 @@ impl Engine {
             Subtype::TooManyRecipients => Why::TooManyRecipients,
             _ => Why::Deferred,
         };
-        Next::Again {
-            at,
-            reply: Some(reply),
-            meaning: reading.meaning,
-            why,
-        }
+        Next::Again { at, reply: Some(reply), meaning: reading.meaning, why }
     }
 
     fn lost(&mut self, common: &Attempt, attempts: u16, stage: Stage) -> Next {
@@ -352,37 +289,20 @@ impl Engine {
         let meaning = Meaning::own(Class::Soft, Subtype::Connection);
         let at = self.retry_at(common, attempts);
         if stage < Stage::End {
-            return Next::Again {
-                at,
-                reply: None,
-                meaning,
-                why: Why::ConnectionLost,
-            };
+            return Next::Again { at, reply: None, meaning, why: Why::ConnectionLost };
         }
         // B4: it may have arrived; the remote is given its time to have finished with it.
         let soonest = self.now + self.snapshot.delivery.retry.outcome_unknown_min;
-        Next::Again {
-            at: at.max(soonest),
-            reply: None,
-            meaning,
-            why: Why::OutcomeUnknown,
-        }
+        Next::Again { at: at.max(soonest), reply: None, meaning, why: Why::OutcomeUnknown }
     }
 
     fn retry_at(&self, common: &Attempt, attempts: u16) -> Timestamp {
-        self.jittered(
-            common,
-            attempts,
-            self.snapshot.delivery.retry.after(attempts),
-        )
+        self.jittered(common, attempts, self.snapshot.delivery.retry.after(attempts))
     }
 
     /// The dice are thrown per message and attempt, so that its recipients stay together.
     fn jittered(&self, common: &Attempt, attempts: u16, wait: Duration) -> Timestamp {
-        let dice = draw(
-            self.seed ^ self.queue.messages[common.message].id_low(),
-            u64::from(attempts),
-        );
+        let dice = draw(self.seed ^ self.queue.messages[common.message].id_low(), u64::from(attempts));
         self.snapshot.delivery.retry.jittered(self.now, wait, dice)
     }
 
@@ -397,13 +317,7 @@ impl Engine {
         let slot = self.queue.messages[common.message].recipients.at(recipient);
         match next {
             Next::AtOnce => return None,
-            Next::Over {
-                fate,
-                kind,
-                reply,
-                meaning,
-                why,
-            } => {
+            Next::Over { fate, kind, reply, meaning, why } => {
                 slot.attempts = slot.attempts.saturating_add(1);
                 slot.fate = fate;
                 event.attempt = slot.attempts;
@@ -412,12 +326,7 @@ impl Engine {
                 event.meaning = meaning;
                 event.why = why;
             }
-            Next::Again {
-                at,
-                reply,
-                meaning,
-                why,
-            } => {
+            Next::Again { at, reply, meaning, why } => {
                 slot.attempts = slot.attempts.saturating_add(1);
                 event.attempt = slot.attempts;
                 let answer = LastAnswer {
@@ -454,20 +363,13 @@ impl Engine {
     }
 
     /// A ticket that is nowhere ends with its domain's fate.
-    pub(super) fn bounce_ticket(
-        &mut self,
-        ticket: u32,
-        why: &Why,
-        reply: &Reply,
-        meaning: &Meaning,
-    ) {
+    pub(super) fn bounce_ticket(&mut self, ticket: u32, why: &Why, reply: &Reply, meaning: &Meaning) {
         let message = self.queue.tickets[ticket].message;
         let recipients = self.queue.tickets[ticket].recipients.clone();
         self.drop_ticket(ticket);
         let mut events = Vec::new();
         for recipient in recipients.all() {
-            let mut event =
-                self.end_recipient(message, *recipient, Fate::Bounced, EventKind::Bounced);
+            let mut event = self.end_recipient(message, *recipient, Fate::Bounced, EventKind::Bounced);
             event.why = Some(why.clone());
             event.reply = Some(reply.clone());
             event.meaning = Some(meaning.clone());
@@ -492,20 +394,13 @@ impl Engine {
                 .collect();
             if !recipients.is_empty() {
                 let message = self.queue.messages[message].id();
-                self.actions.push_back(Action::Notify {
-                    message,
-                    recipients,
-                    kind: NotifyKind::Delayed,
-                });
+                self.actions.push_back(Action::Notify { message, recipients, kind: NotifyKind::Delayed });
             }
             return;
         }
         self.queue.set_life(message, None);
-        let tickets: Vec<u32> = self
-            .queue
-            .tickets_of(message)
-            .filter(|ticket| self.queue.tickets[*ticket].place != Place::Held)
-            .collect();
+        let tickets: Vec<u32> =
+            self.queue.tickets_of(message).filter(|ticket| self.queue.tickets[*ticket].place != Place::Held).collect();
         let mut events = Vec::new();
         for ticket in tickets {
             // One in transfer may still arrive; when it comes back, this rings again.
@@ -524,12 +419,7 @@ impl Engine {
         }
     }
 
-    fn expire_recipient(
-        &mut self,
-        message: u32,
-        recipient: u16,
-        site_said: Option<String>,
-    ) -> Event {
+    fn expire_recipient(&mut self, message: u32, recipient: u16, site_said: Option<String>) -> Event {
         let last = self.queue.messages[message].recipients.at(recipient).last;
         let last = self.queue.answers.get(last).cloned();
         let text = match (&last, site_said) {
@@ -542,21 +432,11 @@ impl Engine {
         };
         let mut event = self.end_recipient(message, recipient, Fate::Expired, EventKind::Expired);
         event.why = Some(Why::LifetimeOver);
-        event.reply = Some(Reply::new(
-            550,
-            (5, 4, 7),
-            format!("Could not be delivered within its lifetime. {text}"),
-        ));
+        event.reply = Some(Reply::new(550, (5, 4, 7), format!("Could not be delivered within its lifetime. {text}")));
         // The class of an expired message comes from the last answer (deliverability, 4.1).
-        let class = last
-            .as_ref()
-            .and_then(|last| last.meaning.as_ref())
-            .map_or(Class::Soft, |meaning| meaning.class);
+        let class = last.as_ref().and_then(|last| last.meaning.as_ref()).map_or(Class::Soft, |meaning| meaning.class);
         event.meaning = Some(Meaning::own(class, Subtype::Expired));
-        event.host = last
-            .as_ref()
-            .and_then(|last| last.host.as_deref())
-            .map(Arc::from);
+        event.host = last.as_ref().and_then(|last| last.host.as_deref()).map(Arc::from);
         event
     }
 
@@ -577,27 +457,14 @@ impl Engine {
 
     /// The next ring of a message's life; none while all that is left of it is held.
     pub(super) fn arm_life(&mut self, message: u32) {
-        let open = self
-            .queue
-            .tickets_of(message)
-            .any(|ticket| self.queue.tickets[ticket].place != Place::Held);
+        let open = self.queue.tickets_of(message).any(|ticket| self.queue.tickets[ticket].place != Place::Held);
         let entry = &self.queue.messages[message];
         let notice = entry.accepted_at + self.snapshot.delivery.delay_notice;
-        let at = if !entry.delay_notified && notice < entry.expires_at {
-            notice
-        } else {
-            entry.expires_at
-        };
+        let at = if !entry.delay_notified && notice < entry.expires_at { notice } else { entry.expires_at };
         self.queue.set_life(message, open.then_some(at));
     }
 
-    pub(super) fn end_recipient(
-        &mut self,
-        message: u32,
-        recipient: u16,
-        fate: Fate,
-        kind: EventKind,
-    ) -> Event {
+    pub(super) fn end_recipient(&mut self, message: u32, recipient: u16, fate: Fate, kind: EventKind) -> Event {
         let mut event = self.message_event(message, kind);
         let slot = self.queue.messages[message].recipients.at(recipient);
         slot.fate = fate;
@@ -622,17 +489,11 @@ impl Engine {
     fn settle_failed(&mut self, message: u32, events: Vec<Event>) {
         let id = self.queue.messages[message].id();
         let ended: Vec<u16> = events.iter().filter_map(|event| event.recipient).collect();
-        let recipients: Vec<u16> = ended
-            .into_iter()
-            .filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Failed))
-            .collect();
+        let recipients: Vec<u16> =
+            ended.into_iter().filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Failed)).collect();
         self.settle(message, events);
         if !recipients.is_empty() {
-            self.actions.push_back(Action::Notify {
-                message: id,
-                recipients,
-                kind: NotifyKind::Failed,
-            });
+            self.actions.push_back(Action::Notify { message: id, recipients, kind: NotifyKind::Failed });
         }
     }
 
@@ -644,12 +505,7 @@ impl Engine {
         if finished {
             self.queue.remove_message(message);
         }
-        self.actions.push_back(Action::Settle {
-            message: id,
-            state,
-            finished,
-            events,
-        });
+        self.actions.push_back(Action::Settle { message: id, state, finished, events });
     }
 
     pub(super) fn state(&self, message: u32) -> MessageState {
@@ -663,9 +519,7 @@ impl Engine {
                     due_at: self.now,
                     last: self.queue.answers.get(slot.last).cloned(),
                 },
-                Fate::Held => RecipientState::Held {
-                    attempts: slot.attempts,
-                },
+                Fate::Held => RecipientState::Held { attempts: slot.attempts },
                 Fate::Delivered => RecipientState::Delivered,
                 Fate::Bounced => RecipientState::Bounced,
                 Fate::Expired => RecipientState::Expired,
@@ -675,26 +529,17 @@ impl Engine {
         for ticket in self.queue.tickets_of(message) {
             let ticket = &self.queue.tickets[ticket];
             for recipient in ticket.recipients.all() {
-                if let RecipientState::Waiting { due_at, .. } =
-                    &mut recipients[usize::from(*recipient)]
-                {
+                if let RecipientState::Waiting { due_at, .. } = &mut recipients[usize::from(*recipient)] {
                     *due_at = ticket.due;
                 }
             }
         }
-        MessageState {
-            recipients,
-            moved: entry.moved.as_deref().cloned(),
-            delay_notified: entry.delay_notified,
-        }
+        MessageState { recipients, moved: entry.moved.as_deref().cloned(), delay_notified: entry.delay_notified }
     }
 
     pub(super) fn waiting(&self, message: u32) -> impl Iterator<Item = u16> + '_ {
         let slots = self.queue.messages[message].recipients.all();
-        (0u16..)
-            .zip(slots)
-            .filter(|(_, slot)| slot.fate == Fate::Waiting)
-            .map(|(recipient, _)| recipient)
+        (0u16..).zip(slots).filter(|(_, slot)| slot.fate == Fate::Waiting).map(|(recipient, _)| recipient)
     }
 
     pub(super) fn message_event(&self, message: u32, kind: EventKind) -> Event {
@@ -721,30 +566,18 @@ impl Engine {
 
 /// One outcome for each recipient of the attempt, in its order; what the report leaves out was not tried.
 fn outcomes(recipients: &[u16], mut results: Vec<(u16, Outcome)>) -> Vec<(u16, Outcome)> {
-    if results.len() == recipients.len()
-        && results
-            .iter()
-            .zip(recipients)
-            .all(|((result, _), own)| result == own)
-    {
+    if results.len() == recipients.len() && results.iter().zip(recipients).all(|((result, _), own)| result == own) {
         return results;
     }
     results.sort_by_key(|(recipient, _)| *recipient);
     let find = |recipient: &u16| {
-        let at = results
-            .binary_search_by_key(recipient, |(result, _)| *result)
-            .ok();
-        (
-            *recipient,
-            at.map_or(Outcome::NotTried, |at| results[at].1.clone()),
-        )
+        let at = results.binary_search_by_key(recipient, |(result, _)| *result).ok();
+        (*recipient, at.map_or(Outcome::NotTried, |at| results[at].1.clone()))
     };
     recipients.iter().map(find).collect()
 }
 
 /// Then the place it took of the lane's rate is free again.
 fn nothing_sent(outcomes: &[(u16, Outcome)]) -> bool {
-    outcomes
-        .iter()
-        .all(|(_, outcome)| matches!(outcome, Outcome::NotTried | Outcome::Ours { .. }))
+    outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotTried | Outcome::Ours { .. }))
 }

@@ -54,6 +54,19 @@ pub struct ShownRecipient {
     pub last: Option<Arc<LastAnswer>>,
 }
 
+impl ShownRecipient {
+    /// One word: "held", "in-transfer", "deferred" (tried before), or "queued".
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self.why {
+            Why::HeldByOrder => "held",
+            Why::InTransfer => "in-transfer",
+            _ if self.attempts > 0 => "deferred",
+            _ => "queued",
+        }
+    }
+}
+
 /// One IP towards one provider.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LaneView {
@@ -74,73 +87,45 @@ impl Engine {
     /// May another message come in?
     #[must_use]
     pub fn room(&self) -> Room {
-        match self
-            .limits
-            .queue_messages_max
-            .checked_sub(self.queue.len() as u64)
-        {
+        match self.limits.queue_messages_max.checked_sub(self.queue.len() as u64) {
             None | Some(0) => Room::Full(Why::QueueFull),
             Some(left) => Room::For(left),
         }
     }
 
+    /// What is under way. When no attempt and no session is left after `Stopping`, the host may go.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn in_flight(&self) -> Figures {
         let count = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         Figures {
             messages: self.queue.len() as u64,
-            tickets: self.queue.tickets.iter().count() as u64,
+            tickets: self.queue.tickets.len() as u64,
             sessions: count(self.sessions.len()),
-            attempts_in_flight: self.in_flight(),
+            attempts_in_flight: self.attempts,
             lanes: count(self.lanes.len()),
             resolving: self.resolving,
         }
     }
 
-    /// Attempts that are not over: when none is left after `Stopping`, the host may go.
-    #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        let busy = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.flight.is_some());
-        u32::try_from(busy.count()).unwrap_or(u32::MAX)
-    }
-
     #[must_use]
     pub fn show(&self, message: MessageId) -> Option<Shown> {
-        self.queue
-            .find(message)
-            .map(|at| self.shown(at, &Filter::default()))
+        self.queue.find(message).map(|at| self.shown(at, &Filter::default()))
     }
 
     /// Queued messages that fit, in the order of their ids, from the first after `after`.
     #[must_use]
     pub fn list(&self, filter: &Filter, limit: usize, after: Option<MessageId>) -> Vec<Shown> {
         let fits = |at: &u32| {
-            self.message_fits(*at, filter)
-                && self
-                    .queue
-                    .tickets_of(*at)
-                    .any(|ticket| self.ticket_fits(ticket, filter))
+            self.message_fits(*at, filter) && self.queue.tickets_of(*at).any(|ticket| self.ticket_fits(ticket, filter))
         };
-        self.queue
-            .in_order(after)
-            .filter(fits)
-            .take(limit)
-            .map(|at| self.shown(at, filter))
-            .collect()
+        self.queue.in_order(after).filter(fits).take(limit).map(|at| self.shown(at, filter)).collect()
     }
 
     /// How many messages an order with this filter would concern.
     #[must_use]
     pub fn count(&self, filter: &Filter) -> u64 {
         let fits = |at: &u32| {
-            self.message_fits(*at, filter)
-                && self
-                    .queue
-                    .tickets_of(*at)
-                    .any(|ticket| self.ticket_fits(ticket, filter))
+            self.message_fits(*at, filter) && self.queue.tickets_of(*at).any(|ticket| self.ticket_fits(ticket, filter))
         };
         self.queue.in_order(None).filter(fits).count() as u64
     }
@@ -164,10 +149,7 @@ impl Engine {
                 connections_allowed: lane.shape.connections_allowed(self.now),
                 connections_max: lane.shape.rules.connections_max,
                 pace: lane.shape.pace(),
-                until: held
-                    .as_ref()
-                    .map(|(until, _)| *until)
-                    .filter(|until| *until < Timestamp::MAX),
+                until: held.as_ref().map(|(until, _)| *until).filter(|until| *until < Timestamp::MAX),
                 why: held.map(|(_, why)| why),
             }
         };
@@ -178,17 +160,11 @@ impl Engine {
         let entry = &self.queue.messages[at];
         let origin = &self.queue.origins[entry.origin];
         let mut recipients = Vec::new();
-        for ticket in self
-            .queue
-            .tickets_of(at)
-            .filter(|ticket| self.ticket_fits(*ticket, filter))
-        {
+        for ticket in self.queue.tickets_of(at).filter(|ticket| self.ticket_fits(*ticket, filter)) {
             let (why, until) = self.why(ticket);
             let domain = &self.domains[self.queue.tickets[ticket].domain];
             let provider = match domain.status {
-                DomainStatus::Site { provider, .. } => {
-                    Some(Arc::clone(&self.providers[provider].key))
-                }
+                DomainStatus::Site { provider, .. } => Some(Arc::clone(&self.providers[provider].key)),
                 _ => None,
             };
             for recipient in self.queue.tickets[ticket].recipients.all() {
@@ -238,14 +214,10 @@ impl Engine {
         let entry = &self.queue.tickets[ticket];
         let message = &self.queue.messages[entry.message];
         let said = || {
-            let slot = entry
-                .recipients
-                .all()
-                .first()
-                .map(|recipient| message.recipients.all()[usize::from(*recipient)]);
+            let slot =
+                entry.recipients.all().first().map(|recipient| message.recipients.all()[usize::from(*recipient)]);
             let last = slot.and_then(|slot| self.queue.answers.get(slot.last));
-            last.and_then(|last| last.reply.as_ref())
-                .map_or_else(|| "see the lane".to_owned(), ToString::to_string)
+            last.and_then(|last| last.reply.as_ref()).map_or_else(|| "see the lane".to_owned(), ToString::to_string)
         };
         match entry.wait {
             Wait::Scheduled => Why::NotYetDue,
@@ -253,11 +225,8 @@ impl Engine {
             Wait::Stream => Why::StreamSuspended { said: said() },
             Wait::NoIp => Why::NoIpLeft,
             Wait::Retry => {
-                let slot = entry
-                    .recipients
-                    .all()
-                    .first()
-                    .map(|recipient| message.recipients.all()[usize::from(*recipient)]);
+                let slot =
+                    entry.recipients.all().first().map(|recipient| message.recipients.all()[usize::from(*recipient)]);
                 let last = slot.and_then(|slot| self.queue.answers.get(slot.last));
                 last.map_or(Why::NotYetDue, |last| last.why.clone())
             }
@@ -299,58 +268,28 @@ impl Engine {
         for (at, ticket) in self.queue.tickets.iter() {
             count += 1;
             *by_domain.entry(ticket.domain).or_default() += 1;
-            assert!(
-                self.queue.tickets_of(ticket.message).any(|own| own == at),
-                "a ticket is on its message's list"
-            );
+            assert!(self.queue.tickets_of(ticket.message).any(|own| own == at), "a ticket is on its message's list");
             match ticket.place {
                 Place::Held => held += 1,
                 Place::Session(session) => {
                     on_session += 1;
                     let flight = self.sessions[session].flight;
-                    assert_eq!(
-                        flight.map(|flight| flight.ticket),
-                        Some(at),
-                        "the session carries the ticket"
-                    );
+                    assert_eq!(flight.map(|flight| flight.ticket), Some(at), "the session carries the ticket");
                 }
                 Place::Nowhere => panic!("a ticket is nowhere"),
                 Place::Domain => waiting += 1,
                 Place::Due(_) | Place::Flow(_) => {}
             }
         }
-        let in_domains: usize = self
-            .domains
-            .iter()
-            .map(|(_, domain)| domain.waiting.len as usize)
-            .sum();
-        assert_eq!(
-            waiting, in_domains,
-            "tickets that wait for a look-up are in their domain's row"
-        );
-        assert_eq!(
-            self.in_flight() as usize,
-            on_session,
-            "a session carries a ticket that knows it"
-        );
+        let in_domains: usize = self.domains.iter().map(|(_, domain)| domain.waiting.len as usize).sum();
+        assert_eq!(waiting, in_domains, "tickets that wait for a look-up are in their domain's row");
+        assert_eq!(self.attempts as usize, on_session, "a session carries a ticket that knows it");
         let in_flows = self.flows.tickets_len();
-        assert_eq!(
-            held + on_session + waiting + in_flows + self.queue.due_len(),
-            count,
-            "each ticket is in one place"
-        );
-        let ready: usize = self
-            .paths
-            .iter()
-            .map(|(_, path)| path.turns.ready as usize)
-            .sum();
+        assert_eq!(held + on_session + waiting + in_flows + self.queue.due_len(), count, "each ticket is in one place");
+        let ready: usize = self.paths.iter().map(|(_, path)| path.turns.ready as usize).sum();
         assert_eq!(ready, in_flows, "paths count their rows");
         for (at, domain) in self.domains.iter() {
-            assert_eq!(
-                domain.tickets,
-                by_domain.get(&at).copied().unwrap_or(0),
-                "a domain counts its tickets"
-            );
+            assert_eq!(domain.tickets, by_domain.get(&at).copied().unwrap_or(0), "a domain counts its tickets");
         }
         for (at, message) in self.queue.messages.iter() {
             let slots = message.recipients.all();
@@ -375,18 +314,10 @@ impl Engine {
         let mut by_lane: BTreeMap<u32, u32> = BTreeMap::new();
         for (_, session) in self.sessions.iter() {
             *by_lane.entry(self.paths[session.path].lane).or_default() += 1;
-            assert_eq!(
-                session.flight.is_some(),
-                session.state == SessionState::Busy,
-                "busy with something"
-            );
+            assert_eq!(session.flight.is_some(), session.state == SessionState::Busy, "busy with something");
         }
         for (at, lane) in self.lanes.iter() {
-            assert_eq!(
-                lane.sessions,
-                by_lane.get(&at).copied().unwrap_or(0),
-                "a lane counts its sessions"
-            );
+            assert_eq!(lane.sessions, by_lane.get(&at).copied().unwrap_or(0), "a lane counts its sessions");
         }
     }
 }
