@@ -123,31 +123,27 @@ impl Script {
             // answers ADDRESS = STAGE REPLY ; ..
             "answers" => {
                 let (address, list) = rest.split_once(" = ").unwrap();
+                let stage = |name: &str| match name {
+                    "mail" => Stage::Mail,
+                    "rcpt" => Stage::Recipient,
+                    "data" => Stage::Data,
+                    "end" => Stage::End,
+                    other => panic!("{other}"),
+                };
+                // "lost STAGE", "closing STAGE REPLY", "STAGE REPLY"
                 let one = |text: &str| {
-                    let (stage, text) = text.trim().split_once(' ').unwrap();
-                    let stage = |name: &str| match name {
-                        "mail" => Stage::Mail,
-                        "rcpt" => Stage::Recipient,
-                        "data" => Stage::Data,
-                        "end" => Stage::End,
-                        other => panic!("{other}"),
-                    };
-                    match stage_kind(text) {
-                        "lost" => Answer::Lost(stage(&text[5..])),
+                    let (first, rest) = text.trim().split_once(' ').unwrap();
+                    match first {
+                        "lost" => Answer::Lost(stage(rest)),
                         "closing" => {
-                            let rest = &text[8..];
                             let (name, text) = rest.split_once(' ').unwrap();
                             Answer::Closing(stage(name), reply(text))
                         }
-                        _ => Answer::Reply(
-                            stage(text.split(' ').next().unwrap()),
-                            reply(text.split_once(' ').unwrap().1),
-                        ),
+                        name => Answer::Reply(stage(name), reply(rest)),
                     }
                 };
-                self.world
-                    .answers
-                    .insert(address.into(), list.split(" ; ").map(|text| one(&format!("x {}", text.trim()))).collect());
+                let list = list.split(" ; ").map(one).collect();
+                self.world.answers.insert(address.into(), list);
             }
             "recipients-max" => self.world.recipients_max = rest.parse().unwrap(),
             "missing" => drop(self.world.missing.insert(ip(rest))),
@@ -311,10 +307,6 @@ impl Script {
             _ => panic!("{name}: {line}"),
         }
     }
-}
-
-fn stage_kind(text: &str) -> &str {
-    text.split(' ').next().unwrap()
 }
 
 fn time_of(text: &str) -> Duration {
