@@ -43,7 +43,7 @@ fn attempts_until_served(mass: u128, few: u128) -> usize {
                 engine.handle(Input::Resolved { domain, answer }, now);
             }
             Action::Open { session, .. } => {
-                engine.handle(Input::SessionOpened { session, host: "mx.site.test".into() }, now)
+                engine.handle(Input::SessionOpened { session, host: "mx.site.test".into() }, now);
             }
             Action::Attempt { attempt, message, recipients, .. } => {
                 count += 1;

@@ -105,10 +105,10 @@ impl Script {
                 match how.split_once(' ').unwrap_or((how, "")) {
                     ("ok", _) => drop(self.world.connect.remove(domain)),
                     ("refused", _) => {
-                        drop(self.world.connect.insert(domain.into(), failure(ConnectFailureKind::Refused, None)))
+                        drop(self.world.connect.insert(domain.into(), failure(ConnectFailureKind::Refused, None)));
                     }
                     ("tls", _) => {
-                        drop(self.world.connect.insert(domain.into(), failure(ConnectFailureKind::Tls, None)))
+                        drop(self.world.connect.insert(domain.into(), failure(ConnectFailureKind::Tls, None)));
                     }
                     ("banner", text) => {
                         drop(
@@ -165,7 +165,7 @@ impl Script {
                 for address in &to {
                     match address.split_once('#') {
                         Some((count, at)) => {
-                            many.extend((0..count.parse::<u32>().unwrap()).map(|n| format!("u{n}{at}")))
+                            many.extend((0..count.parse::<u32>().unwrap()).map(|n| format!("u{n}{at}")));
                         }
                         None => many.push((*address).to_owned()),
                     }
@@ -277,7 +277,7 @@ impl Script {
             }
             ["empty"] => assert_eq!(self.world.engine.in_flight().messages, 0, "{name}: something is queued"),
             ["queued", count] => {
-                assert_eq!(self.world.engine.in_flight().messages.to_string(), count, "{name}: {line}")
+                assert_eq!(self.world.engine.in_flight().messages.to_string(), count, "{name}: {line}");
             }
             ["attempts", count] => assert_eq!(
                 self.world.attempts.len().to_string(),
@@ -286,10 +286,10 @@ impl Script {
                 self.world.trace.join("\n")
             ),
             ["opens", count] => {
-                assert_eq!(self.world.opens.to_string(), count, "{name}: {line}\n{}", self.world.trace.join("\n"))
+                assert_eq!(self.world.opens.to_string(), count, "{name}: {line}\n{}", self.world.trace.join("\n"));
             }
             ["sessions", count] => {
-                assert_eq!(self.world.engine.in_flight().sessions.to_string(), count, "{name}: {line}")
+                assert_eq!(self.world.engine.in_flight().sessions.to_string(), count, "{name}: {line}");
             }
             ["notices", count] => assert_eq!(self.world.notices.len().to_string(), count, "{name}: {line}"),
             ["trace", "holds", ..] => {

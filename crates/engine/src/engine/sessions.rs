@@ -10,7 +10,7 @@ use crate::classify::{Reaction, ReactionKind, Scope};
 use crate::envelope::TlsWish;
 use crate::event::EventKind;
 use crate::id::{AttemptId, SessionId};
-use crate::queue::{Place, Recipients, Wait};
+use crate::queue::{End, Place, Recipients, Wait};
 use crate::shape::{Change, Verdict};
 use crate::time::Timestamp;
 use crate::why::Why;
@@ -121,7 +121,7 @@ impl Engine {
         let provider = lane.provider;
         let same = matches!(self.domains[domain].status, DomainStatus::Site { site, provider } if site == here.site && provider == lane.provider);
         if !same || !self.ips[lane.ip as usize].usable() || self.queue.messages[message].ip != lane.ip {
-            self.place(ticket, false);
+            self.place(ticket, End::Back);
             return None;
         }
         if self.domains[domain].valid_until <= self.now {
@@ -171,7 +171,7 @@ impl Engine {
         let rest = self.queue.add_ticket(message, domain, Recipients::new(later), due, wait);
         self.domains[domain].tickets += 1;
         let origin = &self.queue.origins[self.queue.messages[message].origin];
-        self.flows.put(&mut self.queue.tickets, &mut self.paths[path].turns, path, origin, rest, true);
+        self.flows.put(&mut self.queue.tickets, &mut self.paths[path].turns, path, origin, rest, End::Front);
     }
 
     fn open_more(&mut self, path: u32, lane: u32) -> Stop {
@@ -684,7 +684,8 @@ impl Engine {
         let domains: Vec<u32> = self.domains.iter().filter(|(_, domain)| unused(domain)).map(|(at, _)| at).collect();
         for at in domains {
             self.set_status(at, DomainStatus::Fresh);
-            if let Some(domain) = self.domains.remove(at) {
+            if let Some(mut domain) = self.domains.remove(at) {
+                self.flows.clear(&mut domain.waiting);
                 self.domain_of.remove(&domain.name);
             }
         }

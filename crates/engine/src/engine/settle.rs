@@ -6,7 +6,7 @@ use crate::classify::{Class, Meaning, MessageFate, Subtype};
 use crate::envelope::{LastAnswer, MessageState, RecipientState};
 use crate::event::{Event, EventKind};
 use crate::id::AttemptId;
-use crate::queue::{After, Fate, Place, Recipients, Wait};
+use crate::queue::{After, End, Fate, Place, Recipients, Wait};
 use crate::retry::draw;
 use crate::snapshot::NotifyDefault;
 use crate::time::Timestamp;
@@ -138,7 +138,7 @@ impl Engine {
             } else if at.is_some() {
                 self.queue.put_due(new, due, Wait::Retry);
             } else {
-                self.place(new, true);
+                self.place(new, End::Front);
             }
         }
         let id = self.queue.messages[message].id();
@@ -444,10 +444,10 @@ impl Engine {
     fn site_said(&self, ticket: u32) -> Option<String> {
         match self.queue.tickets[ticket].place {
             Place::Flow(stream) => {
-                let path = self.paths.get(self.flows.path_of(stream))?;
+                let path = self.paths.get(self.flows.owner_of(stream))?;
                 path.backoff_why.as_ref().map(Why::words)
             }
-            Place::Domain => match &self.domains[self.queue.tickets[ticket].domain].status {
+            Place::Domain(_) => match &self.domains[self.queue.tickets[ticket].domain].status {
                 super::DomainStatus::Later { why } => Some(why.words()),
                 _ => None,
             },

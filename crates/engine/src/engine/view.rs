@@ -202,11 +202,11 @@ impl Engine {
             Place::Session(_) => (Why::InTransfer, None),
             Place::Held => (Why::HeldByOrder, None),
             Place::Due(_) => (self.why_due(ticket), Some(entry.due)),
-            Place::Domain => match &self.domains[entry.domain].status {
+            Place::Domain(_) => match &self.domains[entry.domain].status {
                 DomainStatus::Later { why } => (why.clone(), None),
                 _ => (Why::Resolving, None),
             },
-            Place::Flow(stream) => self.why_path(self.flows.path_of(stream)),
+            Place::Flow(stream) => self.why_path(self.flows.owner_of(stream)),
         }
     }
 
@@ -277,17 +277,17 @@ impl Engine {
                     assert_eq!(flight.map(|flight| flight.ticket), Some(at), "the session carries the ticket");
                 }
                 Place::Nowhere => panic!("a ticket is nowhere"),
-                Place::Domain => waiting += 1,
+                Place::Domain(_) => waiting += 1,
                 Place::Due(_) | Place::Flow(_) => {}
             }
         }
-        let in_domains: usize = self.domains.iter().map(|(_, domain)| domain.waiting.len as usize).sum();
+        let in_domains: usize = self.domains.iter().map(|(_, domain)| domain.waiting.ready as usize).sum();
         assert_eq!(waiting, in_domains, "tickets that wait for a look-up are in their domain's row");
         assert_eq!(self.attempts as usize, on_session, "a session carries a ticket that knows it");
         let in_flows = self.flows.tickets_len();
-        assert_eq!(held + on_session + waiting + in_flows + self.queue.due_len(), count, "each ticket is in one place");
+        assert_eq!(held + on_session + in_flows + self.queue.due_len(), count, "each ticket is in one place");
         let ready: usize = self.paths.iter().map(|(_, path)| path.turns.ready as usize).sum();
-        assert_eq!(ready, in_flows, "paths count their rows");
+        assert_eq!(ready + in_domains, in_flows, "paths and domains count their rows");
         for (at, domain) in self.domains.iter() {
             assert_eq!(domain.tickets, by_domain.get(&at).copied().unwrap_or(0), "a domain counts its tickets");
         }
