@@ -195,8 +195,8 @@ pub enum Place {
     Nowhere,
     /// In the bucket of this second.
     Due(u32),
-    /// For its domain to be looked up.
-    Domain,
+    /// For its domain to be looked up, in this flow of the domain.
+    Domain(u32),
     /// In this flow of a path.
     Flow(u32),
     /// On this session, in transfer.
@@ -273,6 +273,11 @@ impl std::ops::IndexMut<u32> for Tickets {
 }
 
 impl Tickets {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Ticket)> {
         self.slab.iter()
     }
@@ -314,14 +319,14 @@ impl Tickets {
         ticket.prev = NONE;
         ticket.next = NONE;
         if prev == NONE {
-            list.head = next
+            list.head = next;
         } else {
-            self.slab[prev].next = next
+            self.slab[prev].next = next;
         }
         if next == NONE {
-            list.tail = prev
+            list.tail = prev;
         } else {
-            self.slab[next].prev = prev
+            self.slab[next].prev = prev;
         }
         list.len -= 1;
     }
@@ -584,7 +589,18 @@ fn likeness(answer: &LastAnswer) -> String {
     key
 }
 
-/// The fair queue of one path: accounts in turn, inside an account its streams in turn.
+/// Which row of whose, and which end of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Of a path; it was there before and lost its place through no fault of its own.
+    Front,
+    /// Of a path.
+    Back,
+    /// Of a domain that is looked up: those that wait for it come out as fairly as they are served.
+    Domain,
+}
+
+/// The fair queue of one path, or of those that wait for one domain: accounts in turn, inside an account its streams in turn.
 #[derive(Debug, Default)]
 pub struct Turns {
     accounts: VecDeque<u32>,
@@ -603,7 +619,8 @@ struct AccountFlow {
 
 #[derive(Debug)]
 struct StreamFlow {
-    path: u32,
+    /// The path, or the domain.
+    owner: u32,
     account: u32,
     stream: StreamId,
     list: List,
@@ -617,9 +634,8 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Puts a ticket at the end of its stream's row in the path; in front if it was there before and lost its place through no fault
-    /// of its own.
-    pub fn put(&mut self, tickets: &mut Tickets, turns: &mut Turns, path: u32, origin: &Origin, at: u32, front: bool) {
+    /// Puts a ticket into its stream's row, of a path or of a domain that is looked up.
+    pub fn put(&mut self, tickets: &mut Tickets, turns: &mut Turns, owner: u32, origin: &Origin, at: u32, end: End) {
         let account = match turns.by_account.get(&origin.account) {
             Some(found) => *found,
             None => {
@@ -641,7 +657,7 @@ impl Flows {
         let stream = match flow.by_stream.get(&origin.stream) {
             Some(found) => *found,
             None => {
-                let row = StreamFlow { path, account, stream: origin.stream.clone(), list: List::default() };
+                let row = StreamFlow { owner, account, stream: origin.stream.clone(), list: List::default() };
                 let found = self.streams.insert(row);
                 flow.by_stream.insert(origin.stream.clone(), found);
                 flow.streams.push_back(found);
@@ -649,10 +665,10 @@ impl Flows {
             }
         };
         let list = &mut self.streams[stream].list;
-        if front {
-            tickets.push_front(list, at, Place::Flow(stream));
-        } else {
-            tickets.push_back(list, at, Place::Flow(stream));
+        match end {
+            End::Front => tickets.push_front(list, at, Place::Flow(stream)),
+            End::Back => tickets.push_back(list, at, Place::Flow(stream)),
+            End::Domain => tickets.push_back(list, at, Place::Domain(stream)),
         }
         turns.ready += 1;
     }
@@ -698,10 +714,10 @@ impl Flows {
         None
     }
 
-    /// Which path this row belongs to.
+    /// Which path, or domain, this row belongs to.
     #[must_use]
-    pub fn path_of(&self, stream: u32) -> u32 {
-        self.streams[stream].path
+    pub fn owner_of(&self, stream: u32) -> u32 {
+        self.streams[stream].owner
     }
 
     /// Takes a ticket out of the middle.

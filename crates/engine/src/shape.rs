@@ -444,7 +444,7 @@ mod tests {
         let slow = reaction(ReactionKind::Slow { per_minute: Some(1), lasts: Duration::from_secs(5_400) }, 1, 3600);
         shape.react(&slow, &Arc::from("r"), "busy", second(0), 0);
         assert_eq!(sent_in(&mut shape, second(0), Duration::from_secs(600)), 10);
-        let Verdict::Wait { why, .. } = shape.may_start(second(601)) else { panic!("it waits") };
+        let Verdict::Wait { why, .. } = shape.may_start(second(595)) else { panic!("it waits") };
         assert_eq!(why, Why::LaneSlowed { said: "busy".into() });
     }
 

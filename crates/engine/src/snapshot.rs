@@ -258,10 +258,10 @@ impl Snapshot {
                     wrong(format!("pool {id}"), format!("its account {account} does not exist"));
                 }
                 (None, PoolKind::Standard) => {
-                    wrong(format!("pool {id}"), "a standard pool belongs to an account".into())
+                    wrong(format!("pool {id}"), "a standard pool belongs to an account".into());
                 }
                 (Some(_), PoolKind::Shared) => {
-                    wrong(format!("pool {id}"), "a shared pool belongs to no account".into())
+                    wrong(format!("pool {id}"), "a shared pool belongs to no account".into());
                 }
                 _ => {}
             }

@@ -103,14 +103,7 @@ impl Server {
             let configuration = self.configuration(&state)?;
             let binary = target().join("release/weir");
             let data = state.join("data");
-            vec![
-                text(&binary),
-                "serve".into(),
-                "--config".into(),
-                text(&configuration),
-                "--data".into(),
-                text(&data),
-            ]
+            vec![text(&binary), "serve".into(), "--config".into(), text(&configuration), "--data".into(), text(&data)]
         } else {
             let start = state.join("start.sh");
             write(&start, &self.whole_script(&state))?;

@@ -4,7 +4,7 @@
 
 use super::{Engine, Filter, Order};
 use crate::event::EventKind;
-use crate::queue::{After, Fate, Place};
+use crate::queue::{After, End, Fate, Place};
 use crate::time::Timestamp;
 use crate::why::Why;
 use std::net::IpAddr;
@@ -151,7 +151,7 @@ impl Engine {
             let (due, wait) = (entry.due, entry.wait);
             self.queue.put_due(ticket, due, wait);
         } else {
-            self.place(ticket, false);
+            self.place(ticket, End::Back);
         }
     }
 
@@ -161,11 +161,11 @@ impl Engine {
             Place::Due(_) => {
                 self.take(ticket);
                 self.queue.tickets[ticket].due = self.now;
-                self.place(ticket, false);
+                self.place(ticket, End::Back);
             }
-            Place::Domain => self.ask(domain),
+            Place::Domain(_) => self.ask(domain),
             Place::Flow(stream) => {
-                let path = self.flows.path_of(stream);
+                let path = self.flows.owner_of(stream);
                 self.paths[path].backoff_until = self.now;
                 self.run(path);
             }

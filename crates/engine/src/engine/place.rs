@@ -8,7 +8,7 @@ use crate::classify::{Class, Meaning, Subtype};
 use crate::envelope::{Envelope, MessageState, Moved, RecipientState, TlsWish};
 use crate::event::EventKind;
 use crate::provider::Group;
-use crate::queue::{Fate, List, NewMessage, Origin, Place, Recipients, Slot, Slots, Wait};
+use crate::queue::{End, Fate, NewMessage, Origin, Place, Recipients, Slot, Slots, Turns, Wait};
 use crate::retry::jitter;
 use crate::route;
 use crate::shape::Shape;
@@ -36,7 +36,7 @@ const VALID_MIN: Duration = Duration::from_secs(5);
 const NO_IP_AGAIN: Duration = Duration::from_secs(60);
 
 impl Engine {
-    pub(super) fn accepted(&mut self, envelope: &Envelope, state: Option<MessageState>) {
+    pub(super) fn accepted(&mut self, envelope: &Envelope, state: Option<&MessageState>) {
         if self.queue.find(envelope.message).is_some() {
             return;
         }
@@ -49,8 +49,7 @@ impl Engine {
             rule: route.rule,
             candidates: route.candidates.clone(),
         };
-        let (moved, delay_notified) =
-            state.as_ref().map_or((None, false), |state| (state.moved.clone(), state.delay_notified));
+        let (moved, delay_notified) = state.map_or((None, false), |state| (state.moved.clone(), state.delay_notified));
         let ip = self.ip(moved.as_ref().map_or(route.chosen, |moved| moved.to));
         let origin = self.queue.origins.hold(origin);
         let mut slots: Vec<Slot> = envelope.recipients.iter().map(|recipient| Slot::new(recipient.notify)).collect();
@@ -58,7 +57,7 @@ impl Engine {
         let mut groups: BTreeMap<(&Domain, Timestamp, bool), Vec<u16>> = BTreeMap::new();
         for (index, recipient) in (0u16..).zip(&envelope.recipients) {
             let slot = &mut slots[usize::from(index)];
-            let (due, held) = match state.as_ref().and_then(|state| state.recipients.get(usize::from(index))) {
+            let (due, held) = match state.and_then(|state| state.recipients.get(usize::from(index))) {
                 None => (envelope.due_at, false),
                 Some(RecipientState::Waiting { attempts, due_at, last }) => {
                     slot.attempts = *attempts;
@@ -111,14 +110,14 @@ impl Engine {
             } else if due > self.now {
                 self.queue.put_due(ticket, due, wait);
             } else {
-                self.place(ticket, false);
+                self.place(ticket, End::Back);
             }
         }
         self.arm_life(message);
     }
 
     /// Sends a ticket whose time has come on its way.
-    pub(super) fn place(&mut self, ticket: u32, front: bool) {
+    pub(super) fn place(&mut self, ticket: u32, end: End) {
         let domain = self.queue.tickets[ticket].domain;
         let entry = &mut self.domains[domain];
         if matches!(entry.status, DomainStatus::Dead { .. }) && entry.valid_until <= self.now && !entry.answered {
@@ -130,22 +129,32 @@ impl Engine {
                     // The old answer serves until the new one is here.
                     self.ask(domain);
                 }
-                self.place_on_lane(ticket, site, provider, front);
+                self.place_on_lane(ticket, site, provider, end);
             }
             DomainStatus::Dead { .. } => {
-                self.queue.tickets.push_back(&mut entry.waiting, ticket, Place::Domain);
+                self.wait_for(domain, ticket);
                 self.has_answer(domain);
             }
-            DomainStatus::Later { .. } => self.queue.tickets.push_back(&mut entry.waiting, ticket, Place::Domain),
+            DomainStatus::Later { .. } => self.wait_for(domain, ticket),
             DomainStatus::Fresh => {
-                self.queue.tickets.push_back(&mut entry.waiting, ticket, Place::Domain);
+                self.wait_for(domain, ticket);
                 self.ask(domain);
             }
         }
     }
 
-    fn place_on_lane(&mut self, ticket: u32, site: u32, provider: u32, front: bool) {
+    fn wait_for(&mut self, domain: u32, ticket: u32) {
+        let origin = &self.queue.origins[self.queue.messages[self.queue.tickets[ticket].message].origin];
+        let waiting = &mut self.domains[domain].waiting;
+        self.flows.put(&mut self.queue.tickets, waiting, domain, origin, ticket, End::Domain);
+    }
+
+    fn place_on_lane(&mut self, ticket: u32, site: u32, provider: u32, end: End) {
         let message = self.queue.tickets[ticket].message;
+        if let Some((until, wait)) = self.benched(message, provider) {
+            self.queue.put_due(ticket, until, wait);
+            return;
+        }
         let Some(ip) = self.ip_for(message, provider) else {
             self.queue.put_due(ticket, self.now + NO_IP_AGAIN, Wait::NoIp);
             return;
@@ -155,7 +164,7 @@ impl Engine {
         let path = self.path(lane, site, tls);
         let origin = &self.queue.origins[self.queue.messages[message].origin];
         let turns = &mut self.paths[path].turns;
-        self.flows.put(&mut self.queue.tickets, turns, path, origin, ticket, front);
+        self.flows.put(&mut self.queue.tickets, turns, path, origin, ticket, end);
         if !self.paths[path].stalled {
             self.run(path);
         }
@@ -221,12 +230,12 @@ impl Engine {
             Place::Session(_) => return false,
             Place::Held => self.queue.tickets[ticket].place = Place::Nowhere,
             Place::Due(second) => self.queue.take_due(ticket, second),
-            Place::Domain => {
+            Place::Domain(stream) => {
                 let domain = entry.domain;
-                self.queue.tickets.unlink(&mut self.domains[domain].waiting, ticket);
+                self.flows.take(&mut self.queue.tickets, &mut self.domains[domain].waiting, stream, ticket);
             }
             Place::Flow(stream) => {
-                let path = self.flows.path_of(stream);
+                let path = self.flows.owner_of(stream);
                 self.flows.take(&mut self.queue.tickets, &mut self.paths[path].turns, stream, ticket);
             }
         }
@@ -253,7 +262,7 @@ impl Engine {
             valid_until: self.now,
             failures: 0,
             unknown_since: None,
-            waiting: List::default(),
+            waiting: Turns::default(),
         });
         self.domain_of.insert(name.clone(), at);
         at
@@ -380,7 +389,7 @@ impl Engine {
 
     fn has_answer(&mut self, domain: u32) {
         let entry = &mut self.domains[domain];
-        if !entry.answered && entry.waiting.len > 0 {
+        if !entry.answered && entry.waiting.ready > 0 {
             entry.answered = true;
             self.answered.push_back(domain);
         }
@@ -394,18 +403,21 @@ impl Engine {
         let entry = &mut self.domains[domain];
         let (waiting, dead) = match &entry.status {
             DomainStatus::Fresh | DomainStatus::Later { .. } => (None, None),
-            DomainStatus::Site { .. } => (self.queue.tickets.pop_front(&mut entry.waiting), None),
+            DomainStatus::Site { .. } => (self.flows.pop(&mut self.queue.tickets, &mut entry.waiting, |_| 1), None),
             DomainStatus::Dead { why, reply, meaning } => {
                 let dead = (why.clone(), reply.clone(), meaning.clone());
-                (self.queue.tickets.pop_front(&mut entry.waiting), Some(dead))
+                (self.flows.pop(&mut self.queue.tickets, &mut entry.waiting, |_| 1), Some(dead))
             }
         };
         match (waiting, dead) {
             (None, _) => {
+                if entry.waiting.ready == 0 {
+                    self.flows.clear(&mut entry.waiting);
+                }
                 entry.answered = false;
                 self.answered.pop_front();
             }
-            (Some(ticket), None) => self.place(ticket, false),
+            (Some(ticket), None) => self.place(ticket, End::Back),
             (Some(ticket), Some((why, reply, meaning))) => self.bounce_ticket(ticket, &why, &reply, &meaning),
         }
         true
@@ -455,7 +467,7 @@ impl Engine {
             lane,
             site,
             tls,
-            turns: crate::queue::Turns::default(),
+            turns: Turns::default(),
             sessions: 0,
             opening: 0,
             idle: Vec::new(),
@@ -496,10 +508,10 @@ impl Engine {
         }
     }
 
-    pub(super) fn ip_gone(&mut self, address: IpAddr, said: String) {
+    pub(super) fn ip_gone(&mut self, address: IpAddr, said: &str) {
         let ip = self.ip(address);
         let first = self.ips[ip as usize].missing.is_none();
-        self.ips[ip as usize].missing = Some(said.clone());
+        self.ips[ip as usize].missing = Some(said.to_owned());
         self.timers.insert((self.now + CHECK_IP_EVERY, Timer::CheckIp(ip)));
         if !first {
             return;
@@ -570,7 +582,7 @@ impl Engine {
             if left > 1 {
                 self.rehoming.push_front((path, left - 1));
             }
-            self.place(ticket, false);
+            self.place(ticket, End::Back);
         }
         true
     }

@@ -10,8 +10,8 @@ use crate::classify::{Reaction, ReactionKind, Scope};
 use crate::envelope::TlsWish;
 use crate::event::EventKind;
 use crate::id::{AttemptId, SessionId};
-use crate::queue::{Place, Recipients, Wait};
-use crate::shape::{Bench, Change, Verdict};
+use crate::queue::{End, Place, Recipients, Wait};
+use crate::shape::{Change, Verdict};
 use crate::time::Timestamp;
 use crate::why::Why;
 use mail::reply::Reply;
@@ -121,16 +121,14 @@ impl Engine {
         let provider = lane.provider;
         let same = matches!(self.domains[domain].status, DomainStatus::Site { site, provider } if site == here.site && provider == lane.provider);
         if !same || !self.ips[lane.ip as usize].usable() || self.queue.messages[message].ip != lane.ip {
-            self.place(ticket, false);
+            self.place(ticket, End::Back);
             return None;
         }
         if self.domains[domain].valid_until <= self.now {
             // The old answer serves until the new one is here.
             self.ask(domain);
         }
-        if !self.benches.is_empty()
-            && let Some((until, wait)) = self.benched(message, provider)
-        {
+        if let Some((until, wait)) = self.benched(message, provider) {
             self.queue.put_due(ticket, until, wait);
             return None;
         }
@@ -148,6 +146,7 @@ impl Engine {
         let entry = &mut self.sessions[session];
         let attempt = AttemptId(serial << PLACE_BITS | u64::from(session));
         entry.state = SessionState::Busy;
+        self.attempts += 1;
         entry.messages += 1;
         entry.flight = Some(Flight { attempt, ticket });
         let id = entry.id;
@@ -172,7 +171,7 @@ impl Engine {
         let rest = self.queue.add_ticket(message, domain, Recipients::new(later), due, wait);
         self.domains[domain].tickets += 1;
         let origin = &self.queue.origins[self.queue.messages[message].origin];
-        self.flows.put(&mut self.queue.tickets, &mut self.paths[path].turns, path, origin, rest, true);
+        self.flows.put(&mut self.queue.tickets, &mut self.paths[path].turns, path, origin, rest, End::Front);
     }
 
     fn open_more(&mut self, path: u32, lane: u32) -> Stop {
@@ -384,7 +383,7 @@ impl Engine {
             match failure.kind {
                 ConnectFailureKind::AddressMissing => {
                     let ip = self.ips[self.lanes[lane].ip as usize].address;
-                    self.ip_gone(ip, failure.text.clone());
+                    self.ip_gone(ip, &failure.text);
                 }
                 ConnectFailureKind::Local => self.paths[path].backoff_until = self.now + LOCAL_FAULT_PAUSE,
                 _ => self.site_failed(path, lane, failure),
@@ -535,7 +534,7 @@ impl Engine {
         };
         let dice = self.dice();
         let provider = Arc::clone(&self.providers[self.lanes[lane].provider].key);
-        let bench = self.benches.entry((key, provider)).or_insert_with(Bench::default);
+        let bench = self.benches.entry((key, provider)).or_default();
         if !bench.counts(reaction, rule, self.now) {
             return;
         }
@@ -550,7 +549,10 @@ impl Engine {
     }
 
     /// Is the message's sending domain or stream suspended at the provider?
-    fn benched(&self, message: u32, provider: u32) -> Option<(Timestamp, Wait)> {
+    pub(super) fn benched(&self, message: u32, provider: u32) -> Option<(Timestamp, Wait)> {
+        if self.benches.is_empty() {
+            return None;
+        }
         let origin = &self.queue.origins[self.queue.messages[message].origin];
         let provider = &self.providers[provider].key;
         let open = |key: super::BenchKey| {
@@ -682,7 +684,8 @@ impl Engine {
         let domains: Vec<u32> = self.domains.iter().filter(|(_, domain)| unused(domain)).map(|(at, _)| at).collect();
         for at in domains {
             self.set_status(at, DomainStatus::Fresh);
-            if let Some(domain) = self.domains.remove(at) {
+            if let Some(mut domain) = self.domains.remove(at) {
+                self.flows.clear(&mut domain.waiting);
                 self.domain_of.remove(&domain.name);
             }
         }

@@ -1,12 +1,12 @@
 //! What does an answer do to the message, recipient by recipient?
 
-use super::{Action, Engine, NotifyKind};
+use super::{Action, Engine, NotifyKind, SessionState};
 use crate::attempt::{Outcome, Report, Stage};
 use crate::classify::{Class, Meaning, MessageFate, Subtype};
 use crate::envelope::{LastAnswer, MessageState, RecipientState};
 use crate::event::{Event, EventKind};
 use crate::id::AttemptId;
-use crate::queue::{After, Fate, Place, Recipients, Wait};
+use crate::queue::{After, End, Fate, Place, Recipients, Wait};
 use crate::retry::draw;
 use crate::snapshot::NotifyDefault;
 use crate::time::Timestamp;
@@ -60,6 +60,8 @@ impl Engine {
         let Some(flight) = self.sessions[session].flight.take() else {
             return;
         };
+        self.attempts -= 1;
+        self.sessions[session].state = SessionState::Idle;
         let path = self.sessions[session].path;
         let lane = self.paths[path].lane;
         let ticket = flight.ticket;
@@ -99,10 +101,10 @@ impl Engine {
                     EventKind::Bounced | EventKind::Expired
                         if self.wants_notice(message, recipient, NotifyKind::Failed) =>
                     {
-                        failed.push(recipient)
+                        failed.push(recipient);
                     }
                     EventKind::Delivered if self.wants_notice(message, recipient, NotifyKind::Relayed) => {
-                        relayed.push(recipient)
+                        relayed.push(recipient);
                     }
                     _ => {}
                 }
@@ -136,7 +138,7 @@ impl Engine {
             } else if at.is_some() {
                 self.queue.put_due(new, due, Wait::Retry);
             } else {
-                self.place(new, true);
+                self.place(new, End::Front);
             }
         }
         let id = self.queue.messages[message].id();
@@ -442,10 +444,10 @@ impl Engine {
     fn site_said(&self, ticket: u32) -> Option<String> {
         match self.queue.tickets[ticket].place {
             Place::Flow(stream) => {
-                let path = self.paths.get(self.flows.path_of(stream))?;
+                let path = self.paths.get(self.flows.owner_of(stream))?;
                 path.backoff_why.as_ref().map(Why::words)
             }
-            Place::Domain => match &self.domains[self.queue.tickets[ticket].domain].status {
+            Place::Domain(_) => match &self.domains[self.queue.tickets[ticket].domain].status {
                 super::DomainStatus::Later { why } => Some(why.words()),
                 _ => None,
             },

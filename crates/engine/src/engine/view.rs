@@ -54,6 +54,19 @@ pub struct ShownRecipient {
     pub last: Option<Arc<LastAnswer>>,
 }
 
+impl ShownRecipient {
+    /// One word: "held", "in-transfer", "deferred" (tried before), or "queued".
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self.why {
+            Why::HeldByOrder => "held",
+            Why::InTransfer => "in-transfer",
+            _ if self.attempts > 0 => "deferred",
+            _ => "queued",
+        }
+    }
+}
+
 /// One IP towards one provider.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LaneView {
@@ -80,24 +93,18 @@ impl Engine {
         }
     }
 
+    /// What is under way. When no attempt and no session is left after `Stopping`, the host may go.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn in_flight(&self) -> Figures {
         let count = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         Figures {
             messages: self.queue.len() as u64,
-            tickets: self.queue.tickets.iter().count() as u64,
+            tickets: self.queue.tickets.len() as u64,
             sessions: count(self.sessions.len()),
-            attempts_in_flight: self.in_flight(),
+            attempts_in_flight: self.attempts,
             lanes: count(self.lanes.len()),
             resolving: self.resolving,
         }
-    }
-
-    /// Attempts that are not over: when none is left after `Stopping`, the host may go.
-    #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        let busy = self.sessions.iter().filter(|(_, session)| session.flight.is_some());
-        u32::try_from(busy.count()).unwrap_or(u32::MAX)
     }
 
     #[must_use]
@@ -195,11 +202,11 @@ impl Engine {
             Place::Session(_) => (Why::InTransfer, None),
             Place::Held => (Why::HeldByOrder, None),
             Place::Due(_) => (self.why_due(ticket), Some(entry.due)),
-            Place::Domain => match &self.domains[entry.domain].status {
+            Place::Domain(_) => match &self.domains[entry.domain].status {
                 DomainStatus::Later { why } => (why.clone(), None),
                 _ => (Why::Resolving, None),
             },
-            Place::Flow(stream) => self.why_path(self.flows.path_of(stream)),
+            Place::Flow(stream) => self.why_path(self.flows.owner_of(stream)),
         }
     }
 
@@ -270,17 +277,17 @@ impl Engine {
                     assert_eq!(flight.map(|flight| flight.ticket), Some(at), "the session carries the ticket");
                 }
                 Place::Nowhere => panic!("a ticket is nowhere"),
-                Place::Domain => waiting += 1,
+                Place::Domain(_) => waiting += 1,
                 Place::Due(_) | Place::Flow(_) => {}
             }
         }
-        let in_domains: usize = self.domains.iter().map(|(_, domain)| domain.waiting.len as usize).sum();
+        let in_domains: usize = self.domains.iter().map(|(_, domain)| domain.waiting.ready as usize).sum();
         assert_eq!(waiting, in_domains, "tickets that wait for a look-up are in their domain's row");
-        assert_eq!(self.in_flight() as usize, on_session, "a session carries a ticket that knows it");
+        assert_eq!(self.attempts as usize, on_session, "a session carries a ticket that knows it");
         let in_flows = self.flows.tickets_len();
-        assert_eq!(held + on_session + waiting + in_flows + self.queue.due_len(), count, "each ticket is in one place");
+        assert_eq!(held + on_session + in_flows + self.queue.due_len(), count, "each ticket is in one place");
         let ready: usize = self.paths.iter().map(|(_, path)| path.turns.ready as usize).sum();
-        assert_eq!(ready, in_flows, "paths count their rows");
+        assert_eq!(ready + in_domains, in_flows, "paths and domains count their rows");
         for (at, domain) in self.domains.iter() {
             assert_eq!(domain.tickets, by_domain.get(&at).copied().unwrap_or(0), "a domain counts its tickets");
         }

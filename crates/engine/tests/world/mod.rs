@@ -191,7 +191,7 @@ impl World {
             assert!(at >= self.now, "a deadline in the past, and nothing came of it");
             self.now = self.now.max(at);
             let due = self.pending.first_entry().filter(|entry| entry.key().0 <= self.now);
-            let input = due.map_or(Input::Tick, |entry| entry.remove());
+            let input = due.map_or(Input::Tick, std::collections::btree_map::OccupiedEntry::remove);
             if let Input::SessionClosed { session, .. } | Input::SessionFailed { session, .. } = &input {
                 self.open_sessions.remove(session);
             }
@@ -237,7 +237,7 @@ impl World {
                 self.later(self.latency, input);
             }
             Action::Attempt { session, attempt, message, recipients } => {
-                self.attempt(session, attempt, message, &recipients)
+                self.attempt(session, attempt, message, &recipients);
             }
             Action::Close { session } => {
                 self.say("close");
