@@ -146,7 +146,7 @@ impl Desk {
         let mut stopping = false;
         loop {
             let more = self.act();
-            if stopping && !more && self.engine.in_flight() == 0 && self.sessions.is_empty() {
+            if stopping && !more && self.engine.in_flight().attempts_in_flight == 0 && self.sessions.is_empty() {
                 break;
             }
             let deadline = self.engine.deadline();
