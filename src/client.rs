@@ -20,6 +20,10 @@ pub struct Target {
 }
 
 impl Target {
+    pub fn new(url: String, key: String) -> Target {
+        Target { url, key }
+    }
+
     /// One call; a problem that the service answers with becomes the failure's words.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let authority = self

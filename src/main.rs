@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod judge;
 mod wire;
+mod world;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -14,7 +14,14 @@ const DAY_S: f64 = 86_400.0;
 /// Unknown addresses start slightly below neutral: most of them are infected machines.
 const REPUTATION_AT_FIRST_SIGHT: f64 = 0.35;
 const REPUTATION_RISE: f64 = 0.06;
+const REPUTATION_FALL: f64 = 0.30;
 const REPUTATION_LOSS_BY_BLOCK: f64 = 0.8;
+const REPUTATION_HALF_LIFE_DAYS: f64 = 12.0;
+/// This share of unknown mailboxes undoes what a good day earns.
+const UNKNOWN_SHARE_BORNE: f64 = 0.05;
+const VOLUME_HALF_LIFE_DAYS: f64 = 7.0;
+/// What is offered in one hour of an allowance for the day.
+const HOUR_SHARE: f64 = 1.0 / 8.0;
 /// Full weight of a day's figures on the reputation from this volume on.
 const VOLUME_FULL_WEIGHT: f64 = 200.0;
 const PRESSURE_HALF_LIFE_S: f64 = HOUR_S;
@@ -85,17 +92,26 @@ pub struct Provider {
 #[derive(Debug)]
 struct Acquaintance {
     reputation: f64,
-    /// Remembered daily volume, an average with a half-life of a week.
+    /// Remembered daily volume. A rise is remembered at once, so that a growth of 2 means that doubling is borne; a fall with a
+    /// half-life of a week.
     volume: f64,
     pressure: f64,
     pressure_at_s: f64,
     block_until_s: f64,
     block_s: f64,
     day: i64,
-    today: f64,
+    today: Day,
     hour: i64,
-    this_hour: f64,
+    arrived_this_hour: f64,
     connections: u32,
+}
+
+/// What one IP did on one day.
+#[derive(Clone, Copy, Debug, Default)]
+struct Day {
+    arrived: f64,
+    accepted: f64,
+    unknown: f64,
 }
 
 impl Provider {
@@ -107,6 +123,21 @@ impl Provider {
     #[must_use]
     pub fn preset(&self) -> &Preset {
         &self.preset
+    }
+
+    /// Makes an IP one that has been sending for long: so reputed, and with so much mail a day.
+    pub fn acquaint(&mut self, ip: IpAddr, reputation: f64, volume: f64, now_s: f64) {
+        let known = self.acquaintance(ip, now_s);
+        known.reputation = reputation.clamp(0.0, 1.0);
+        known.volume = volume;
+    }
+
+    /// May another message come on a connection that has carried so many?
+    pub fn begin(&self, carried: u32) -> Result<(), Reply> {
+        if carried < self.preset.messages_per_connection {
+            return Ok(());
+        }
+        Err(Reply::new(421, (4, 7, 0), "Too many messages for this connection, please reconnect"))
     }
 
     /// A connection is made; `Err` is the greeting that turns it away.
@@ -136,11 +167,11 @@ impl Provider {
         if now_s < known.block_until_s {
             return Answer::Blocked(self.preset.block.reply(ip));
         }
-        known.today += 1.0;
-        known.this_hour += 1.0;
+        known.today.arrived += 1.0;
+        known.arrived_this_hour += 1.0;
         let allowed = (volume_max * known.reputation.powf(severity)).min(growth * known.volume).max(volume_first_day);
-        let over_day = excess(known.today, allowed);
-        let over_hour = excess(known.this_hour, (allowed / 8.0).max(1.0));
+        let over_day = excess(known.today.arrived, allowed);
+        let over_hour = excess(known.arrived_this_hour, (allowed * HOUR_SHARE).max(1.0));
         if share < over_day.max(over_hour) {
             known.pressure += 1.0 / allowed;
             if known.pressure > pressure_max {
@@ -153,12 +184,14 @@ impl Provider {
             return Answer::Deferred(self.preset.throttle.reply(ip));
         }
         if local_part.starts_with("unknown") {
+            known.today.unknown += 1.0;
             return Answer::NoSuchMailbox(Reply::new(
                 550,
                 (5, 1, 1),
                 "The account that you tried to reach does not exist",
             ));
         }
+        known.today.accepted += 1.0;
         Answer::Accepted(Reply::new(250, (2, 0, 0), "OK, queued"))
     }
 
@@ -171,9 +204,9 @@ impl Provider {
             block_until_s: 0.0,
             block_s: 0.0,
             day: (now_s / DAY_S) as i64,
-            today: 0.0,
+            today: Day::default(),
             hour: (now_s / HOUR_S) as i64,
-            this_hour: 0.0,
+            arrived_this_hour: 0.0,
             connections: 0,
         });
         known.pressure *= 0.5f64.powf((now_s - known.pressure_at_s).max(0.0) / PRESSURE_HALF_LIFE_S);
@@ -184,21 +217,42 @@ impl Provider {
 }
 
 impl Acquaintance {
-    /// Midnight closes a day into the memory of volume, and good days raise the reputation.
     fn turn_pages(&mut self, now_s: f64) {
         let hour = (now_s / HOUR_S) as i64;
         if hour != self.hour {
             self.hour = hour;
-            self.this_hour = 0.0;
+            self.arrived_this_hour = 0.0;
         }
         let day = (now_s / DAY_S) as i64;
         while self.day < day {
-            self.volume += (self.today - self.volume) * (1.0 - 0.5f64.powf(1.0 / 7.0));
-            let weight = (self.today / VOLUME_FULL_WEIGHT).min(1.0);
-            self.reputation += REPUTATION_RISE * (1.0 - self.reputation) * weight;
-            self.today = 0.0;
+            let today = std::mem::take(&mut self.today);
+            self.close(today);
             self.day += 1;
         }
+    }
+
+    /// Midnight: the day becomes memory. Good mail raises the reputation slowly, mail to nobody lowers it fast, and silence
+    /// lets it fade to that of a stranger.
+    fn close(&mut self, day: Day) {
+        self.volume = if day.accepted > self.volume {
+            day.accepted
+        } else {
+            day.accepted + (self.volume - day.accepted) * 0.5f64.powf(1.0 / VOLUME_HALF_LIFE_DAYS)
+        };
+        let judged = day.accepted + day.unknown;
+        if judged == 0.0 {
+            let above = self.reputation - REPUTATION_AT_FIRST_SIGHT;
+            self.reputation = REPUTATION_AT_FIRST_SIGHT + above * 0.5f64.powf(1.0 / REPUTATION_HALF_LIFE_DAYS);
+            return;
+        }
+        let weight = (judged / VOLUME_FULL_WEIGHT).min(1.0);
+        let verdict = (1.0 - day.unknown / judged / UNKNOWN_SHARE_BORNE).clamp(-2.0, 1.0);
+        self.reputation += weight
+            * if verdict > 0.0 {
+                REPUTATION_RISE * (1.0 - self.reputation) * verdict
+            } else {
+                REPUTATION_FALL * self.reputation * verdict
+            };
     }
 }
 
@@ -402,6 +456,43 @@ mod tests {
             assert_eq!(last, offered, "day {day}");
         }
         assert!(last > 1_500);
+        // Ten times as much from one day to the next is not growth.
+        let burst = count_accepted(&mut provider, ip, last * 10, 20.0 * DAY_S, DAY_S);
+        assert!(burst < last * 4, "{burst}");
+    }
+
+    #[test]
+    fn a_stranger_is_given_less_than_an_ip_that_is_known() {
+        let [stranger, known]: [IpAddr; 2] = ["127.0.1.1".parse().unwrap(), "127.0.1.2".parse().unwrap()];
+        let mut provider = provider("microsoft-like");
+        provider.acquaint(known, 0.9, 10_000.0, 0.0);
+        assert!(count_accepted(&mut provider, stranger, 5_000, 0.0, DAY_S) < 500);
+        assert_eq!(count_accepted(&mut provider, known, 5_000, 0.0, DAY_S), 5_000);
+    }
+
+    #[test]
+    fn mail_to_nobody_costs_reputation_and_silence_is_forgotten() {
+        let ip: IpAddr = "127.0.1.1".parse().unwrap();
+        let reputation = |provider: &Provider| provider.seen[&ip].reputation;
+        let mut provider = provider("gmail-like");
+        provider.acquaint(ip, 0.9, 10_000.0, 0.0);
+        for n in 0..1_000 {
+            let local_part = if n % 10 == 0 { "unknown-7" } else { "ann" };
+            provider.receive(ip, local_part, f64::from(n));
+        }
+        provider.receive(ip, "ann", DAY_S);
+        let after_a_bad_day = reputation(&provider);
+        assert!((0.5..0.7).contains(&after_a_bad_day), "{after_a_bad_day}");
+        provider.receive(ip, "ann", 200.0 * DAY_S);
+        let after_a_pause = reputation(&provider);
+        assert!((after_a_pause - super::REPUTATION_AT_FIRST_SIGHT).abs() < 0.01, "{after_a_pause}");
+    }
+
+    #[test]
+    fn a_connection_carries_so_many_messages_and_no_more() {
+        let provider = provider("apple-like");
+        assert!(provider.begin(4).is_ok());
+        assert_eq!(provider.begin(5).unwrap_err().code, 421);
     }
 
     #[test]

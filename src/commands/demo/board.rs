@@ -1,0 +1,290 @@
+//! What has left from where so far? Counted from the event log, as any other reader of it would.
+
+use engine::envelope::RecipientState;
+use engine::event::{Event, EventKind};
+use engine::time::Timestamp;
+use mta::record::{self, Entry};
+use serde::Serialize;
+use spool::{Cursor, EventLog, Recovered};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::commands::Failure;
+
+/// What counts as just now.
+pub const RECENT: Duration = Duration::from_secs(5);
+const STORIES_MAX: usize = 12;
+const EVENTS_AT_ONCE: usize = 10_000;
+
+/// One IP at one provider.
+pub type Lane = (IpAddr, Arc<str>);
+
+/// Recipients, by what became of them. A recipient who is deferred twice counts twice there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cell {
+    pub delivered: u64,
+    pub deferred: u64,
+    pub bounced: u64,
+}
+
+/// Something that happened, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Story {
+    pub at: Timestamp,
+    pub kind: EventKind,
+    pub words: String,
+}
+
+#[derive(Debug, Default)]
+pub struct Board {
+    pub accepted: u64,
+    pub total: Cell,
+    pub expired: u64,
+    pub deleted: u64,
+    lanes: BTreeMap<Lane, Cell>,
+    slowed: BTreeMap<Lane, ()>,
+    recent: VecDeque<(Timestamp, Lane)>,
+    recently_accepted: VecDeque<(Timestamp, u64)>,
+    /// Newest last; deliveries are told apart, they would drown the rest.
+    stories: VecDeque<Story>,
+    delivery: Option<Story>,
+}
+
+impl Board {
+    pub fn note(&mut self, entry: &Entry) {
+        let event = &entry.event;
+        match event.kind {
+            EventKind::Accepted => {
+                let count = entry.accepted.as_ref().map_or(0, |envelope| envelope.recipients.len() as u64);
+                self.accepted += count;
+                self.recently_accepted.push_back((event.at, count));
+            }
+            EventKind::Delivered => self.count(event, |cell| cell.delivered += 1),
+            EventKind::Deferred => self.count(event, |cell| cell.deferred += 1),
+            EventKind::Bounced => self.count(event, |cell| cell.bounced += 1),
+            EventKind::Expired => self.expired += 1,
+            EventKind::Deleted => self.deleted += 1,
+            _ => {}
+        }
+        if let Some(lane) = lane_of(event) {
+            match event.kind {
+                EventKind::Delivered => self.recent.push_back((event.at, lane)),
+                EventKind::LaneSlowed | EventKind::LaneSuspended => {
+                    self.slowed.insert(lane, ());
+                }
+                EventKind::LaneResumed => {
+                    self.slowed.remove(&lane);
+                }
+                _ => {}
+            }
+        }
+        if let Some(story) = story(entry) {
+            self.tell(story);
+        }
+    }
+
+    fn count(&mut self, event: &Event, add: impl Fn(&mut Cell)) {
+        add(&mut self.total);
+        if let Some(lane) = lane_of(event) {
+            add(self.lanes.entry(lane).or_default());
+        }
+    }
+
+    fn tell(&mut self, story: Story) {
+        if story.kind == EventKind::Delivered {
+            self.delivery = Some(story);
+            return;
+        }
+        if self.stories.len() == STORIES_MAX {
+            self.stories.pop_front();
+        }
+        self.stories.push_back(story);
+    }
+
+    /// Forgets what is no longer recent.
+    pub fn pass(&mut self, now: Timestamp) {
+        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > RECENT) {
+            self.recent.pop_front();
+        }
+        while self.recently_accepted.front().is_some_and(|(at, _)| now.since(*at) > RECENT) {
+            self.recently_accepted.pop_front();
+        }
+    }
+
+    pub fn cell(&self, ip: IpAddr, provider: &str) -> Cell {
+        self.lanes.get(&(ip, Arc::from(provider))).copied().unwrap_or_default()
+    }
+
+    pub fn recently_delivered(&self, ip: IpAddr, provider: &str) -> usize {
+        self.recent.iter().filter(|(_, lane)| lane.0 == ip && *lane.1 == *provider).count()
+    }
+
+    pub fn delivered_from(&self, ip: IpAddr) -> u64 {
+        self.lanes.iter().filter(|((of, _), _)| *of == ip).map(|(_, cell)| cell.delivered).sum()
+    }
+
+    pub fn is_slowed(&self, ip: IpAddr, provider: &str) -> bool {
+        self.slowed.contains_key(&(ip, Arc::from(provider)))
+    }
+
+    /// Recipients a second, of late.
+    pub fn accepted_rate(&self) -> f64 {
+        self.recently_accepted.iter().map(|(_, count)| count).sum::<u64>() as f64 / RECENT.as_secs_f64()
+    }
+
+    /// Recipients whose fate is open, by the events.
+    pub fn open(&self) -> u64 {
+        let settled = self.total.delivered + self.total.bounced + self.expired + self.deleted;
+        self.accepted.saturating_sub(settled)
+    }
+
+    /// The last `count` things that happened, newest last; the last delivery is one of them.
+    pub fn latest(&self, count: usize) -> Vec<&Story> {
+        let others = count.saturating_sub(1).min(self.stories.len());
+        let from = self.stories.len() - others;
+        let mut latest: Vec<&Story> = self.stories.range(from..).chain(&self.delivery).collect();
+        latest.sort_by_key(|story| story.at);
+        latest
+    }
+
+    pub fn by_ip(&self) -> BTreeMap<String, BTreeMap<String, Cell>> {
+        let mut by_ip: BTreeMap<String, BTreeMap<String, Cell>> = BTreeMap::new();
+        for ((ip, provider), cell) in &self.lanes {
+            by_ip.entry(ip.to_string()).or_default().insert(provider.to_string(), *cell);
+        }
+        by_ip
+    }
+}
+
+fn lane_of(event: &Event) -> Option<Lane> {
+    Some((event.ip?, event.provider.clone()?))
+}
+
+fn story(entry: &Entry) -> Option<Story> {
+    let event = &entry.event;
+    let whom = entry.address.as_deref().unwrap_or("a message");
+    let ip = event.ip.map_or_else(String::new, |ip| format!(" from {ip}"));
+    let provider = event.provider.as_deref().unwrap_or("a provider");
+    let reply = event.reply.as_ref().map(|reply| format!(": {reply}"));
+    let why = event.why.as_ref().map(|why| format!(": {why}"));
+    let said = reply.clone().or_else(|| why.clone()).unwrap_or_default();
+    let words = match event.kind {
+        EventKind::Delivered => format!("{whom} delivered{ip}{said}"),
+        EventKind::Deferred => format!("{whom} deferred{ip}{said}"),
+        EventKind::Bounced => format!("{whom} bounced{ip}{said}"),
+        EventKind::Expired | EventKind::Deleted | EventKind::Held | EventKind::Released | EventKind::Moved => {
+            format!("{whom} {}{}", event.kind.code(), why.unwrap_or_default())
+        }
+        EventKind::LaneSlowed => format!("{provider} slows us down{ip}{said}"),
+        EventKind::LaneSuspended => format!("{provider} is left alone for a while{ip}{said}"),
+        EventKind::LaneResumed => format!("{provider} is spoken to again{ip}{}", why.unwrap_or_default()),
+        EventKind::SiteUnreachable => format!("{provider} cannot be reached{ip}{said}"),
+        EventKind::SiteReachable => format!("{provider} is reached again{ip}"),
+        EventKind::Accepted | EventKind::Rejected | EventKind::Delayed | EventKind::IpGone | EventKind::IpBack => {
+            return None;
+        }
+    };
+    Some(Story { at: event.at, kind: event.kind, words })
+}
+
+/// Reads the event log on from where it last was.
+pub struct Reader {
+    log: EventLog,
+    cursor: Cursor,
+}
+
+impl Reader {
+    pub fn new(log: EventLog) -> Reader {
+        Reader { log, cursor: Cursor::default() }
+    }
+
+    /// Everything since the last time. Blocks for the disk.
+    pub fn read(&mut self, board: &mut Board) -> io::Result<()> {
+        loop {
+            let records = self.log.next(self.cursor, EVENTS_AT_ONCE)?;
+            let Some((last, _)) = records.last() else { return Ok(()) };
+            self.cursor = *last;
+            for (_, octets) in &records {
+                for entry in record::read_entries(octets).map_err(io::Error::other)? {
+                    board.note(&entry);
+                }
+            }
+        }
+    }
+
+    /// The same place in the log of a spool that was opened anew.
+    pub fn continued(self, log: EventLog) -> Reader {
+        Reader { log, cursor: self.cursor }
+    }
+}
+
+/// Recipients that still wait, by what the spool holds and not by what was told of it.
+pub fn waiting(recovered: Recovered) -> Result<u64, Failure> {
+    let mut count = 0;
+    for message in recovered.live {
+        let message = message?;
+        let open = match record::read_state(&message.state)? {
+            Some(state) => state.recipients.iter().filter(|recipient| !RecipientState::finished(recipient)).count(),
+            None => record::read_envelope(&message.head)?.recipients.len(),
+        };
+        count += open as u64;
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Board, Cell};
+    use engine::event::{Event, EventKind};
+    use engine::time::Timestamp;
+    use mail::reply::Reply;
+    use mta::record::Entry;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1));
+
+    fn entry(seconds: i64, kind: EventKind) -> Entry {
+        let event = Event {
+            ip: Some(IP),
+            provider: Some(Arc::from("google")),
+            reply: Some(Reply::new(421, (4, 7, 28), "rate limited")),
+            ..Event::new(Timestamp::from_unix_seconds(seconds), kind)
+        };
+        Entry { event, address: Some("ann@gmail.test".to_owned()), accepted: None }
+    }
+
+    #[test]
+    fn events_are_counted_by_lane_and_the_recent_ones_are_forgotten() {
+        let mut board = Board::default();
+        for (seconds, kind) in [
+            (1, EventKind::Delivered),
+            (2, EventKind::Deferred),
+            (3, EventKind::LaneSlowed),
+            (9, EventKind::Delivered),
+            (9, EventKind::Bounced),
+        ] {
+            board.note(&entry(seconds, kind));
+        }
+        board.pass(Timestamp::from_unix_seconds(10));
+        assert_eq!(board.cell(IP, "google"), Cell { delivered: 2, deferred: 1, bounced: 1 });
+        assert_eq!(board.cell(IP, "yahoo"), Cell::default());
+        assert_eq!((board.recently_delivered(IP, "google"), board.delivered_from(IP)), (1, 2));
+        assert!(board.is_slowed(IP, "google"));
+        board.note(&entry(11, EventKind::LaneResumed));
+        assert!(!board.is_slowed(IP, "google"));
+    }
+
+    #[test]
+    fn what_happened_is_told_in_words_and_deliveries_do_not_drown_it() {
+        let mut board = Board::default();
+        board.note(&entry(1, EventKind::Deferred));
+        (2..100).for_each(|seconds| board.note(&entry(seconds, EventKind::Delivered)));
+        let words: Vec<&str> = board.latest(4).iter().map(|story| story.words.as_str()).collect();
+        assert_eq!(words.len(), 2);
+        assert_eq!(words[0], "ann@gmail.test deferred from 127.0.1.1: 421 4.7.28 rate limited");
+    }
+}

@@ -1,0 +1,259 @@
+//! How does the demo look? As a page of lines that is drawn over itself on a terminal, as a line now and then elsewhere.
+
+use crate::commands::demo::board::{Board, Story};
+use crate::commands::demo::house::Tenant;
+use crate::world::SITES;
+use engine::event::EventKind;
+use engine::time::Timestamp;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+const LABEL_WIDTH: usize = 11;
+const CELL_WIDTH: usize = 8;
+const STORIES_MAX: usize = 8;
+const STORIES_MIN: usize = 3;
+
+/// What fits on the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl Size {
+    /// As the terminal says; without an answer, what every terminal has had for fifty years.
+    pub fn ask() -> Size {
+        Size::asked().unwrap_or(Size { rows: 24, columns: 80 })
+    }
+
+    fn asked() -> Option<Size> {
+        let terminal = File::open("/dev/tty").ok()?;
+        let answer = Command::new("stty").arg("size").stdin(terminal).stderr(Stdio::null()).output().ok()?;
+        let text = String::from_utf8(answer.stdout).ok()?;
+        let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok().filter(|number| *number > 0));
+        Some(Size { rows: numbers.next()??, columns: numbers.next()?? })
+    }
+}
+
+/// The part of the terminal that is drawn over.
+#[derive(Default)]
+pub struct Screen {
+    drawn: usize,
+}
+
+impl Screen {
+    pub fn draw(&mut self, lines: &[Line], size: Size) -> io::Result<()> {
+        let mut text = String::new();
+        if self.drawn > 0 {
+            let _ = write!(text, "\x1b[{}A", self.drawn);
+        }
+        for line in lines {
+            // One column stays free: some terminals wrap when the last one is written.
+            let _ = write!(text, "\r{}\x1b[K\n", line.painted(size.columns.saturating_sub(1)));
+        }
+        text.push_str("\x1b[J");
+        self.drawn = lines.len();
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+}
+
+/// How a piece of a line is painted: the code that stands in an escape sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Paint {
+    Plain,
+    Bold,
+    Dim,
+    Green,
+    Yellow,
+    Red,
+}
+
+impl Paint {
+    fn code(self) -> &'static str {
+        match self {
+            Paint::Plain => "0",
+            Paint::Bold => "1",
+            Paint::Dim => "2",
+            Paint::Green => "32",
+            Paint::Yellow => "33",
+            Paint::Red => "31",
+        }
+    }
+}
+
+/// One line, in pieces of one paint each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line(Vec<(Paint, String)>);
+
+impl Line {
+    fn of(paint: Paint, text: impl Into<String>) -> Line {
+        Line(vec![(paint, text.into())])
+    }
+
+    fn and(mut self, paint: Paint, text: impl Into<String>) -> Line {
+        self.0.push((paint, text.into()));
+        self
+    }
+
+    /// At most so many characters, and what they are painted with.
+    fn painted(&self, width: usize) -> String {
+        let mut left = width;
+        let mut out = String::new();
+        for (paint, text) in &self.0 {
+            let shown: String = text.chars().filter(|letter| !letter.is_control()).take(left).collect();
+            left -= shown.chars().count();
+            let _ = write!(out, "\x1b[{}m{shown}\x1b[0m", paint.code());
+        }
+        out
+    }
+}
+
+/// The whole page.
+pub fn page(board: &Board, tenants: &[Tenant], began: Timestamp, now: Timestamp, size: Size) -> Vec<Line> {
+    let mut lines = vec![Line::default(), headline(board, began, now), Line::default(), header()];
+    // What cannot be seen at once is not drawn: a page taller than the terminal cannot be drawn over.
+    let detailed = size.rows > pages_rows(tenants, true) + STORIES_MIN;
+    for tenant in tenants {
+        let pool = tenant.pool;
+        lines.push(Line::of(Paint::Dim, format!("pool {}, {}: sends for {}", pool.id, pool.kind, tenant.account)));
+        for ip in pool.ips() {
+            lines.push(delivered(board, ip));
+            if detailed {
+                lines.push(troubles(board, ip, ip == pool.new_ip()));
+            }
+        }
+    }
+    lines.push(legend());
+    let room = size.rows.saturating_sub(pages_rows(tenants, detailed) + 1).clamp(STORIES_MIN, STORIES_MAX);
+    let mut stories: Vec<Line> = board.latest(room).into_iter().map(|story| told(story, began)).collect();
+    stories.resize(room, Line::default());
+    lines.extend(stories);
+    lines
+}
+
+/// Rows without the stories.
+fn pages_rows(tenants: &[Tenant], detailed: bool) -> usize {
+    5 + tenants.len() * if detailed { 7 } else { 4 }
+}
+
+fn headline(board: &Board, began: Timestamp, now: Timestamp) -> Line {
+    Line::of(Paint::Bold, clock(began, now))
+        .and(Paint::Plain, format!("  accepted {} ({:.0}/s)", board.accepted, board.accepted_rate()))
+        .and(Paint::Green, format!("  delivered {}", board.total.delivered))
+        .and(Paint::Yellow, format!("  deferred {}", board.total.deferred))
+        .and(Paint::Red, format!("  bounced {}", board.total.bounced))
+        .and(Paint::Plain, format!("  queued {}", board.open()))
+}
+
+fn header() -> Line {
+    let labels: String = SITES.iter().map(|site| format!("{:>CELL_WIDTH$}", site.label)).collect();
+    Line::of(Paint::Bold, format!("{:LABEL_WIDTH$}{labels}", ""))
+}
+
+fn delivered(board: &Board, ip: IpAddr) -> Line {
+    let mut line = Line::of(Paint::Plain, format!("{:LABEL_WIDTH$}", ip.to_string()));
+    for site in SITES {
+        let count = board.cell(ip, site.provider).delivered;
+        let recent = board.recently_delivered(ip, site.provider);
+        let (paint, text) = match (count, recent) {
+            (0, _) => (Paint::Dim, "0".to_owned()),
+            (_, 0) => (Paint::Plain, short(count)),
+            (_, recent) => (Paint::Green, format!("{}+{recent}", short(count))),
+        };
+        line = line.and(paint, format!("{text:>CELL_WIDTH$}"));
+    }
+    line
+}
+
+fn troubles(board: &Board, ip: IpAddr, new: bool) -> Line {
+    let label = if new { "  new IP" } else { "" };
+    let mut line = Line::of(Paint::Dim, format!("{label:LABEL_WIDTH$}"));
+    for site in SITES {
+        let cell = board.cell(ip, site.provider);
+        let slowed = if board.is_slowed(ip, site.provider) { "!" } else { "" };
+        let deferred = if cell.deferred > 0 { format!("{slowed}~{}", short(cell.deferred)) } else { slowed.to_owned() };
+        let bounced = if cell.bounced > 0 { format!("x{}", short(cell.bounced)) } else { String::new() };
+        let width = CELL_WIDTH.saturating_sub(bounced.len());
+        line = line.and(Paint::Yellow, format!("{deferred:>width$}")).and(Paint::Red, bounced);
+    }
+    line
+}
+
+fn legend() -> Line {
+    Line::of(Paint::Dim, "delivered")
+        .and(Paint::Green, "+in the last 5 s")
+        .and(Paint::Yellow, "  ~deferred  ! slowed down by the provider")
+        .and(Paint::Red, "  xbounced")
+}
+
+fn told(story: &Story, began: Timestamp) -> Line {
+    let paint = match story.kind {
+        EventKind::Delivered => Paint::Green,
+        EventKind::Bounced | EventKind::Expired => Paint::Red,
+        EventKind::Deferred | EventKind::LaneSlowed | EventKind::LaneSuspended => Paint::Yellow,
+        _ => Paint::Plain,
+    };
+    Line::of(Paint::Dim, clock(began, story.at)).and(paint, format!(" {}", story.words))
+}
+
+/// For where nothing can be drawn over: one line.
+pub fn status(board: &Board, tenants: &[Tenant], began: Timestamp, now: Timestamp) -> String {
+    let total = &board.total;
+    let mut line = format!(
+        "{}  accepted {}, delivered {}, deferred {}, bounced {}, queued {}; delivered from",
+        clock(began, now),
+        board.accepted,
+        total.delivered,
+        total.deferred,
+        total.bounced,
+        board.open()
+    );
+    for ip in tenants.iter().flat_map(|tenant| tenant.pool.ips()) {
+        let _ = write!(line, " {ip} {}", board.delivered_from(ip));
+    }
+    line
+}
+
+fn clock(began: Timestamp, at: Timestamp) -> String {
+    let seconds = at.since(began).as_secs();
+    format!("{:02}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// Four characters at most.
+fn short(count: u64) -> String {
+    match count {
+        0..10_000 => count.to_string(),
+        10_000..1_000_000 => format!("{}k", count / 1_000),
+        _ => format!("{}M", count / 1_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{Line, Paint, Size, page};
+    use crate::commands::demo::board::Board;
+    use crate::commands::demo::house::Plan;
+    use engine::time::Timestamp;
+
+    #[test]
+    fn a_page_fits_on_the_terminal() {
+        let plan = Plan::make().unwrap();
+        let now = Timestamp::from_unix_seconds(100);
+        for (rows, columns) in [(16, 80), (24, 80), (25, 132), (60, 200)] {
+            let lines = page(&Board::default(), &plan.tenants, now, now, Size { rows, columns });
+            assert!(lines.len() < rows, "{} lines on {rows} rows", lines.len());
+        }
+    }
+
+    #[test]
+    fn nothing_is_wider_than_asked_and_nothing_steers_the_terminal() {
+        let line = Line::of(Paint::Red, "bell\u{7} and \u{1b}[2J").and(Paint::Plain, "behind");
+        assert_eq!(line.painted(8), "\u{1b}[31mbell and\u{1b}[0m\u{1b}[0m\u{1b}[0m");
+    }
+}

@@ -1,0 +1,430 @@
+//! What does the outside look like where there is none? Mailbox providers and a name server, all on loopback addresses.
+//!
+//! What a provider answers is decided by `sim::provider`; here are its doors. Each provider has one address in 127.0.2.0/24, all
+//! listen on one port, and the name server leads to them through MX hosts with the real providers' endings, so that they are
+//! recognised as the real ones are.
+
+use crate::commands::Failure;
+use mail::dkim;
+use mail::reply::Reply;
+use mail::smtp::server::{Answer, Auth, Output, Question, Session, Settings, Submission};
+use net::dns::authority::{Authority, Zone};
+use net::tls::Acceptor;
+use sim::provider::{self, Preset, Provider};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+/// A provider as the world knows it.
+#[derive(Debug)]
+pub struct Site {
+    preset: &'static str,
+    /// Its name in a narrow column.
+    pub label: &'static str,
+    /// Its name in `providers.toml`; a site without an entry there is named by its host.
+    pub provider: &'static str,
+    pub domains: &'static [&'static str],
+    hosts: &'static [&'static str],
+    /// Of a hundred recipients, so many are here.
+    pub share: u64,
+    /// What a stranger is given, as a part of the preset's first allowance.
+    trust: f64,
+}
+
+/// Their shares add up to a hundred.
+pub const SITES: &[Site] = &[
+    Site {
+        preset: "gmail-like",
+        label: "gmail",
+        provider: "google",
+        domains: &["gmail.test", "workspace.test"],
+        hosts: &["gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com"],
+        share: 30,
+        trust: 1.0,
+    },
+    Site {
+        preset: "microsoft-like",
+        label: "msft",
+        provider: "microsoft-consumer",
+        domains: &["outlook.test", "hotmail.test"],
+        hosts: &["outlook-com.olc.protection.outlook.com"],
+        share: 16,
+        // So that a new IP meets its limits in the first quarter of a minute.
+        trust: 0.15,
+    },
+    Site {
+        preset: "yahoo-like",
+        label: "yahoo",
+        provider: "yahoo",
+        domains: &["yahoo.test", "aol.test"],
+        hosts: &["mta5.am0.yahoodns.net", "mta6.am0.yahoodns.net"],
+        share: 14,
+        trust: 1.0,
+    },
+    Site {
+        preset: "apple-like",
+        label: "apple",
+        provider: "apple",
+        domains: &["icloud.test"],
+        hosts: &["mx01.mail.icloud.com", "mx02.mail.icloud.com"],
+        share: 10,
+        trust: 1.0,
+    },
+    Site {
+        preset: "comcast-like",
+        label: "comcast",
+        provider: "comcast",
+        domains: &["comcast.test"],
+        hosts: &["mx1.mxge.comcast.net"],
+        share: 7,
+        trust: 1.0,
+    },
+    Site {
+        preset: "gmx-like",
+        label: "gmx",
+        provider: "gmx",
+        domains: &["gmx.test"],
+        hosts: &["mx00.emig.gmx.net", "mx01.emig.gmx.net"],
+        share: 8,
+        trust: 1.0,
+    },
+    Site {
+        preset: "small-site",
+        label: "small",
+        provider: "mx.small-site.test",
+        domains: &["small-site.test"],
+        hosts: &["mx.small-site.test"],
+        share: 8,
+        trust: 1.0,
+    },
+    Site {
+        preset: "open",
+        label: "company",
+        provider: "mx.company.test",
+        domains: &["company.test"],
+        hosts: &["mx.company.test"],
+        share: 7,
+        trust: 1.0,
+    },
+];
+
+/// What an IP that has been sending for long has earned.
+const KNOWN_REPUTATION: f64 = 0.9;
+const KNOWN_VOLUME: f64 = 20_000.0;
+const PORT_TRIES: usize = 16;
+const SILENCE_MAX: Duration = Duration::from_secs(180);
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// What the world is told of who sends.
+#[derive(Debug, Default)]
+pub struct Senders {
+    /// IPs that the providers have known for long; all others are strangers to them.
+    pub known: Vec<IpAddr>,
+    /// TXT records of the sending domains, by name: their DKIM keys.
+    pub records: HashMap<String, String>,
+}
+
+/// The world at work; it ends when this is dropped.
+pub struct World {
+    /// The port that all providers listen on.
+    pub port: u16,
+    dns: Authority,
+    tally: Arc<Mutex<Tally>>,
+    // Aborted on drop, and with them all conversations.
+    _doors: JoinSet<()>,
+}
+
+/// What the providers have seen of us, by their own count.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Recipients whose mail was taken, by the IP it came from.
+    pub received: BTreeMap<IpAddr, u64>,
+    /// Messages whose every DKIM signature holds, and messages without one or with one that does not.
+    pub signed: u64,
+    pub unsigned: u64,
+}
+
+impl World {
+    /// `pace`: so many seconds pass for the providers in each of ours.
+    pub async fn open(senders: Senders, pace: f64) -> Result<World, Failure> {
+        let (port, sockets) = listen_all().await?;
+        let zone = Zone::parse(&zone_text(&senders.records))?;
+        let dns = Authority::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), zone).await?;
+        let hosts: Vec<String> = SITES.iter().flat_map(|site| site.hosts).map(ToString::to_string).collect();
+        let acceptor = Acceptor::self_signed(&hosts)?;
+        let (tally, records) = (Arc::new(Mutex::new(Tally::default())), Arc::new(senders.records));
+        let presets = provider::presets();
+        let mut doors = JoinSet::new();
+        for ((place, site), socket) in (1..).zip(SITES).zip(sockets) {
+            let preset = presets.iter().find(|preset| preset.name == site.preset);
+            let preset = preset.ok_or_else(|| Failure(format!("there is no preset {}", site.preset)))?;
+            let preset = Preset { volume_first_day: preset.volume_first_day * site.trust, ..preset.clone() };
+            let mut provider = Provider::new(preset, place);
+            for ip in &senders.known {
+                provider.acquaint(*ip, KNOWN_REPUTATION, KNOWN_VOLUME, 0.0);
+            }
+            let door = Arc::new(Door {
+                provider: Mutex::new(provider),
+                began: Instant::now(),
+                pace,
+                settings: Arc::new(settings(site)),
+                acceptor: acceptor.clone(),
+                tally: tally.clone(),
+                records: records.clone(),
+            });
+            doors.spawn(door.serve(socket));
+        }
+        Ok(World { port, dns, tally, _doors: doors })
+    }
+
+    /// Who answers questions about names.
+    pub fn dns(&self) -> SocketAddr {
+        self.dns.address()
+    }
+
+    pub fn tally(&self) -> Tally {
+        locked(&self.tally).clone()
+    }
+}
+
+fn address_of(place: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 2, place)
+}
+
+/// One port that is free on all their addresses.
+async fn listen_all() -> Result<(u16, Vec<TcpListener>), Failure> {
+    let mut last = None;
+    for _ in 0..PORT_TRIES {
+        match listen_on_one_port().await {
+            Ok(found) => return Ok(found),
+            Err(fault) => last = Some(fault),
+        }
+    }
+    let why = last.map(|fault| fault.to_string()).unwrap_or_default();
+    Err(Failure(format!(
+        "the simulated providers cannot listen on 127.0.2.1 to 127.0.2.{}: {why}. Linux lends the whole of 127.0.0.0/8; elsewhere \
+         add these addresses to the loopback interface first",
+        SITES.len()
+    )))
+}
+
+async fn listen_on_one_port() -> io::Result<(u16, Vec<TcpListener>)> {
+    let mut port = 0;
+    let mut sockets = Vec::with_capacity(SITES.len());
+    for (place, _) in (1..).zip(SITES) {
+        let socket = TcpListener::bind((address_of(place), port)).await?;
+        port = socket.local_addr()?.port();
+        sockets.push(socket);
+    }
+    Ok((port, sockets))
+}
+
+fn zone_text(records: &HashMap<String, String>) -> String {
+    let mut text = String::new();
+    for (place, site) in (1..).zip(SITES) {
+        for domain in site.domains {
+            for (preference, host) in (1..).zip(site.hosts) {
+                let _ = writeln!(text, "{domain}. MX {} {host}.", preference * 10);
+            }
+        }
+        for host in site.hosts {
+            let _ = writeln!(text, "{host}. A {}", address_of(place));
+        }
+    }
+    for (name, record) in records {
+        // One string of a TXT record holds 255 octets; a key of RSA is longer.
+        let strings: Vec<String> =
+            record.as_bytes().chunks(255).map(|part| format!("\"{}\"", String::from_utf8_lossy(part))).collect();
+        let _ = writeln!(text, "{name}. TXT {}", strings.join(" "));
+    }
+    text
+}
+
+fn settings(site: &Site) -> Settings {
+    Settings {
+        host: site.hosts[0].to_owned(),
+        size_max: 50 << 20,
+        recipients_max: 100,
+        command_line_max: 2_048,
+        errors_max: 20,
+        auth: Auth::Never,
+        auth_required: false,
+        starttls: true,
+        hops_max: 100,
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection, in clear or under TLS.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+/// Where a provider takes mail.
+struct Door {
+    provider: Mutex<Provider>,
+    began: Instant,
+    pace: f64,
+    settings: Arc<Settings>,
+    acceptor: Acceptor,
+    tally: Arc<Mutex<Tally>>,
+    records: Arc<HashMap<String, String>>,
+}
+
+impl Door {
+    async fn serve(self: Arc<Door>, socket: TcpListener) {
+        let mut conversations = JoinSet::new();
+        loop {
+            let Ok((stream, peer)) = socket.accept().await else {
+                // No descriptors left: a pause is better than spinning.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let door = self.clone();
+            // A peer that breaks off ends its own conversation and nothing else.
+            conversations.spawn(async move { door.receive(stream, peer.ip()).await.is_ok() });
+            while conversations.try_join_next().is_some() {}
+        }
+    }
+
+    fn now_s(&self) -> f64 {
+        self.began.elapsed().as_secs_f64() * self.pace
+    }
+
+    async fn receive(self: Arc<Door>, mut stream: TcpStream, ip: IpAddr) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let welcome = locked(&self.provider).connect(ip, self.now_s());
+        if let Err(reply) = welcome {
+            let mut octets = Vec::new();
+            reply.write(&mut octets);
+            return stream.write_all(&octets).await;
+        }
+        let mut visit = Visit { door: self, ip, carried: 0 };
+        visit.converse(stream).await
+    }
+}
+
+/// One connection of an IP.
+struct Visit {
+    door: Arc<Door>,
+    ip: IpAddr,
+    /// Messages it has brought.
+    carried: u32,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        locked(&self.door.provider).disconnect(self.ip);
+    }
+}
+
+impl Visit {
+    async fn converse(&mut self, stream: TcpStream) -> io::Result<()> {
+        let mut session = Session::new(self.door.settings.clone(), false);
+        let mut stream: Box<dyn Wire> = Box::new(stream);
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            let mut out = Vec::new();
+            while let Some(output) = session.poll() {
+                match output {
+                    Output::Send(octets) => out.extend_from_slice(&octets),
+                    Output::Ask(question) => session.answer(self.answer(question)),
+                    Output::StartTls => {
+                        stream.write_all(&out).await?;
+                        out.clear();
+                        let secured = self.door.acceptor.accept(stream, HANDSHAKE_MAX).await;
+                        stream = Box::new(secured.map_err(io::Error::other)?);
+                        session.tls_started();
+                    }
+                    Output::Close => {
+                        stream.write_all(&out).await?;
+                        return stream.shutdown().await;
+                    }
+                }
+            }
+            stream.write_all(&out).await?;
+            stream.flush().await?;
+            let heard = timeout(SILENCE_MAX, stream.read(&mut buffer)).await??;
+            if heard == 0 {
+                return Ok(());
+            }
+            session.receive(&buffer[..heard]);
+        }
+    }
+
+    fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Authenticate { .. } => Answer::Refuse(Reply::new(502, (5, 5, 1), "Not offered here")),
+            Question::Mail { .. } => match locked(&self.door.provider).begin(self.carried) {
+                Ok(()) => Answer::Yes,
+                Err(reply) => Answer::Refuse(reply),
+            },
+            Question::Recipient { to, .. } => {
+                match locked(&self.door.provider).receive(self.ip, to.local(), self.door.now_s()) {
+                    provider::Answer::Accepted(_) => Answer::Yes,
+                    provider::Answer::Deferred(reply)
+                    | provider::Answer::Blocked(reply)
+                    | provider::Answer::NoSuchMailbox(reply) => Answer::Refuse(reply),
+                }
+            }
+            Question::Data { .. } => Answer::Yes,
+            Question::Message(submission) => {
+                self.carried += 1;
+                self.keep(&submission);
+                Answer::YesSaying(Reply::new(250, (2, 0, 0), "OK, delivered to the mailbox"))
+            }
+        }
+    }
+
+    fn keep(&self, submission: &Submission) {
+        let records = &self.door.records;
+        let signatures = dkim::verify(&submission.body, &|name: &str| {
+            records.get(name.trim_end_matches('.').to_ascii_lowercase().as_str()).cloned()
+        });
+        let holds = !signatures.is_empty() && signatures.iter().all(|signature| signature.result.is_ok());
+        let mut tally = locked(&self.door.tally);
+        *tally.received.entry(self.ip).or_default() += submission.recipients.len() as u64;
+        *if holds { &mut tally.signed } else { &mut tally.unsigned } += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{SITES, zone_text};
+    use engine::provider::Providers;
+    use net::dns::authority::Zone;
+    use std::collections::HashMap;
+
+    // What the demo shows as a provider is what the shipped rules take it for.
+    #[test]
+    fn each_site_is_recognised_by_its_hosts() {
+        let providers = Providers::shipped();
+        for site in SITES {
+            let hosts: Vec<String> = site.hosts.iter().map(ToString::to_string).collect();
+            let name = providers.provider_of(&hosts).map_or(site.hosts[0], |found| &*found.name);
+            assert_eq!(name, site.provider);
+        }
+    }
+
+    #[test]
+    fn shares_add_up() {
+        assert_eq!(SITES.iter().map(|site| site.share).sum::<u64>(), 100);
+    }
+
+    #[test]
+    fn the_zone_can_be_read_with_a_long_key_in_it() {
+        let records =
+            HashMap::from([("s1._domainkey.acme.test".to_owned(), format!("v=DKIM1; p={}", "A".repeat(400)))]);
+        Zone::parse(&zone_text(&records)).unwrap();
+    }
+}
