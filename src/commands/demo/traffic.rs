@@ -299,6 +299,6 @@ impl SmtpLine {
     }
 }
 
-fn good(reply: Reply) -> Result<(), Failure> {
+fn good(reply: &Reply) -> Result<(), Failure> {
     if reply.code < 400 { Ok(()) } else { Err(Failure(reply.to_string())) }
 }
