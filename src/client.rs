@@ -59,5 +59,7 @@ impl Target {
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~".contains(octet);
-    text.bytes().map(|octet| if plain(&octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") }).collect()
+    text.bytes()
+        .map(|octet| if plain(&octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") })
+        .collect()
 }

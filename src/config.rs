@@ -106,7 +106,11 @@ pub struct SpoolSection {
 
 impl Default for SpoolSection {
     fn default() -> SpoolSection {
-        SpoolSection { segment_bytes: plain(64 << 20), free_bytes_min: plain(64 << 20), events_bytes_max: plain(1 << 30) }
+        SpoolSection {
+            segment_bytes: plain(64 << 20),
+            free_bytes_min: plain(64 << 20),
+            events_bytes_max: plain(1 << 30),
+        }
     }
 }
 

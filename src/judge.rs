@@ -9,7 +9,9 @@ use engine::envelope::TlsWish;
 use engine::id::{AccountId, PoolId};
 use engine::provider::{LaneChange, Providers};
 use engine::retry::RetrySchedule;
-use engine::snapshot::{self, Account, Credential, CredentialKind, DkimKey, DomainPattern, Ip, IpState, Pool, SendingDomain, Snapshot};
+use engine::snapshot::{
+    self, Account, Credential, CredentialKind, DkimKey, DomainPattern, Ip, IpState, Pool, SendingDomain, Snapshot,
+};
 use mail::address::Domain;
 use mail::dkim::Signer;
 use mta::deliver::Patience;
@@ -76,7 +78,11 @@ impl Judge<'_> {
         self.problems.push(self.source.problem(at, what));
     }
 
-    fn take<T, U, E: std::fmt::Display>(&mut self, at: &Spanned<T>, read: impl FnOnce(&T) -> Result<U, E>) -> Option<U> {
+    fn take<T, U, E: std::fmt::Display>(
+        &mut self,
+        at: &Spanned<T>,
+        read: impl FnOnce(&T) -> Result<U, E>,
+    ) -> Option<U> {
         read(at.get_ref()).map_err(|error| self.wrong(at, error.to_string())).ok()
     }
 
@@ -248,12 +254,17 @@ impl Judge<'_> {
                     self.wrong(at, format!("there is no IP {}; add it as [[ip]]", at.get_ref()));
                 }
                 if let Some(other) = home.insert(*at.get_ref(), pool.id.get_ref().clone()) {
-                    self.wrong(at, format!("the IP {} is in the pool {other} already; an IP is in one pool", at.get_ref()));
+                    self.wrong(
+                        at,
+                        format!("the IP {} is in the pool {other} already; an IP is in one pool", at.get_ref()),
+                    );
                 }
             }
             let account = pool.account.as_ref().and_then(|at| self.known_account(at, accounts));
             match (pool.kind, &pool.account) {
-                (config::PoolKind::Standard, None) => self.wrong(&pool.id, "a standard pool belongs to an account: add account"),
+                (config::PoolKind::Standard, None) => {
+                    self.wrong(&pool.id, "a standard pool belongs to an account: add account")
+                }
                 (config::PoolKind::Shared, Some(at)) => self.wrong(at, "a shared pool belongs to no account"),
                 _ => {}
             }
@@ -313,10 +324,15 @@ impl Judge<'_> {
         for section in &written.credentials {
             let Some(account) = self.known_account(&section.account, accounts) else { continue };
             let (kind, secret) = match (&section.user, &section.password, &section.key) {
-                (Some(user), Some(password), None) => (CredentialKind::Password { user: user.get_ref().clone() }, password),
+                (Some(user), Some(password), None) => {
+                    (CredentialKind::Password { user: user.get_ref().clone() }, password)
+                }
                 (None, None, Some(key)) => (CredentialKind::Key, key),
                 _ => {
-                    self.wrong(&section.account, "a credential is either user and password, for SMTP, or key, for HTTP");
+                    self.wrong(
+                        &section.account,
+                        "a credential is either user and password, for SMTP, or key, for HTTP",
+                    );
                     continue;
                 }
             };
@@ -353,7 +369,10 @@ impl Judge<'_> {
                 ramp: shaping.ramp,
             };
             if providers.change(shaping.provider.get_ref(), &change).is_err() {
-                self.wrong(&shaping.provider, format!("no provider is named {}; “default” means all others", shaping.provider.get_ref()));
+                self.wrong(
+                    &shaping.provider,
+                    format!("no provider is named {}; “default” means all others", shaping.provider.get_ref()),
+                );
             }
         }
         providers
@@ -399,7 +418,10 @@ impl Judge<'_> {
                 ListenerTls::Implicit => DoorTls::Implicit,
             };
             if tls == DoorTls::None && trusted.is_empty() {
-                self.wrong(&section.tls, "without TLS nobody can sign in, and no network is trusted: nobody could submit here");
+                self.wrong(
+                    &section.tls,
+                    "without TLS nobody can sign in, and no network is trusted: nobody could submit here",
+                );
             }
             doors.push((*section.address.get_ref(), Door { tls, trusted, account }));
         }
@@ -415,11 +437,23 @@ impl Judge<'_> {
                 (1..).zip(&answer.mx).map(|(place, at)| (place * 10, at.get_ref().clone())).collect();
             // The hosts that the answer names have its addresses.
             for (_, host) in &mx {
-                let rule = FixedRule { pattern: host.clone(), mx: Vec::new(), addresses: addresses.clone(), txt: Vec::new(), no_such: false };
+                let rule = FixedRule {
+                    pattern: host.clone(),
+                    mx: Vec::new(),
+                    addresses: addresses.clone(),
+                    txt: Vec::new(),
+                    no_such: false,
+                };
                 rules.insert(0, rule);
             }
             let own = if mx.is_empty() { addresses } else { Vec::new() };
-            rules.push(FixedRule { pattern: answer.domain.get_ref().clone(), mx, addresses: own, txt: Vec::new(), no_such: false });
+            rules.push(FixedRule {
+                pattern: answer.domain.get_ref().clone(),
+                mx,
+                addresses: own,
+                txt: Vec::new(),
+                no_such: false,
+            });
         }
         FixedAnswers { rules }
     }
@@ -431,7 +465,8 @@ fn hours(at: &Spanned<u32>) -> Duration {
 
 fn patience(section: &config::Delivery) -> Patience {
     let usual = Patience::default();
-    let seconds = |at: &Option<Spanned<u64>>, usual: Duration| at.as_ref().map_or(usual, |at| Duration::from_secs(*at.get_ref()));
+    let seconds =
+        |at: &Option<Spanned<u64>>, usual: Duration| at.as_ref().map_or(usual, |at| Duration::from_secs(*at.get_ref()));
     Patience {
         connect: seconds(&section.patience.connect_s, usual.connect),
         banner: seconds(&section.patience.banner_s, usual.banner),

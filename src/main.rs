@@ -14,7 +14,12 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-#[command(name = "weir", version, about = "Outbound e-mail on your own machines and IP addresses", propagate_version = true)]
+#[command(
+    name = "weir",
+    version,
+    about = "Outbound e-mail on your own machines and IP addresses",
+    propagate_version = true
+)]
 struct Line {
     #[command(subcommand)]
     command: Command,

@@ -2,8 +2,8 @@
 
 use crate::judge::House;
 use api::caller::{Desk, DeskInner};
-use mta::deliver::{Means, Patience};
-use mta::listener::{self, Door, DoorTls, Doorkeeper};
+use mta::deliver::Means;
+use mta::listener::{self, Doorkeeper};
 use mta::{Plant, StartFault, intake};
 use net::clock::Clock;
 use net::dns::{Dns, FixedDns, Resolver, ResolverSettings, Servers};
@@ -87,7 +87,10 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
                 receiving_bytes_max: *limits.receiving_bytes_max.get_ref(),
             },
-            engine: engine::Limits { queue_messages_max: *limits.queue_messages_max.get_ref(), ..engine::Limits::default() },
+            engine: engine::Limits {
+                queue_messages_max: *limits.queue_messages_max.get_ref(),
+                ..engine::Limits::default()
+            },
             snapshot: house.snapshot.clone(),
             allow_private: house.allow_private.clone(),
             seed: clock.now().unsigned_abs(),
@@ -113,7 +116,8 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
     }
     let http = match http {
         Some((socket, operator_key)) => {
-            let address = socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
+            let address =
+                socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
             let desk = Desk(Arc::new(DeskInner {
                 intake: plant.intake.clone(),
                 driver: plant.driver.clone(),
@@ -164,12 +168,13 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, OpenFault> {
 fn dns(house: &House, clock: &Clock) -> Result<Arc<dyn Dns>, OpenFault> {
     let section = &house.written.dns;
     let servers: Vec<SocketAddr> = section.servers.iter().map(|server| *server.get_ref()).collect();
-    let every_name_is_fixed = servers.is_empty() && section.validator.is_none() && !house.fixed.rules.is_empty() && section.only_answers;
+    let every_name_is_fixed =
+        servers.is_empty() && section.validator.is_none() && !house.fixed.rules.is_empty() && section.only_answers;
     let resolver: Option<Arc<dyn Dns>> = if every_name_is_fixed {
         None
     } else {
         let settings = ResolverSettings {
-            servers: if servers.is_empty() { Servers::System } else { Servers::Given(servers) },
+            servers: if servers.is_empty() { Servers::System } else { Servers::These(servers) },
             validator: section.validator.as_ref().map(|validator| *validator.get_ref()),
             ..ResolverSettings::default()
         };

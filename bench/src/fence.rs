@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, set_child_subreaper};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper};
 
 /// Around the processes of one server.
 #[derive(Clone, Debug)]
@@ -32,13 +32,14 @@ pub struct Cpu {
 
 impl Fence {
     pub fn raise() -> io::Result<Fence> {
+        // Daemons that fork away come back to this process, which counts and reaps them.
+        set_child_subreaper(Some(rustix::process::getpid()))?;
         if let Some(root) = cgroup2_root() {
             let path = root.join(format!("bench-{}", std::process::id()));
             if fs::create_dir(&path).is_ok() && path.join("cpu.stat").exists() {
                 return Ok(Fence::Cgroup(path));
             }
         }
-        set_child_subreaper(Some(rustix::process::getpid()))?;
         Ok(Fence::Tree)
     }
 
@@ -100,11 +101,16 @@ impl Fence {
             }
             thread::sleep(Duration::from_millis(100));
         }
-        if let Fence::Cgroup(path) = self {
-            // A cgroup with unreaped processes cannot be removed; it is empty and costs nothing then.
-            let _ = fs::remove_dir(path);
-        }
         Ok(())
+    }
+
+    /// After `clear`, when the server itself has been waited for: reaps the daemons it left to us and removes the fence.
+    pub fn remove(self) -> io::Result<()> {
+        while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+        match self {
+            Fence::Cgroup(path) => fs::remove_dir(path),
+            Fence::Tree => Ok(()),
+        }
     }
 
     /// Watches how much memory the processes inside hold, until told to stop.
@@ -305,8 +311,8 @@ mod tests {
             let after = fence.cpu().unwrap();
             let spent = after.user_seconds + after.system_seconds - before.user_seconds - before.system_seconds;
             assert!(spent > 0.02, "{}: {spent}", fence.method());
-            if matches!(fence, Fence::Cgroup(_)) {
-                fence.clear(Duration::from_secs(5)).unwrap();
+            if let Fence::Cgroup(path) = fence {
+                fs::remove_dir(path).unwrap();
             }
         }
     }

@@ -52,6 +52,8 @@ pub struct Outcome {
     pub refused: u64,
     /// The connection broke, or the server fell silent, before there was an answer.
     pub unanswered: u64,
+    /// Connections given up because no greeting came; the message was then begun anew on another.
+    pub redials: u64,
     pub last_refusal: Option<String>,
     /// From the final dot to its answer, in microseconds.
     pub ack_us: Vec<u32>,
@@ -66,6 +68,7 @@ impl Outcome {
         figures.count("acknowledged", self.acknowledged);
         figures.count("refused", self.refused);
         figures.count("unanswered", self.unanswered);
+        figures.count("redials", self.redials);
         figures.number("seconds", self.seconds);
         figures.number("per_second", self.acknowledged as f64 / self.seconds);
         figures.spread_ms("ack", &mut self.ack_us);
@@ -80,6 +83,7 @@ impl Outcome {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.unanswered += other.unanswered;
+        self.redials += other.redials;
         self.last_refusal = self.last_refusal.take().or(other.last_refusal);
         self.ack_us.extend(other.ack_us);
         self.whole_us.extend(other.whole_us);
@@ -115,6 +119,7 @@ impl Outcome {
             acknowledged: 0,
             refused: 0,
             unanswered: 0,
+            redials: 0,
             last_refusal: None,
             ack_us: Vec::new(),
             whole_us: Vec::new(),
@@ -175,6 +180,7 @@ struct Session {
     pipelining: bool,
     number: u64,
     due: Instant,
+    dialled: Instant,
     dotted: Instant,
     input: Vec<u8>,
     unwritten: Vec<u8>,
@@ -223,6 +229,9 @@ impl Step {
     }
 }
 
+/// Longer than the slowest of greetings, one lost packet on the way included.
+const GREETING_PATIENCE: Duration = Duration::from_secs(3);
+
 enum Fate {
     Refused(String),
     Unanswered,
@@ -237,6 +246,7 @@ impl<'a> Driver<'a> {
             pipelining: false,
             number: 0,
             due: now,
+            dialled: now,
             dotted: now,
             input: Vec::new(),
             unwritten: Vec::new(),
@@ -247,7 +257,11 @@ impl<'a> Driver<'a> {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             sessions: (0..sessions).map(new).collect(),
             idle: (0..sessions).rev().collect(),
-            letter: Letter::new(&order.from, &format!("reader@{}", order.recipients_domain), order.size),
+            letter: Letter::new(
+                &order.from,
+                &format!("reader@{}", order.recipients_domain.replace('%', "0")),
+                order.size,
+            ),
             outcome: Outcome::empty(),
         })
     }
@@ -256,6 +270,7 @@ impl<'a> Driver<'a> {
         let mut events = Vec::with_capacity(256);
         let mut buffer = vec![0; 8192];
         let mut answered = Instant::now();
+        let mut looked = answered;
         loop {
             let mut wake = answered + self.order.patience;
             while let Some(index) = self.idle.last().copied() {
@@ -280,7 +295,12 @@ impl<'a> Driver<'a> {
                 self.abandon();
                 return Ok(self.outcome);
             }
+            if looked.elapsed() > GREETING_PATIENCE {
+                looked = Instant::now();
+                self.redial()?;
+            }
             events.clear();
+            wake = wake.min(looked + GREETING_PATIENCE);
             let patience = timespec(wake.saturating_duration_since(Instant::now()));
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&patience)) {
                 Ok(0) => {}
@@ -309,6 +329,7 @@ impl<'a> Driver<'a> {
             return self.begin(index);
         }
         session.step = Step::Banner;
+        session.dialled = Instant::now();
         session.input.clear();
         session.unwritten.clear();
         match dial(self.order.to) {
@@ -317,6 +338,21 @@ impl<'a> Driver<'a> {
                 session.stream = Some(stream);
             }
             Err(_) => self.fail(index, Fate::Unanswered),
+        }
+        Ok(())
+    }
+
+    /// Dials anew where no greeting has come. When a server's backlog overflows, the kernel may drop the last packet of a
+    /// handshake: the client believes to be connected, the server knows nothing, and each waits for the other.
+    fn redial(&mut self) -> io::Result<()> {
+        for index in 0..self.sessions.len() {
+            let session = &mut self.sessions[index];
+            if session.step == Step::Banner && session.dialled.elapsed() > GREETING_PATIENCE {
+                session.stream = None;
+                let (number, due) = (session.number, session.due);
+                self.outcome.redials += 1;
+                self.start(index, number, due)?;
+            }
         }
         Ok(())
     }

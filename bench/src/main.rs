@@ -101,7 +101,8 @@ struct SinkOptions {
     /// Milliseconds between the final dot and its answer
     #[arg(long, default_value_t = 0)]
     delay_ms: u64,
-    /// Keeps the raw octets of all messages in this file, each after a line with its length
+    /// Keeps all messages in this file as they came over the wire (DATA: stuffed dots and final dot included), each after a line
+    /// with its length
     #[arg(long)]
     record: Option<PathBuf>,
 }

@@ -47,6 +47,7 @@ pub fn run(trial: &Trial) -> io::Result<Figures> {
     if let Some(server) = &mut server {
         server.wait()?;
     }
+    fence.remove()?;
     outcome
 }
 

@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Done {
     // The selector is one or more labels below _domainkey: a domain name of its own.
     let selector = Domain::parse(&arguments.selector)?;
     let kind = match arguments.kind {
-        Kind::Rsa => KeyKind::Rsa,
+        Kind::Rsa => KeyKind::Rsa2048,
         Kind::Ed25519 => KeyKind::Ed25519,
     };
     let pair = generate(kind)?;

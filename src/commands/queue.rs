@@ -115,7 +115,7 @@ pub fn run(arguments: &Arguments) -> Done {
         Command::Retry(chosen) => order("retry", chosen),
         Command::Delete(chosen) => order("delete", chosen),
         Command::Check(check) => {
-            print!("{}", spool::check(&check.data)?);
+            print!("{}", spool::check::check(&check.data)?);
             Ok(())
         }
     }
@@ -158,16 +158,18 @@ fn lanes(lanes: &Lanes) -> Done {
         println!("{answer}");
         return Ok(());
     }
-    println!("{:<18} {:<28} {:>8} {:>9} {:>8}  state", "IP", "provider", "waiting", "sessions", "rate/s");
+    println!("{:<18} {:<28} {:>8} {:>9} {:>8}  state", "IP", "provider", "waiting", "sessions", "pace ‰");
     for lane in answer["lanes"].as_array().into_iter().flatten() {
-        let text = |path: &str| lane.pointer(path).map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).unwrap_or_default();
+        let text = |path: &str| {
+            lane.pointer(path).map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).unwrap_or_default()
+        };
         println!(
             "{:<18} {:<28} {:>8} {:>9} {:>8}  {}",
             text("/ip"),
             text("/provider"),
             text("/waiting"),
-            format!("{}/{}", text("/sessions"), text("/sessions_max")),
-            text("/messages_per_second"),
+            format!("{}/{}", text("/sessions"), text("/sessions_allowed")),
+            text("/pace"),
             lane.pointer("/why/words").and_then(Value::as_str).unwrap_or("free")
         );
     }
@@ -177,10 +179,16 @@ fn lanes(lanes: &Lanes) -> Done {
 fn order(order: &str, chosen: &Chosen) -> Done {
     let fields = chosen.which.fields();
     if fields.is_empty() && !chosen.all {
-        return Err(Failure(format!("say what to {order}: a message, an account, a pool, a domain, an IP, a provider, or --all")));
+        return Err(Failure(format!(
+            "say what to {order}: a message, an account, a pool, a domain, an IP, a provider, or --all"
+        )));
     }
     let filter: Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-    let answer = runtime()?.block_on(chosen.target.call(Method::POST, &format!("/api/v1/queue/{order}"), Some(&Value::Object(filter))))?;
+    let answer = runtime()?.block_on(chosen.target.call(
+        Method::POST,
+        &format!("/api/v1/queue/{order}"),
+        Some(&Value::Object(filter)),
+    ))?;
     println!("{} messages concerned", answer["messages"].as_u64().unwrap_or_default());
     Ok(())
 }

@@ -65,7 +65,8 @@ fn body(arguments: &Arguments) -> Result<Value, Failure> {
     }
     let mut tags = serde_json::Map::new();
     for tag in &arguments.tag {
-        let (name, value) = tag.split_once('=').ok_or_else(|| Failure(format!("{tag} is not a tag such as name=value")))?;
+        let (name, value) =
+            tag.split_once('=').ok_or_else(|| Failure(format!("{tag} is not a tag such as name=value")))?;
         tags.insert(name.to_owned(), json!(value));
     }
     put("tags", Value::Object(tags));

@@ -63,7 +63,9 @@ fn reload(arguments: &Arguments, running: &wire::Running) {
     match judge::load(&arguments.config) {
         Ok(house) => {
             running.change(&house);
-            tracing::info!("the configuration is read anew: accounts, domains, IPs, pools, rules; addresses and limits change at the next start");
+            tracing::info!(
+                "the configuration is read anew: accounts, domains, IPs, pools, rules; addresses and limits change at the next start"
+            );
         }
         Err(problems) => {
             for problem in problems {

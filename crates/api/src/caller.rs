@@ -6,8 +6,8 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use engine::id::AccountId;
 use mta::driver::Driver;
-use mta::intake::Intake;
 use mta::explain::Stories;
+use mta::intake::Intake;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
@@ -61,7 +61,12 @@ impl FromRequestParts<Desk> for Caller {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, key)| key.trim())
             .ok_or_else(|| {
-                Problem::new(StatusCode::UNAUTHORIZED, "sign_in_first", "No key was given.", "Send the header “Authorization: Bearer KEY”.")
+                Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "sign_in_first",
+                    "No key was given.",
+                    "Send the header “Authorization: Bearer KEY”.",
+                )
             })?;
         if let Some(own) = &desk.operator_key
             && bool::from(own.as_bytes().ct_eq(key.as_bytes()))
@@ -69,7 +74,12 @@ impl FromRequestParts<Desk> for Caller {
             return Ok(Caller::Operator);
         }
         desk.intake.account_of_key(key).map(Caller::Account).ok_or_else(|| {
-            Problem::new(StatusCode::UNAUTHORIZED, "key_unknown", "The key is not known here.", "Check it; a key is shown only once.")
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "key_unknown",
+                "The key is not known here.",
+                "Check it; a key is shown only once.",
+            )
         })
     }
 }

@@ -93,14 +93,19 @@ pub async fn explain(
     let message = parse_id(&id).ok_or_else(unknown)?;
     let story = desk.stories.story(message).await.map_err(|fault| {
         tracing::error!(%message, %fault, "the event log cannot be read");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unreadable", "The event log cannot be read.", "See the log of the service.")
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "log_unreadable",
+            "The event log cannot be read.",
+            "See the log of the service.",
+        )
     })?;
     let accepted = story.iter().find_map(|entry| entry.accepted.clone()).ok_or_else(unknown)?;
     // Another account's message is as unknown as one that never was.
     if !caller.may_see(&accepted.account) {
         return Err(unknown());
     }
-    let shown = desk.driver.ask(move |engine, now| engine.show(message, now)).await.map_err(|_| Problem::stopping())?;
+    let shown = desk.driver.ask(move |engine, _| engine.show(message)).await.map_err(|_| Problem::stopping())?;
     Ok(Json(tell(&accepted, &story, shown.as_ref())))
 }
 
@@ -118,8 +123,10 @@ fn tell(accepted: &Envelope, story: &[Entry], shown: Option<&Shown>) -> Explanat
         let waiting = shown.and_then(|shown| shown.recipients.iter().find(|shown| shown.recipient == at));
         RecipientView {
             address: recipient.address.clone(),
-            state: waiting.map_or_else(|| fate(&events).to_owned(), |waiting| waiting.state().to_owned()),
-            why: waiting.map(|waiting| WhyView::from(&waiting.why)).or_else(|| events.last()?.why.as_ref().map(WhyView::from)),
+            state: waiting.map_or_else(|| fate(&events), |waiting| state(&waiting.why)).to_owned(),
+            why: waiting
+                .map(|waiting| WhyView::from(&waiting.why))
+                .or_else(|| events.last()?.why.as_ref().map(WhyView::from)),
             next_at: waiting.and_then(|waiting| waiting.until).map(|at| at.to_string()),
             events: events.into_iter().map(event_view).collect(),
         }
@@ -147,6 +154,10 @@ fn fate(events: &[&Event]) -> &'static str {
     fates.next().map_or("queued", EventKind::code)
 }
 
+fn state(why: &Why) -> &'static str {
+    if *why == Why::HeldByOrder { "held" } else { "queued" }
+}
+
 fn route_view(route: &Route) -> RouteView {
     let (rule, rule_words) = match route.rule {
         PoolRule::NamedOnMessage => ("named-on-message", "the pool was named on the message"),
@@ -170,7 +181,10 @@ fn event_view(event: &Event) -> EventView {
         provider: event.provider.as_deref().map(str::to_owned),
         host: event.host.as_deref().map(str::to_owned),
         reply: event.reply.as_ref().map(ToString::to_string),
-        meaning: event.meaning.as_ref().map(|meaning| format!("{:?}/{:?}", meaning.class, meaning.subtype).to_lowercase()),
+        meaning: event
+            .meaning
+            .as_ref()
+            .map(|meaning| format!("{:?}/{:?}", meaning.class, meaning.subtype).to_lowercase()),
         why: event.why.as_ref().map(WhyView::from),
         next_at: event.next_at.map(|at| at.to_string()),
         tls: event.tls.as_ref().map(|tls| format!("{}, {}", tls.version, tls.cipher)),

@@ -129,11 +129,21 @@ pub fn read(body: &[u8]) -> Result<Submission, Problem> {
     let submission: Submission = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = error.path().to_string();
         let detail = format!("The body cannot be read: {}.", error.inner());
-        let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail, "Compare it with the documentation of this call.");
+        let problem = Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            detail,
+            "Compare it with the documentation of this call.",
+        );
         if field == "." { problem } else { problem.at(field) }
     })?;
     reader.end().map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("The body goes on after its end: {error}."), "Send one JSON object.")
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            format!("The body goes on after its end: {error}."),
+            "Send one JSON object.",
+        )
     })?;
     Ok(submission)
 }
@@ -165,7 +175,11 @@ pub fn translate(submission: Submission, id: MessageId, host: &str, now_unix: i6
         }
         None => {
             let from = submission.from.as_deref().ok_or_else(|| {
-                Problem::invalid("from", "The message has no sender.", "Give an address, such as Ann <ann@example.com>.")
+                Problem::invalid(
+                    "from",
+                    "The message has no sender.",
+                    "Give an address, such as Ann <ann@example.com>.",
+                )
             })?;
             let from = parse_named("from", from)?;
             let mailbox = from.mailbox.clone();
@@ -183,11 +197,13 @@ pub fn translate(submission: Submission, id: MessageId, host: &str, now_unix: i6
                 message_id: format!("<{id}@{host}>"),
                 seed: id.0 as u64,
             };
-            let octets = compose.write().map_err(|error| Problem::invalid(&error.field.clone(), format!("{error}."), ""))?;
+            let octets =
+                compose.write().map_err(|error| Problem::invalid(&error.field.clone(), format!("{error}."), ""))?;
             (mailbox, octets)
         }
     };
-    let smtputf8 = from.needs_smtputf8() || recipients.iter().any(|(mailbox, _): &(Mailbox, _)| mailbox.needs_smtputf8());
+    let smtputf8 =
+        from.needs_smtputf8() || recipients.iter().any(|(mailbox, _): &(Mailbox, _)| mailbox.needs_smtputf8());
     Ok(Offer {
         message: Some(id),
         from: Some(from),
@@ -230,20 +246,22 @@ fn named(
 }
 
 fn parse_named(field: &str, text: &str) -> Result<NamedMailbox, Problem> {
-    NamedMailbox::parse(text)
-        .map_err(|error| Problem::invalid(field, format!("{error}."), "Write it as ann@example.com or Ann <ann@example.com>."))
+    NamedMailbox::parse(text).map_err(|error| {
+        Problem::invalid(field, format!("{error}."), "Write it as ann@example.com or Ann <ann@example.com>.")
+    })
 }
 
 fn from_raw(from: Option<&str>, raw: &str) -> Result<(Mailbox, Vec<u8>), Problem> {
-    let octets = STANDARD
-        .decode(raw.trim())
-        .map_err(|error| Problem::invalid("raw", format!("It is not base64: {error}."), "Encode the whole message with standard base64."))?;
+    let octets = STANDARD.decode(raw.trim()).map_err(|error| {
+        Problem::invalid("raw", format!("It is not base64: {error}."), "Encode the whole message with standard base64.")
+    })?;
     // Files written on Unix end their lines with LF alone; over HTTP nothing else gives away where a line ends.
     let octets = message::mend_line_ends(octets);
     let from = match from {
         Some(from) => parse_named("from", from)?.mailbox,
-        None => from_header(&octets)
-            .ok_or_else(|| Problem::invalid("raw", "Its From header cannot be read.", "Give a From header, or the field from."))?,
+        None => from_header(&octets).ok_or_else(|| {
+            Problem::invalid("raw", "Its From header cannot be read.", "Give a From header, or the field from.")
+        })?,
     };
     Ok((from, octets))
 }
@@ -258,7 +276,11 @@ fn from_header(octets: &[u8]) -> Option<Mailbox> {
 fn attachments(bodies: Vec<AttachmentBody>) -> Result<Vec<Attachment>, Problem> {
     let decode = |(place, body): (usize, AttachmentBody)| {
         let content = STANDARD.decode(body.content.trim()).map_err(|error| {
-            Problem::invalid(&format!("attachments[{place}].content"), format!("It is not base64: {error}."), "Encode the file with standard base64.")
+            Problem::invalid(
+                &format!("attachments[{place}].content"),
+                format!("It is not base64: {error}."),
+                "Encode the file with standard base64.",
+            )
         })?;
         Ok(Attachment { name: body.name, content_type: body.content_type, content, content_id: body.content_id })
     };
@@ -267,10 +289,15 @@ fn attachments(bodies: Vec<AttachmentBody>) -> Result<Vec<Attachment>, Problem> 
 
 fn checked_tags(tags: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Problem> {
     if tags.len() > TAGS_MAX {
-        return Err(Problem::invalid("tags", format!("There are {} tags; at most {TAGS_MAX} are kept.", tags.len()), "Send fewer."));
+        return Err(Problem::invalid(
+            "tags",
+            format!("There are {} tags; at most {TAGS_MAX} are kept.", tags.len()),
+            "Send fewer.",
+        ));
     }
     for (name, value) in &tags {
-        let clean = |text: &str| !text.is_empty() && text.len() <= TAG_OCTETS_MAX && !text.chars().any(char::is_control);
+        let clean =
+            |text: &str| !text.is_empty() && text.len() <= TAG_OCTETS_MAX && !text.chars().any(char::is_control);
         if !clean(name) || !clean(value) {
             let detail = format!("A tag's name and value have 1 to {TAG_OCTETS_MAX} octets and no control characters.");
             return Err(Problem::invalid(&format!("tags.{}", name.escape_debug()), detail, "Change the tag."));
@@ -306,7 +333,9 @@ mod tests {
 
     #[test]
     fn a_recipient_named_twice_gets_one_copy() {
-        let offer = offered(r#"{"from":"a@a.test","to":["bob@b.test","Bob <bob@b.test>"],"bcc":"bob@b.test","text":"x"}"#).unwrap();
+        let offer =
+            offered(r#"{"from":"a@a.test","to":["bob@b.test","Bob <bob@b.test>"],"bcc":"bob@b.test","text":"x"}"#)
+                .unwrap();
         assert_eq!(offer.recipients.len(), 1);
     }
 
@@ -319,8 +348,14 @@ mod tests {
             (r#"{"from":"a@a.test","to":["b@b.test","c\n@b.test"],"text":"x"}"#, "to[1]"),
             (r#"{"from":"a@a.test","to":"b@b.test","text":"x","headers":{"X-A":"1\r\nX-B: 2"}}"#, "headers[0].value"),
             (r#"{"from":"a@a.test","to":"b@b.test","text":"x","headers":{"X-A: 1\r\nX-B":"2"}}"#, "headers[0].name"),
-            (r#"{"from":"a@a.test","to":"b@b.test","text":"x","attachments":[{"name":"a\r\nb","content_type":"text/plain","content":""}]}"#, "attachments[0].name"),
-            (r#"{"from":"a@a.test","to":"b@b.test","text":"x","attachments":[{"name":"a","content_type":"text/plain;\r\nx=y","content":""}]}"#, "attachments[0].content_type"),
+            (
+                r#"{"from":"a@a.test","to":"b@b.test","text":"x","attachments":[{"name":"a\r\nb","content_type":"text/plain","content":""}]}"#,
+                "attachments[0].name",
+            ),
+            (
+                r#"{"from":"a@a.test","to":"b@b.test","text":"x","attachments":[{"name":"a","content_type":"text/plain;\r\nx=y","content":""}]}"#,
+                "attachments[0].content_type",
+            ),
             (r#"{"from":"a@a.test","to":"b@b.test","text":"x","tags":{"a":"b\nc"}}"#, "tags.a"),
         ];
         for (body, field) in cases {

@@ -43,7 +43,12 @@ pub fn router(desk: Desk) -> Router {
         .route("/metrics", get(metrics))
         .fallback(|| async { Problem::not_found("This address") })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take this method.", "See the documentation of this call.")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This address does not take this method.",
+                "See the documentation of this call.",
+            )
         })
         .layer(DefaultBodyLimit::max(body_max))
         .layer(middleware::from_fn(bounded))
@@ -54,7 +59,13 @@ pub fn router(desk: Desk) -> Router {
 async fn bounded(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_WAIT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The request was not finished in time.", "Send it again, faster.").into_response(),
+        Err(_) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            "The request was not finished in time.",
+            "Send it again, faster.",
+        )
+        .into_response(),
     }
 }
 
@@ -67,7 +78,11 @@ async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
 async fn metrics(State(desk): State<Desk>) -> impl IntoResponse {
     let accepting = i64::from(desk.intake.has_room().is_ok());
     desk.intake.metrics().accepting.set(accepting);
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], desk.intake.metrics().page())
+    desk.intake.metrics().queued.set(i64::try_from(desk.intake.queued()).unwrap_or(i64::MAX));
+    (
+        [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+        desk.intake.metrics().page(),
+    )
 }
 
 /// Serves until told to stop; requests under way are finished.
@@ -75,14 +90,12 @@ pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receive
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
+        let next = async {
+            let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            socket.accept().await.map(|(stream, _)| (stream, place))
+        };
         let taken = tokio::select! {
-            place = places.clone().acquire_owned() => match place {
-                Ok(place) => tokio::select! {
-                    taken = socket.accept() => taken.map(|(stream, _)| (stream, place)),
-                    _ = stop.wait_for(|stop| *stop) => break,
-                },
-                Err(_) => break,
-            },
+            taken = next => taken,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let (stream, place) = match taken {

@@ -247,8 +247,6 @@ impl Desk {
             }
         }
         self.in_hand.clear();
-        let figures = self.engine.in_flight();
-        self.setting.metrics.queued.set(i64::try_from(figures.messages).unwrap_or(i64::MAX));
         carried == ACTIONS_MAX
     }
 

@@ -197,6 +197,12 @@ impl Intake {
         &self.0.postmaster
     }
 
+    /// Messages that wait for some recipient.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.0.spool.queued()
+    }
+
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
@@ -384,8 +390,15 @@ impl Intake {
             ret: offer.ret,
             smtputf8: offer.smtputf8,
         });
-        self.keep(&envelope, signed).await?;
-        self.0.driver.accepted(envelope.clone(), None);
+        // A task of its own: whoever submits may be gone before the disk answers, and a message that is durable must be known to
+        // the engine all the same.
+        let (intake, kept) = (self.clone(), envelope.clone());
+        let keeping = tokio::spawn(async move {
+            intake.keep(&kept, signed).await?;
+            intake.0.driver.accepted(kept, None);
+            Ok(())
+        });
+        keeping.await.unwrap_or_else(|_| Err(failing()))?;
         Ok(Admitted { message, envelope })
     }
 

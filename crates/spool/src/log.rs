@@ -861,6 +861,10 @@ impl Log {
         if self.shelf.book().deletable().is_empty() {
             return;
         }
+        // What ended or replaced the records in there must be durable first, or an older state would come back.
+        if !self.held.is_empty() || !self.sync() {
+            return;
+        }
         self.events.sync(self.durable_sequence);
         let (dead, shelf) = (dead(self), self.shelf.clone());
         let mut deleted = Vec::new();
@@ -900,7 +904,7 @@ impl Log {
         };
         match self.records_of(number) {
             Ok(records) => {
-                self.emptying = Some(Emptying { number, troubles: self.troubles, rest: records.into_iter() })
+                self.emptying = Some(Emptying { number, troubles: self.troubles, rest: records.into_iter() });
             }
             Err(_) => self.keep(number),
         }

@@ -223,7 +223,12 @@ impl World {
         let more = read_all(&mut reader, cursor);
         self.seen.extend(more);
         let all = read_all(&mut self.log().events().reader(), Cursor(0));
-        assert_eq!(all, self.seen, "a reader that went on saw something else than one that began again");
+        if self.log().events().broken().is_some() {
+            // What was not synced is copied again at the next try.
+            assert!(self.seen.starts_with(&all), "an event changed");
+            return;
+        }
+        assert!(all == self.seen, "a reader that went on saw something else than one that began again");
         let mut back = Vec::new();
         let visitor = &mut |cursor, event: &[u8]| {
             back.push((cursor, event.to_vec()));
@@ -231,7 +236,7 @@ impl World {
         };
         reader.scan_back(visitor).unwrap();
         back.reverse();
-        assert_eq!(back, all);
+        assert!(back == all, "backwards it is another log");
     }
 
     /// The events in the log are those of the model: all that were durable, none twice, none out of order.
@@ -298,6 +303,11 @@ impl World {
         let report = check_on(Arc::new(self.disk.clone()), &dir()).unwrap();
         assert_eq!(report.live, self.messages.len() as u64);
         assert_eq!(report.events, self.seen.len() as u64);
+    }
+
+    fn synced_by_close(&mut self) {
+        self.log.take().unwrap().close();
+        self.synced();
     }
 
     fn some_unsynced(&mut self) -> Unsynced {
@@ -396,7 +406,7 @@ fn random_life(seed: u64, steps: u64, faults: bool) {
 fn keeps_what_a_map_keeps_through_kills_and_power_cuts() {
     for seed in 0..20 {
         eprintln!("seed {seed}");
-        random_life(seed, 2000, false);
+        random_life(seed, 600, false);
     }
 }
 
@@ -405,6 +415,320 @@ fn keeps_what_a_map_keeps_through_kills_and_power_cuts() {
 fn keeps_what_a_map_keeps_through_failing_disks() {
     for seed in 100..120 {
         eprintln!("seed {seed}");
-        random_life(seed, 2000, true);
+        random_life(seed, 600, true);
     }
+}
+
+/// A life in which everything happens once: messages, updates, ends, full segments, carrying forward, deleting.
+fn script(world: &mut World) {
+    for _ in 0..6 {
+        world.group(2, 1);
+        world.group(0, 2);
+        world.tend(30);
+    }
+    // One message stays behind in each old segment, so that it has to be carried forward.
+    for i in 0..120 {
+        world.group(1, 0);
+        let keys: Vec<Key> =
+            world.messages.iter().filter(|(_, m)| m.acknowledged && !m.ended).map(|(k, _)| *k).collect();
+        if keys.len() > 4 && i % 8 != 0 {
+            let key = *keys.iter().max_by_key(|key| world.messages[*key].nth).unwrap();
+            end(world, key);
+        }
+        world.tend(30);
+    }
+}
+
+fn end(world: &mut World, key: Key) {
+    world.messages.get_mut(&key).unwrap().ended = true;
+    let event = world.event();
+    world.events.push(Event { octets: event.clone(), durable: false, refused: false });
+    let now_ms = world.now_ms;
+    world.log().commit(&mut vec![Order::Small(Small { what: What::Remove(None), key, event })], now_ms);
+}
+
+fn changes_of_script() -> u64 {
+    let mut world = World::new(1, small_options());
+    let before = world.disk.changes();
+    script(&mut world);
+    world.disk.changes() - before
+}
+
+// A1, A2: the power goes at every write, sync, rename and removal in turn.
+#[test]
+fn survives_a_power_cut_at_every_operation() {
+    for nth in 1..=changes_of_script() {
+        let mut world = World::new(1, small_options());
+        world.disk.plan(Some(Plan::PowerCut { nth }));
+        script(&mut world);
+        world.power_cut([Unsynced::Lost, Unsynced::Torn { seed: nth }, Unsynced::Kept][nth as usize % 3]);
+        world.settle();
+        world.compare();
+    }
+}
+
+// A10: every operation fails once, and everything works again afterwards by itself.
+#[test]
+fn survives_a_failure_of_every_operation() {
+    for nth in 1..=changes_of_script() {
+        let mut world = World::new(1, small_options());
+        world.disk.plan(Some(Plan::FailOnce { nth, errno: [EIO, ENOSPC][nth as usize % 2] }));
+        script(&mut world);
+        world.settle();
+        world.compare();
+        world.compare_events_with_model(false);
+        world.power_cut(Unsynced::Lost);
+    }
+}
+
+// R1.2: nothing is acknowledged by a disk that fails from some moment on, and what was stays readable.
+#[test]
+fn refuses_messages_while_the_disk_fails_and_takes_them_again() {
+    for nth in (1..=changes_of_script()).step_by(7) {
+        let mut world = World::new(1, small_options());
+        world.disk.plan(Some(Plan::FailFrom { nth, errno: EIO }));
+        script(&mut world);
+        let refused = world.group(1, 0);
+        assert!(matches!(refused[0], Err(PutFault::Failing { .. })), "{refused:?}");
+        world.compare();
+        world.disk.plan(None);
+        world.settle();
+        world.compare();
+        assert!(world.group(1, 1)[0].is_ok());
+        world.settle();
+        world.compare_events_with_model(false);
+        world.power_cut(Unsynced::Lost);
+    }
+}
+
+// A2: one message, nothing else, and the power goes right after the answer: the name is on the disk as well.
+#[test]
+fn keeps_the_last_acknowledged_message() {
+    let mut world = World::new(3, small_options());
+    for _ in 0..20 {
+        assert!(world.group(1, 0)[0].is_ok());
+        world.power_cut(Unsynced::Lost);
+    }
+    assert_eq!(world.messages.len(), 20);
+}
+
+// A7: the last file cut at a random octet, or followed by noise.
+#[test]
+fn starts_with_a_torn_or_noisy_tail() {
+    for seed in 0..50 {
+        let mut world = World::new(seed, small_options());
+        world.group(6, 3);
+        world.group(0, 2);
+        world.log = None;
+        world.disk.kill();
+        let logs = world.disk.paths().into_iter().filter(|path| path.starts_with("/spool/queue"));
+        let last = logs.filter(|path| path.extension().is_some_and(|ending| ending == "log")).max().unwrap();
+        let cut = world.dice.below(2) == 0;
+        let noise: Vec<u8> = (0..4096).map(|_| world.dice.below(256) as u8).collect();
+        let mut at = 0;
+        let choice = world.dice.below(1 << 20);
+        world.disk.tamper(&last, |octets| {
+            while octets.last() == Some(&0) {
+                octets.pop();
+            }
+            at = if cut { choice % octets.len() as u64 } else { octets.len() as u64 };
+            octets.truncate(at as usize);
+            octets.extend(if cut { &[][..] } else { &noise });
+        });
+        let opened = Log::open(Arc::new(world.disk.clone()), &dir(), world.options.clone(), 0).unwrap();
+        let found: BTreeMap<Key, LiveMessage> =
+            opened.live.map(|live| live.unwrap()).map(|live| (live.key, live)).collect();
+        for (key, found) in &found {
+            assert_eq!(found.head, world.messages[key].head);
+            let stored = opened.log.shelf().read(*key, Patience::MayBlock).unwrap();
+            assert_eq!(stored.body, world.messages[key].body);
+        }
+        let kept = world.messages.values().filter(|message| message.acknowledged && !message.ended).count();
+        if cut {
+            // What is behind the cut is gone, and it is said if a record was cut through.
+            assert!(found.len() <= world.messages.len());
+        } else {
+            assert_eq!(found.len(), kept);
+            assert_eq!(opened.dropped.iter().map(|dropped| dropped.octets).sum::<u64>(), 4096, "{:?}", opened.dropped);
+        }
+    }
+}
+
+// A7: damage in the middle costs the record it hits, and is reported with its place.
+#[test]
+fn goes_on_behind_damage_in_the_middle() {
+    let mut world = World::new(9, Options { segment_bytes: 1 << 20, ..small_options() });
+    world.group(10, 0);
+    let shelf = world.log().shelf();
+    let (victim, place) = {
+        let key = *world.messages.iter().find(|(_, message)| message.nth == 5).unwrap().0;
+        (key, shelf.book().index.get(key).unwrap().message)
+    };
+    world.log = None;
+    world.disk.kill();
+    world.disk.tamper(&dir().join("queue/00000001.log"), |octets| octets[place.offset as usize + 70] ^= 1);
+    let opened = Log::open(Arc::new(world.disk.clone()), &dir(), world.options.clone(), 0).unwrap();
+    let keys: BTreeSet<Key> = opened.live.map(|live| live.unwrap().key).collect();
+    assert!(!keys.contains(&victim));
+    assert_eq!(keys.len(), 9);
+    assert_eq!((opened.dropped.len(), opened.dropped[0].offset), (1, u64::from(place.offset)));
+    let report = check_on(Arc::new(world.disk.clone()), &dir()).unwrap();
+    assert_eq!((report.live, report.damaged.len()), (9, 1));
+    assert!(report.to_string().contains("live       9 messages"), "{report}");
+}
+
+// A record inside the body of a message is never taken for one of ours, even where damage makes us search.
+#[test]
+fn is_not_fooled_by_a_record_inside_a_body() {
+    let mut world = World::new(4, Options { segment_bytes: 1 << 20, ..small_options() });
+    world.group(1, 0);
+    let path = dir().join("queue/00000001.log");
+    let mut image = Vec::new();
+    world.disk.tamper(&path, |octets| image = octets[64..1000].to_vec());
+    let (answer, mut answered) = oneshot::channel();
+    let payload_crc = Parts { body: &image, ..Parts::default() }.crc();
+    let put = PutOrder { key: 77, head: vec![], body: image.into(), event: vec![], payload_crc, answer };
+    world.log().commit(&mut vec![Order::Put(put)], 0);
+    answered.try_recv().unwrap().unwrap();
+    let place = world.log().shelf().book().index.get(77).unwrap().message;
+    world.log = None;
+    world.disk.kill();
+    world.disk.tamper(&path, |octets| octets[place.offset as usize] ^= 1);
+    let opened = Log::open(Arc::new(world.disk.clone()), &dir(), world.options.clone(), 0).unwrap();
+    assert_eq!(opened.live.count(), 1);
+    assert_eq!(opened.dropped.len(), 1);
+}
+
+// A10: a full disk refuses messages at once, lets small records go, and takes messages again by itself.
+#[test]
+fn lets_mail_go_out_of_a_full_disk() {
+    for free_min_bytes in [0, 6000] {
+        let mut world = World::new(5, Options { free_min_bytes, ..small_options() });
+        world.disk.set_capacity(Some(60_000));
+        let mut taken = 0;
+        while world.group(1, 0)[0].is_ok() {
+            taken += 1;
+        }
+        assert!(taken > 20, "{taken}");
+        assert!(matches!(world.log().shelf().health(), Health::Full { .. }));
+        world.compare();
+        world.disk.set_capacity(Some(world.disk.used_bytes()));
+        world.tend(300);
+        assert!(matches!(world.group(1, 0)[0], Err(PutFault::Full { .. })));
+        // Not a block is left: the reserve, then memory.
+        for _ in 0..15 {
+            world.group(0, 2);
+            world.tend(10);
+        }
+        world.compare();
+        world.disk.set_capacity(None);
+        world.settle();
+        assert_eq!(world.log().figures_held(), 0);
+        assert!(world.group(1, 0)[0].is_ok());
+        world.settle();
+        world.compare();
+        world.compare_events_with_model(false);
+        world.power_cut(Unsynced::Lost);
+    }
+}
+
+// A10: what is held in memory is bounded; ends of messages are never given up.
+#[test]
+fn holds_no_more_than_it_may() {
+    let mut world = World::new(6, Options { held_bytes_max: 4000, reserve_bytes: 0, ..small_options() });
+    world.group(20, 0);
+    world.disk.plan(Some(Plan::FailFrom { nth: 1, errno: EIO }));
+    let keys: Vec<Key> = world.messages.keys().copied().collect();
+    for key in keys {
+        let event = vec![1; 300];
+        let orders = &mut vec![
+            Order::Small(Small { what: What::Update(vec![2; 300]), key, event: event.clone() }),
+            Order::Small(Small { what: What::Remove(None), key, event }),
+        ];
+        world.log().commit(orders, 0);
+    }
+    let shelf = world.log().shelf();
+    assert!(crate::read::Counts::read(&shelf.counts.events_lost) > 20);
+    assert_eq!(shelf.book().index.len(), 0);
+    world.disk.plan(None);
+    world.messages.clear();
+    world.settle();
+    world.log = None;
+    world.disk.power_cycle(Unsynced::Lost);
+    let opened = Log::open(Arc::new(world.disk.clone()), &dir(), world.options.clone(), 0).unwrap();
+    assert_eq!(opened.live.count(), 0);
+}
+
+// One message that waits for days does not hold the segments around it.
+#[test]
+fn carries_forward_exactly_what_lives() {
+    let mut world = World::new(8, small_options());
+    script(&mut world);
+    world.settle();
+    let shelf = world.log().shelf();
+    assert!(crate::read::Counts::read(&shelf.counts.bytes_carried) > 0);
+    let held = shelf.book().disk_bytes();
+    let live = shelf.book().live_bytes();
+    assert!(held <= 2 * live + 6 * 4096, "{held} for {live}");
+    world.compare();
+    world.power_cut(Unsynced::Lost);
+    world.compare();
+}
+
+// A missing or damaged sidecar costs time only.
+#[test]
+fn rebuilds_a_sidecar() {
+    let mut world = World::new(10, small_options());
+    script(&mut world);
+    world.synced_by_close();
+    let sidecars: Vec<PathBuf> =
+        world.disk.paths().into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "idx")).collect();
+    assert!(sidecars.len() > 2);
+    for (i, path) in sidecars.iter().enumerate() {
+        world.disk.tamper(path, |octets| {
+            let at = octets.len() * i / sidecars.len();
+            octets[at] ^= 0x10;
+        });
+    }
+    world.open(Certainty::All);
+}
+
+// A13
+#[test]
+fn refuses_a_second_process() {
+    let mut world = World::new(11, small_options());
+    let second = Log::open(Arc::new(world.disk.clone()), &dir(), small_options(), 0);
+    let Err(fault) = second else { panic!("two processes own one spool") };
+    assert!(matches!(&fault, OpenFault::Locked(path) if path == Path::new("/spool")));
+    assert!(fault.to_string().contains("in use by another process"), "{fault}");
+    assert!(world.group(1, 0)[0].is_ok());
+    world.compare();
+}
+
+#[test]
+fn refuses_a_key_that_lives() {
+    let mut world = World::new(12, small_options());
+    world.group(1, 0);
+    let key = *world.messages.keys().next().unwrap();
+    let (answer, mut answered) = oneshot::channel();
+    let payload_crc = Parts::default().crc();
+    let put = PutOrder { key, head: vec![], body: Bytes::new(), event: vec![], payload_crc, answer };
+    world.log().commit(&mut vec![Order::Put(put)], 0);
+    assert_eq!(answered.try_recv().unwrap(), Err(PutFault::Taken));
+    world.compare();
+}
+
+// E4: events are kept up to a bound, by whole files, oldest first.
+#[test]
+fn keeps_events_up_to_the_bound() {
+    let mut world = World::new(13, Options { events_bytes_max: 10_000, ..small_options() });
+    for _ in 0..300 {
+        world.group(0, 3);
+        world.tend(100);
+    }
+    let mut reader = world.log().events().reader();
+    let kept = read_all(&mut reader, Cursor(0));
+    let octets: usize = kept.iter().map(|(_, event)| event.len() + 64).sum();
+    assert!((6_000..12_500).contains(&octets), "{octets}");
+    assert_eq!(kept.last().unwrap().1, world.events.last().unwrap().octets);
 }

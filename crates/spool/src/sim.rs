@@ -133,6 +133,11 @@ impl SimDisk {
             }
         }
         state.names = state.names_synced.clone();
+        for number in 0..state.files.len() {
+            if !state.names.values().any(|named| *named == number) {
+                state.files[number] = Contents::default();
+            }
+        }
         state.restart();
         state.epoch += 1;
     }

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::tools::{Fault, Outcome, cargo, directory, is_installed, is_root, program, run, target, workspace, write};
 
 /// All servers listen and relay at the same two ports; only one of them runs at a time.
 pub const SERVER_PORT: u16 = 2525;
 pub const SINK_PORT: u16 = 2526;
-const MILTER_PORT: u16 = 2528;
+/// What the generator sends from, and so what signs.
+const SENDER_DOMAIN: &str = "bench.test";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -51,21 +53,32 @@ impl Server {
         }
     }
 
-    /// Weir's own configuration for this row.
-    fn configuration(self) -> Option<PathBuf> {
-        match self {
-            Server::Weir => Some(workspace().join("examples/sink.toml")),
-            Server::WeirDkim => Some(workspace().join("bench/configs/weir-dkim.toml")),
-            Server::Postfix | Server::PostfixOpendkim | Server::Opensmtpd => None,
+    fn is_weir(self) -> bool {
+        matches!(self, Server::Weir | Server::WeirDkim)
+    }
+
+    /// Weir's own configuration for this row: the example as it is, or with a signing domain and a fresh key.
+    fn configuration(self, state: &Path) -> Outcome<PathBuf> {
+        let example = workspace().join("examples/sink.toml");
+        if self == Server::Weir {
+            return Ok(example);
         }
+        let key = state.join("dkim.pem");
+        let domain = ["--domain", SENDER_DOMAIN, "--selector", "bench"];
+        run(Command::new(target().join("release/weir")).args(["dkim", "generate", "--out"]).arg(&key).args(domain))?;
+        let plain = fs::read_to_string(&example).map_err(Fault::at(example.display()))?;
+        let signed = format!(
+            "{plain}\n[[domain]]\nname = \"{SENDER_DOMAIN}\"\naccount = \"sink\"\n\n[[domain.dkim]]\nselector = \"bench\"\nkey = \"{}\"\n",
+            key.display()
+        );
+        let file = state.join("weir-dkim.toml");
+        write(&file, &signed)?;
+        Ok(file)
     }
 
     /// Builds or unpacks it.
     pub fn prepare(self) -> Outcome<()> {
-        if let Some(configuration) = self.configuration() {
-            if !configuration.exists() {
-                return Err(Fault(format!("there is no {}", configuration.display())));
-            }
+        if self.is_weir() {
             return run(&mut cargo(["build", "--release", "--package", "weir", "--bin", "weir"]));
         }
         if !is_root() {
@@ -86,23 +99,15 @@ impl Server {
             fs::remove_dir_all(&state).map_err(Fault::at(state.display()))?;
         }
         let state = directory(state)?;
-        let words = match self.configuration() {
-            Some(configuration) => {
-                let binary = target().join("release/weir");
-                vec![
-                    text(&binary),
-                    "serve".into(),
-                    "--config".into(),
-                    text(&configuration),
-                    "--data".into(),
-                    text(&state),
-                ]
-            }
-            None => {
-                let start = state.join("start.sh");
-                write(&start, &self.whole_script(&state))?;
-                vec!["unshare".into(), "--mount".into(), "sh".into(), text(&start)]
-            }
+        let words = if self.is_weir() {
+            let configuration = self.configuration(&state)?;
+            let binary = target().join("release/weir");
+            let data = state.join("data");
+            vec![text(&binary), "serve".into(), "--config".into(), text(&configuration), "--data".into(), text(&data)]
+        } else {
+            let start = state.join("start.sh");
+            write(&start, &self.whole_script(&state))?;
+            vec!["unshare".into(), "--mount".into(), "sh".into(), text(&start)]
         };
         Ok((words, state))
     }
@@ -110,7 +115,7 @@ impl Server {
     fn whole_script(self, state: &Path) -> String {
         let with_dkim = u8::from(self == Server::PostfixOpendkim);
         let settings = format!(
-            "peer_root='{}'\npeer_run='{}'\nserver_port={SERVER_PORT}\nsink_port={SINK_PORT}\nmilter_port={MILTER_PORT}\nwith_dkim={with_dkim}\n",
+            "peer_root='{}'\npeer_run='{}'\nserver_port={SERVER_PORT}\nsink_port={SINK_PORT}\nwith_dkim={with_dkim}\n",
             self.root().display(),
             state.display()
         );

@@ -38,6 +38,8 @@ awk -v port="127.0.0.1:$server_port" '/^#/ || NF < 8 { print; next }
     { if ($5 == "y") $5 = "n"; print }' /mnt/root/usr/share/postfix/master.cf.dist >etc/master.cf
 
 if [ "$with_dkim" = 1 ]; then
+    # By a local socket, as Debian has it: by TCP, delayed acknowledgements would add 90 ms to each message.
+    install -d -m 0755 -o opendkim milter
     openssl genrsa -out dkim.pem 2048 2>/dev/null
     chown opendkim dkim.pem
     chmod 0600 dkim.pem
@@ -49,11 +51,12 @@ KeyFile /mnt/run/dkim.pem
 Canonicalization relaxed/relaxed
 OversignHeaders From
 UserID opendkim
-Socket inet:$milter_port@127.0.0.1
-PidFile /mnt/run/opendkim.pid
+Socket local:/mnt/run/milter/socket
+UMask 000
+PidFile /mnt/run/milter/pid
 EOF
     cat >>etc/main.cf <<EOF
-smtpd_milters = inet:127.0.0.1:$milter_port
+smtpd_milters = unix:/mnt/run/milter/socket
 EOF
     /mnt/root/usr/sbin/opendkim -x opendkim.conf
 fi

@@ -17,6 +17,9 @@ for user in postfix postdrop opensmtpd opensmtpq opendkim; do
 done
 mount --bind /mnt/run/passwd /etc/passwd
 mount --bind /mnt/run/group /etc/group
+# The client's own name is looked up, and some resolvers ask the network first: a nameserver out of reach would be measured.
+echo "lookup file" >/mnt/run/resolv.conf
+mount --bind /mnt/run/resolv.conf "$(readlink -f /etc/resolv.conf)"
 LD_LIBRARY_PATH=/mnt/root/usr/lib/postfix:/mnt/root/usr/lib
 for libraries in /mnt/root/usr/lib/*-linux-gnu /mnt/root/lib/*-linux-gnu; do
     LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$libraries
