@@ -114,7 +114,8 @@ pub enum Action {
         finished: bool,
         events: Vec<Event>,
     },
-    /// Tell the sender (DSN). Which recipients asked for it was looked at already.
+    /// Tell the sender (DSN). Which recipients asked for it was looked at already. Comes before the `Settle` of the same
+    /// message, so that a message that is over stays until its notice is durable.
     Notify {
         message: MessageId,
         recipients: Vec<u16>,

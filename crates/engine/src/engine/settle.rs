@@ -142,13 +142,13 @@ impl Engine {
             }
         }
         let id = self.queue.messages[message].id();
-        if !events.is_empty() {
-            self.settle(message, events);
-        }
         for (recipients, kind) in [(failed, NotifyKind::Failed), (relayed, NotifyKind::Relayed)] {
             if !recipients.is_empty() {
                 self.actions.push_back(Action::Notify { message: id, recipients, kind });
             }
+        }
+        if !events.is_empty() {
+            self.settle(message, events);
         }
         if self.queue.messages.get(message).is_some_and(|entry| entry.id() == id) {
             self.arm_life(message);
@@ -386,16 +386,16 @@ impl Engine {
             let mut event = self.message_event(message, EventKind::Delayed);
             event.why = Some(Why::DelayNoticeDue);
             self.arm_life(message);
-            self.settle(message, vec![event]);
             let waiting: Vec<u16> = self.waiting(message).collect();
             let recipients: Vec<u16> = waiting
                 .into_iter()
                 .filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Delayed))
                 .collect();
             if !recipients.is_empty() {
-                let message = self.queue.messages[message].id();
-                self.actions.push_back(Action::Notify { message, recipients, kind: NotifyKind::Delayed });
+                let id = self.queue.messages[message].id();
+                self.actions.push_back(Action::Notify { message: id, recipients, kind: NotifyKind::Delayed });
             }
+            self.settle(message, vec![event]);
             return;
         }
         self.queue.set_life(message, None);
@@ -491,10 +491,10 @@ impl Engine {
         let ended: Vec<u16> = events.iter().filter_map(|event| event.recipient).collect();
         let recipients: Vec<u16> =
             ended.into_iter().filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Failed)).collect();
-        self.settle(message, events);
         if !recipients.is_empty() {
             self.actions.push_back(Action::Notify { message: id, recipients, kind: NotifyKind::Failed });
         }
+        self.settle(message, events);
     }
 
     /// Writes down how the message stands. When no recipient is open it is over, and forgotten here.
