@@ -107,7 +107,7 @@ pub async fn submit(
     let now_unix = desk.intake.now().0.div_euclid(1_000_000);
     let offer = translate(submission, id, desk.intake.host(), now_unix)?;
     let admitted = desk.intake.admit(&visitor, offer).await?;
-    tracing::debug!(account = %account_name(&account), message = %admitted.message, "accepted");
+    tracing::debug!(account = %account_name(&account), id = %admitted.message, "accepted");
     Ok((StatusCode::OK, Json(Accepted { id: admitted.message.to_string() })))
 }
 

@@ -26,9 +26,9 @@ pub async fn run(intake: Intake, spool: Spool, mut notices: UnboundedReceiver<No
         match tokio::task::spawn_blocking(move || reader.read(key)).await {
             Ok(Ok(stored)) => tell(&intake, &notice, &stored).await,
             Ok(Err(fault)) => {
-                tracing::error!(message = %notice.message, %fault, "a notice cannot be written: its message cannot be read");
+                tracing::error!(id = %notice.message, %fault, "a notice cannot be written: its message cannot be read");
             }
-            Err(fault) => tracing::error!(message = %notice.message, %fault, "a notice was not written"),
+            Err(fault) => tracing::error!(id = %notice.message, %fault, "a notice was not written"),
         }
         if notice.finished {
             spool.remove(key, Vec::new());
@@ -40,7 +40,7 @@ pub async fn run(intake: Intake, spool: Spool, mut notices: UnboundedReceiver<No
 async fn tell(intake: &Intake, notice: &Notice, stored: &Stored) {
     let envelope = match record::read_envelope(&stored.head) {
         Ok(envelope) => envelope,
-        Err(fault) => return tracing::error!(message = %notice.message, %fault, "a notice cannot be written"),
+        Err(fault) => return tracing::error!(id = %notice.message, %fault, "a notice cannot be written"),
     };
     // RFC 3464 2: never about a message that has no sender.
     let Some(sender) = envelope.sender.as_deref().and_then(|sender| Mailbox::parse(sender).ok()) else { return };
@@ -63,7 +63,7 @@ async fn tell(intake: &Intake, notice: &Notice, stored: &Stored) {
         };
         match intake.admit(&visitor, offer).await {
             Ok(admitted) => {
-                return tracing::info!(about = %notice.message, message = %admitted.message, "told the sender");
+                return tracing::info!(about = %notice.message, id = %admitted.message, "told the sender");
             }
             Err(refusal) if refusal.is_passing() => tokio::time::sleep(RETRY_AFTER).await,
             Err(refusal) => {
