@@ -162,7 +162,9 @@ fn route_view(route: &Route) -> RouteView {
     let (rule, rule_words) = match route.rule {
         PoolRule::NamedOnMessage => ("named-on-message", "the pool was named on the message"),
         PoolRule::AccountDefault => ("account-default", "no pool was named, so the account's default pool carries it"),
-        PoolRule::Shared => ("shared", "no pool was named and the account has no default pool with an IP, so a shared pool carries it"),
+        PoolRule::Shared => {
+            ("shared", "no pool was named and the account has no default pool with an IP, so a shared pool carries it")
+        }
     };
     RouteView {
         pool: route.pool.to_string(),

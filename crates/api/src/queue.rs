@@ -202,11 +202,7 @@ pub async fn order(
     let body = body.map_err(|rejection| {
         Problem::new(rejection.status(), "body_unreadable", rejection.body_text(), "Send the body again.")
     })?;
-    let which: Which = if body.is_empty() {
-        Which::default()
-    } else {
-        read(&body)?
-    };
+    let which: Which = if body.is_empty() { Which::default() } else { read(&body)? };
     let filter = which.filter(&caller)?;
     tracing::info!(
         order = %name,
