@@ -51,7 +51,7 @@ pub const SITES: &[Site] = &[
     },
     Site {
         preset: "microsoft-like",
-        label: "msft",
+        label: "outlook",
         provider: "microsoft-consumer",
         domains: &["outlook.test", "hotmail.test"],
         hosts: &["outlook-com.olc.protection.outlook.com"],

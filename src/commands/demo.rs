@@ -17,8 +17,9 @@ use net::clock::Clock;
 use net::tls::{Connector, Roots};
 use screen::{Screen, Size};
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,7 +76,7 @@ impl View {
 
 /// The plan: a world, a house in it, traffic through it; watch; then close in the opposite order and count what is left.
 async fn show(arguments: &Arguments) -> Done {
-    let mut stop = Stop::new(arguments.length.unwrap_or(FOREVER))?;
+    let mut stop = Stop::new()?;
     let mut view = View::fitting(arguments);
     let connector = Connector::new(Roots::system())?;
     let folder = Folder::make()?;
@@ -89,12 +90,13 @@ async fn show(arguments: &Arguments) -> Done {
         return Err(Failure("the demo's own file names no listener".to_owned()));
     };
     if !arguments.json {
-        println!("{}", introduction(&plan, smtp, http, &config));
+        say(&introduction(&plan, smtp, http, &config))?;
     }
 
     let clock = Clock::system();
     let traffic = Traffic::start(&plan.tenants, smtp, http, &connector, &clock);
     let began = Timestamp(clock.now());
+    stop.at = Instant::now() + arguments.length.unwrap_or(FOREVER);
     let mut board = Board::default();
     let mut reader = Reader::new(running.plant.spool.events());
     let mut due = tokio::time::interval(view.period());
@@ -110,6 +112,7 @@ async fn show(arguments: &Arguments) -> Done {
             }
         }
         tokio::task::block_in_place(|| reader.read(&mut board))?;
+        board.look(&running.plant.driver.ask(|engine, _| engine.lanes()).await.unwrap_or_default());
         draw(&mut view, &mut board, &plan, began, Timestamp(clock.now()))?;
     }
 
@@ -127,12 +130,10 @@ async fn show(arguments: &Arguments) -> Done {
     };
     let (board, queued) = tokio::task::spawn_blocking(count).await??;
     let summary = Summary::of(&board, seconds, queued, refused, &world.tally());
-    let summary = match view {
-        View::Terminal { .. } => format!("\n{}", serde_json::to_string_pretty(&summary)?),
-        View::Lines | View::Nothing => serde_json::to_string(&summary)?,
-    };
-    println!("{summary}");
-    Ok(())
+    match view {
+        View::Terminal { .. } => say(&format!("\n{}", summary.spread()?)),
+        View::Lines | View::Nothing => say(&serde_json::to_string(&summary)?),
+    }
 }
 
 fn draw(view: &mut View, board: &mut Board, plan: &Plan, began: Timestamp, now: Timestamp) -> Done {
@@ -141,10 +142,18 @@ fn draw(view: &mut View, board: &mut Board, plan: &Plan, began: Timestamp, now: 
         View::Terminal { screen, size } => {
             screen.draw(&screen::page(board, &plan.tenants, began, now, *size), *size)?;
         }
-        View::Lines => println!("{}", screen::status(board, &plan.tenants, began, now)),
+        View::Lines => say(&screen::status(board, &plan.tenants, began, now))?,
         View::Nothing => {}
     }
     Ok(())
+}
+
+/// A line to standard output. A reader that has seen enough (`| head`) is told no more, and that is no failure.
+fn say(text: &str) -> Done {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(fault) if fault.kind() != ErrorKind::BrokenPipe => Err(fault.into()),
+        _ => Ok(()),
+    }
 }
 
 /// When it ends, and when the terminal changes.
@@ -156,9 +165,10 @@ struct Stop {
 }
 
 impl Stop {
-    fn new(after: Duration) -> Result<Stop, Failure> {
+    /// From here on a signal is heard here, and kills nothing half made.
+    fn new() -> Result<Stop, Failure> {
         Ok(Stop {
-            at: Instant::now() + after,
+            at: Instant::now() + FOREVER,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             window: signal(SignalKind::window_change())?,
@@ -221,6 +231,22 @@ impl Summary {
             by_ip: board.by_ip(),
         }
     }
+
+    /// The same JSON for people: a line for each number, and one for each IP.
+    fn spread(&self) -> Result<String, Failure> {
+        let mut text = String::from("{\n");
+        if let Value::Object(fields) = serde_json::to_value(self)? {
+            for (name, value) in fields.iter().filter(|(name, _)| *name != "by_ip") {
+                text.push_str(&format!("  \"{name}\": {value},\n"));
+            }
+        }
+        let mut lanes = Vec::new();
+        for (ip, of_ip) in &self.by_ip {
+            lanes.push(format!("    \"{ip}\": {}", serde_json::to_string(of_ip)?));
+        }
+        text.push_str(&format!("  \"by_ip\": {{\n{}\n  }}\n}}", lanes.join(",\n")));
+        Ok(text)
+    }
 }
 
 /// What to know and what to try, ready to paste.
@@ -228,10 +254,9 @@ fn introduction(plan: &Plan, smtp: SocketAddr, http: SocketAddr, config: &Path) 
     let [acme, shop] = &plan.tenants;
     let weir = std::env::args_os().next().map_or_else(|| PathBuf::from("weir"), PathBuf::from);
     let (weir, config, operator) = (weir.display(), config.display(), &plan.operator_key);
-    let domains: Vec<&str> = world::SITES.iter().flat_map(|site| site.domains).copied().collect();
+    let domains: Vec<&str> = world::SITES.iter().map(|site| site.domains[0]).collect();
     format!(
         r#"Weir is open, and {} and {} are sending. All of it stays on this machine.
-
   HTTP API       http://{http}
   SMTP           {smtp}, with STARTTLS
   configuration  {config}
@@ -240,23 +265,25 @@ Send a message over HTTP:
 
 curl http://{http}/api/v1/messages \
   -H 'Authorization: Bearer {}' \
-  -d '{{"from":"hello@{}","to":"ann@gmail.test","subject":"Hello","text":"Hello Ann"}}'
+  -d '{{"from":"hello@{}","to":"ann@gmail.test","text":"Hello"}}'
 
 Send one over SMTP:
 
-printf 'From: hello@{}\r\nTo: bo@outlook.test\r\nSubject: Hello\r\n\r\nHello Bo\r\n' |
-  curl smtp://{smtp} --ssl-reqd --insecure --user {}:{} \
+printf 'From: hello@{}\r\nTo: bo@outlook.test\r\n\r\nHello\r\n' |
+curl smtp://{smtp} --ssl-reqd --insecure --user {}:{} \
   --mail-from hello@{} --mail-rcpt bo@outlook.test -T -
 
-See what became of a message, how each IP stands with each provider, and what waits:
+See what became of a message (by its id), how each IP stands with each provider,
+and what waits:
 
 export WEIR_URL=http://{http} WEIR_KEY={operator}
 {weir} explain ID
 {weir} queue lanes
 {weir} queue list
 
-Mail goes anywhere in {};
-a name that begins with “unknown” has no mailbox there. Ctrl-C ends the demo and removes all of it."#,
+There are mailboxes at {}
+and {}; names that begin with “unknown” bounce.
+Ctrl-C ends the demo and removes all of it."#,
         acme.account,
         shop.account,
         acme.key,
@@ -265,7 +292,8 @@ a name that begins with “unknown” has no mailbox there. Ctrl-C ends the demo
         shop.user,
         shop.password,
         shop.domain,
-        domains.join(", "),
+        domains[..5].join(", "),
+        domains[5..].join(", "),
     )
 }
 

@@ -45,6 +45,13 @@ impl Pool {
     pub fn new_ip(self) -> IpAddr {
         self.ips()[2]
     }
+
+    pub fn words(self, sender: &str) -> String {
+        match self.kind {
+            "dedicated" => format!("the pool of {sender}, which nobody else sends from"),
+            _ => format!("the shared pool, which {sender} sends from"),
+        }
+    }
 }
 
 /// Everything that the configuration is written from.
