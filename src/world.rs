@@ -56,8 +56,8 @@ pub const SITES: &[Site] = &[
         domains: &["outlook.test", "hotmail.test"],
         hosts: &["outlook-com.olc.protection.outlook.com"],
         share: 16,
-        // So that a new IP meets its limits in the first quarter of a minute.
-        trust: 0.15,
+        // So that a new IP meets its limits within seconds.
+        trust: 0.1,
     },
     Site {
         preset: "yahoo-like",

@@ -113,7 +113,9 @@ async fn show(arguments: &Arguments) -> Done {
         }
         tokio::task::block_in_place(|| reader.read(&mut board))?;
         board.look(&running.plant.driver.ask(|engine, _| engine.lanes()).await.unwrap_or_default());
-        draw(&mut view, &mut board, &plan, began, Timestamp(clock.now()))?;
+        if let Heard::No = draw(&mut view, &mut board, &plan, began, Timestamp(clock.now()))? {
+            break;
+        }
     }
 
     let seconds = Timestamp(clock.now()).since(began).as_secs_f64();
@@ -131,28 +133,38 @@ async fn show(arguments: &Arguments) -> Done {
     let (board, queued) = tokio::task::spawn_blocking(count).await??;
     let summary = Summary::of(&board, seconds, queued, refused, &world.tally());
     match view {
-        View::Terminal { .. } => say(&format!("\n{}", summary.spread()?)),
-        View::Lines | View::Nothing => say(&serde_json::to_string(&summary)?),
-    }
+        View::Terminal { .. } => say(&format!("\n{}", summary.spread()?))?,
+        View::Lines | View::Nothing => say(&serde_json::to_string(&summary)?)?,
+    };
+    Ok(())
 }
 
-fn draw(view: &mut View, board: &mut Board, plan: &Plan, began: Timestamp, now: Timestamp) -> Done {
+fn draw(view: &mut View, board: &mut Board, plan: &Plan, began: Timestamp, now: Timestamp) -> Result<Heard, Failure> {
     board.pass(now);
     match view {
         View::Terminal { screen, size } => {
             screen.draw(&screen::page(board, &plan.tenants, began, now, *size), *size)?;
+            Ok(Heard::Yes)
         }
-        View::Lines => say(&screen::status(board, &plan.tenants, began, now))?,
-        View::Nothing => {}
+        View::Lines => say(&screen::status(board, &plan.tenants, began, now)),
+        View::Nothing => Ok(Heard::Yes),
     }
-    Ok(())
 }
 
-/// A line to standard output. A reader that has seen enough (`| head`) is told no more, and that is no failure.
-fn say(text: &str) -> Done {
+/// Whether anybody reads on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Yes,
+    /// It has seen enough, as `| head` does. That is the end, and no failure.
+    No,
+}
+
+/// A line to standard output.
+fn say(text: &str) -> Result<Heard, Failure> {
     match writeln!(std::io::stdout(), "{text}") {
-        Err(fault) if fault.kind() != ErrorKind::BrokenPipe => Err(fault.into()),
-        _ => Ok(()),
+        Ok(()) => Ok(Heard::Yes),
+        Err(fault) if fault.kind() == ErrorKind::BrokenPipe => Ok(Heard::No),
+        Err(fault) => Err(fault.into()),
     }
 }
 
@@ -232,20 +244,22 @@ impl Summary {
         }
     }
 
-    /// The same JSON for people: a line for each number, and one for each IP.
+    /// The same JSON for people: a line for each lane, and the whole at the end, where it is seen first.
     fn spread(&self) -> Result<String, Failure> {
-        let mut text = String::from("{\n");
-        if let Value::Object(fields) = serde_json::to_value(self)? {
-            for (name, value) in fields.iter().filter(|(name, _)| *name != "by_ip") {
-                text.push_str(&format!("  \"{name}\": {value},\n"));
+        let mut of_ips = Vec::new();
+        for (ip, lanes) in &self.by_ip {
+            let mut lines = Vec::new();
+            for (provider, cell) in lanes {
+                lines.push(format!("      \"{provider}\": {}", serde_json::to_string(cell)?));
             }
+            of_ips.push(format!("    \"{ip}\": {{\n{}\n    }}", lines.join(",\n")));
         }
-        let mut lanes = Vec::new();
-        for (ip, of_ip) in &self.by_ip {
-            lanes.push(format!("    \"{ip}\": {}", serde_json::to_string(of_ip)?));
+        let mut fields = vec![format!("  \"by_ip\": {{\n{}\n  }}", of_ips.join(",\n"))];
+        if let Value::Object(whole) = serde_json::to_value(self)? {
+            let numbers = whole.iter().filter(|(_, value)| value.is_number());
+            fields.extend(numbers.map(|(name, value)| format!("  \"{name}\": {value}")));
         }
-        text.push_str(&format!("  \"by_ip\": {{\n{}\n  }}\n}}", lanes.join(",\n")));
-        Ok(text)
+        Ok(format!("{{\n{}\n}}", fields.join(",\n")))
     }
 }
 

@@ -252,7 +252,7 @@ impl SmtpLine {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let mut line = SmtpLine { stream: Box::new(stream), reader: ReplyReader::default() };
-        good(line.hear().await?)?;
+        good(&line.hear().await?)?;
         let hello = format!("EHLO {}\r\n", tenant.domain);
         line.ask(&hello).await?;
         line.ask("STARTTLS\r\n").await?;
@@ -275,13 +275,13 @@ impl SmtpLine {
             self.stream.write_all(&piece).await?;
         }
         self.stream.flush().await?;
-        good(self.hear().await?)
+        good(&self.hear().await?)
     }
 
     async fn ask(&mut self, command: &str) -> Result<(), Failure> {
         self.stream.write_all(command.as_bytes()).await?;
         self.stream.flush().await?;
-        good(self.hear().await?)
+        good(&self.hear().await?)
     }
 
     /// The next reply. One is awaited at a time, so nothing follows it.
@@ -299,6 +299,6 @@ impl SmtpLine {
     }
 }
 
-fn good(reply: Reply) -> Result<(), Failure> {
+fn good(reply: &Reply) -> Result<(), Failure> {
     if reply.code < 400 { Ok(()) } else { Err(Failure(reply.to_string())) }
 }
