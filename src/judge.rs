@@ -263,7 +263,7 @@ impl Judge<'_> {
             let account = pool.account.as_ref().and_then(|at| self.known_account(at, accounts));
             match (pool.kind, &pool.account) {
                 (config::PoolKind::Standard, None) => {
-                    self.wrong(&pool.id, "a standard pool belongs to an account: add account")
+                    self.wrong(&pool.id, "a standard pool belongs to an account: add account");
                 }
                 (config::PoolKind::Shared, Some(at)) => self.wrong(at, "a shared pool belongs to no account"),
                 _ => {}

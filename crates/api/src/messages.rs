@@ -135,7 +135,7 @@ pub fn read(body: &[u8]) -> Result<Submission, Problem> {
             detail,
             "Compare it with the documentation of this call.",
         );
-        if field == "." { problem } else { problem.at(field) }
+        if field == "." || field == "?" { problem } else { problem.at(field) }
     })?;
     reader.end().map_err(|error| {
         Problem::new(

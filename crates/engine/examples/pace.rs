@@ -128,6 +128,7 @@ fn main() {
                 let report = Report { results, host: None, tls: None, took: Duration::ZERO, session_usable: true };
                 engine.handle(Input::AttemptEnded { attempt, report }, start);
             }
+            Action::Close { session } => engine.handle(Input::SessionClosed { session, reply: None }, start),
             _ => {}
         }
     }

@@ -42,6 +42,10 @@ impl<T> Slab<T> {
         let taken = self.chunks.get_mut(at as usize / CHUNK)?.get_mut(at as usize % CHUNK)?.take();
         if taken.is_some() {
             self.free.push(at);
+            // After a mass is through, its memory goes back.
+            if self.free.len() == self.end as usize && self.end as usize > CHUNK {
+                *self = Slab::default();
+            }
         }
         taken
     }

@@ -191,3 +191,17 @@ fn the_rate_is_never_exceeded() {
     }
     assert!(times.last().unwrap().since(times[0]) < Duration::from_secs(31), "and it is used");
 }
+
+// A site that keeps all of its lane's connections busy keeps them: nobody else waits.
+#[test]
+fn a_connection_is_not_handed_over_to_oneself() {
+    let mut world = World::new(snapshot(&["192.0.2.1"]), Limits::default(), 5);
+    world.quiet = true;
+    for number in 0..400u128 {
+        let envelope = world.envelope(number, "acme", &["a@site.test"]);
+        world.accept(envelope, None);
+    }
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.ended(EventKind::Delivered), 400);
+    assert!(world.opens <= 10, "{} connections for 400 messages", world.opens);
+}

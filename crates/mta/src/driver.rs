@@ -39,13 +39,15 @@ pub struct Notice {
     pub finished: bool,
 }
 
+type Question = Box<dyn FnOnce(&mut Engine, Timestamp) + Send>;
+
 enum Word {
     Accepted(Arc<Envelope>, Option<MessageState>),
     Told(Told),
     Resolved(Domain, Route),
     /// Whether an address is on this machine.
     Checked(Input),
-    Ask(Box<dyn FnOnce(&mut Engine, Timestamp) + Send>),
+    Ask(Question),
     Snapshot(Arc<Snapshot>),
     Stop,
 }

@@ -144,6 +144,17 @@ struct Inner {
     receiving: AtomicU64,
 }
 
+/// What an admission stands on.
+pub struct Setting {
+    pub clock: Clock,
+    pub spool: Spool,
+    pub driver: Driver,
+    pub sealer: Sealer,
+    pub limits: Limits,
+    pub metrics: Arc<Metrics>,
+    pub snapshot: Arc<Snapshot>,
+}
+
 /// The snapshot and what is made of it.
 #[derive(Clone)]
 struct Known {
@@ -152,22 +163,13 @@ struct Known {
 }
 
 impl Intake {
-    pub fn new(
-        host: &Domain,
-        clock: Clock,
-        spool: Spool,
-        driver: Driver,
-        sealer: Sealer,
-        limits: Limits,
-        metrics: Arc<Metrics>,
-        snapshot: Arc<Snapshot>,
-    ) -> Intake {
-        let known = RwLock::new(known(snapshot));
+    #[must_use]
+    pub fn new(host: &Domain, setting: Setting) -> Intake {
         let postmaster =
             Mailbox::parse(&format!("mailer-daemon@{host}")).expect("a plain name at a domain is an address");
-        let host = host.to_string();
+        let Setting { clock, spool, driver, sealer, limits, metrics, snapshot } = setting;
         Intake(Arc::new(Inner {
-            host,
+            host: host.to_string(),
             postmaster,
             clock,
             spool,
@@ -175,7 +177,7 @@ impl Intake {
             sealer,
             limits,
             metrics,
-            known,
+            known: RwLock::new(known(snapshot)),
             receiving: AtomicU64::new(0),
         }))
     }
@@ -250,7 +252,7 @@ impl Intake {
         // Every key is looked at, whichever fits: the time taken says nothing.
         keys.filter(|credential| same_secret(&credential.digest, key))
             .map(|credential| credential.account.clone())
-            .last()
+            .next_back()
     }
 
     /// R1.4: what a sender may put in MAIL FROM.

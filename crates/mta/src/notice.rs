@@ -26,7 +26,7 @@ pub async fn run(intake: Intake, spool: Spool, mut notices: UnboundedReceiver<No
         match tokio::task::spawn_blocking(move || reader.read(key)).await {
             Ok(Ok(stored)) => tell(&intake, &notice, &stored).await,
             Ok(Err(fault)) => {
-                tracing::error!(message = %notice.message, %fault, "a notice cannot be written: its message cannot be read")
+                tracing::error!(message = %notice.message, %fault, "a notice cannot be written: its message cannot be read");
             }
             Err(fault) => tracing::error!(message = %notice.message, %fault, "a notice was not written"),
         }

@@ -6,7 +6,7 @@
 use crate::deliver::Means;
 use crate::driver::{self, Driver, Notice};
 use crate::explain::Stories;
-use crate::intake::{Intake, Limits};
+use crate::intake::{self, Intake, Limits};
 use crate::metrics::Metrics;
 use crate::notice;
 use crate::record;
@@ -85,13 +85,15 @@ impl Plant {
         let engine_task = tokio::spawn(engine_task);
         let intake = Intake::new(
             &settings.host,
-            means.clock.clone(),
-            spool.clone(),
-            driver.clone(),
-            sealer,
-            settings.limits,
-            metrics.clone(),
-            settings.snapshot,
+            intake::Setting {
+                clock: means.clock.clone(),
+                spool: spool.clone(),
+                driver: driver.clone(),
+                sealer,
+                limits: settings.limits,
+                metrics: metrics.clone(),
+                snapshot: settings.snapshot,
+            },
         );
         tokio::spawn(notice::run(intake.clone(), spool.clone(), to_write));
         let recovery = tokio::spawn(recover(recovered, driver.clone(), notices));
@@ -146,7 +148,7 @@ async fn recover(recovered: Recovered, driver: Driver, notices: UnboundedSender<
             match message {
                 Ok(message) => {
                     count += 1;
-                    take_up(message, &driver, &notices);
+                    take_up(&message, &driver, &notices);
                 }
                 Err(fault) => tracing::error!(%fault, "a queued message cannot be read"),
             }
@@ -158,7 +160,7 @@ async fn recover(recovered: Recovered, driver: Driver, notices: UnboundedSender<
     tracing::info!(messages = count, "the queue is recovered");
 }
 
-fn take_up(live: LiveMessage, driver: &Driver, notices: &UnboundedSender<Notice>) {
+fn take_up(live: &LiveMessage, driver: &Driver, notices: &UnboundedSender<Notice>) {
     let message = MessageId(live.key);
     let envelope = match record::read_envelope(&live.head) {
         Ok(envelope) => envelope,

@@ -33,7 +33,7 @@ impl Signers {
                 match Signer::from_pem(&domain.name, &key.selector, &pem) {
                     Ok(signer) => signers.push(signer),
                     Err(error) => {
-                        faults.push(KeyFault { domain: domain.name.clone(), selector: key.selector.clone(), error })
+                        faults.push(KeyFault { domain: domain.name.clone(), selector: key.selector.clone(), error });
                     }
                 }
             }

@@ -286,7 +286,8 @@ impl Engine {
         let shape = &self.lanes[lane].shape;
         let used_up = entry.messages >= shape.messages_per_connection(now);
         let full = self.lanes[lane].sessions >= shape.connections_allowed(now);
-        let others = full && !self.lanes[lane].stalled.is_empty() || !self.stalled.is_empty();
+        let waits = |other: &u32| *other != path;
+        let others = full && self.lanes[lane].stalled.iter().any(waits) || self.stalled.iter().any(waits);
         let hand_over = others && (entry.messages >= HAND_OVER_AFTER || self.paths[path].turns.ready == 0);
         let too_many = self.lanes[lane].sessions > shape.connections_limit(now);
         let gone = !self.ips[self.lanes[lane].ip as usize].usable();

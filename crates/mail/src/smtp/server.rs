@@ -325,7 +325,7 @@ impl Session {
                 self.fail(&Reply::new(500, (5, 5, 2), "This line is too long"));
             }
             Line::Endless => {
-                self.close_saying(&Reply::new(421, (4, 5, 2), "This line is far too long; closing the connection"))
+                self.close_saying(&Reply::new(421, (4, 5, 2), "This line is far too long; closing the connection"));
             }
         }
         true
@@ -361,7 +361,7 @@ impl Session {
             }
             Command::Noop => self.say(&Reply::new(250, (2, 0, 0), "Ok")),
             Command::Verify => {
-                self.say(&Reply::new(252, (2, 5, 2), "Addresses are not confirmed here; send the message and see"))
+                self.say(&Reply::new(252, (2, 5, 2), "Addresses are not confirmed here; send the message and see"));
             }
             Command::Expand => self.fail(&Reply::new(502, (5, 5, 1), "Lists are not shown here")),
             Command::Help => self.say(&Reply::new(
