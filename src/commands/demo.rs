@@ -12,7 +12,7 @@ use crate::commands::{Done, Failure, LogForm, runtime, serve, start_log};
 use crate::{wire, world};
 use board::{Board, Cell, Reader};
 use engine::time::Timestamp;
-use house::{Folder, Plan};
+use house::{Doors, Folder, Plan};
 use net::clock::Clock;
 use net::tls::{Connector, Roots};
 use screen::{Screen, Size};
@@ -82,10 +82,8 @@ async fn show(arguments: &Arguments) -> Done {
     let folder = Folder::make()?;
     let plan = Plan::make()?;
     let world = World::open(plan.senders(), PACE).await?;
-    let config = plan.write(folder.path(), world.dns(), world.port)?;
-    let house = serve::load(&config)?;
-    let options = house.spool.clone();
-    let running = wire::open(house, &folder.data()).await?;
+    plan.write_keys(folder.path())?;
+    let Open { running, config, options } = open(&plan, &folder, &world).await?;
     let (Some(smtp), Some(http)) = (running.smtp.first().copied(), running.http) else {
         return Err(Failure("the demo's own file names no listener".to_owned()));
     };
@@ -137,6 +135,27 @@ async fn show(arguments: &Arguments) -> Done {
         View::Lines | View::Nothing => say(&serde_json::to_string(&summary)?)?,
     };
     Ok(())
+}
+
+struct Open {
+    running: wire::Running,
+    config: PathBuf,
+    options: spool::Options,
+}
+
+/// Opens the house on its file; when somebody else was faster at a usual port, on any other.
+async fn open(plan: &Plan, folder: &Folder, world: &World) -> Result<Open, Failure> {
+    let mut doors = Doors::usual();
+    loop {
+        let config = plan.write(folder.path(), world.dns(), world.port, doors)?;
+        let house = serve::load(&config)?;
+        let options = house.spool.clone();
+        match wire::open(house, &folder.data()).await {
+            Ok(running) => return Ok(Open { running, config, options }),
+            Err(wire::OpenFault::Listen { .. }) if doors != Doors::ANY => doors = Doors::ANY,
+            Err(fault) => return Err(fault.into()),
+        }
+    }
 }
 
 fn draw(view: &mut View, board: &mut Board, plan: &Plan, began: Timestamp, now: Timestamp) -> Result<Heard, Failure> {
