@@ -196,9 +196,10 @@ fn story(entry: &Entry) -> Option<Story> {
         EventKind::Expired | EventKind::Deleted | EventKind::Held | EventKind::Released | EventKind::Moved => {
             format!("{whom} {}{}", event.kind.code(), why.unwrap_or_default())
         }
-        EventKind::LaneSlowed => format!("{provider} slows us down{ip}{said}"),
-        EventKind::LaneSuspended => format!("{provider} is left alone for a while{ip}{said}"),
-        EventKind::LaneResumed => format!("{provider} is spoken to again{ip}{}", why.unwrap_or_default()),
+        // The words say what the lane does now.
+        EventKind::LaneSlowed | EventKind::LaneSuspended | EventKind::LaneResumed => {
+            format!("{} to {provider}{}", event.ip?, why.or(reply).unwrap_or_default())
+        }
         EventKind::SiteUnreachable => format!("{provider} cannot be reached{ip}{said}"),
         EventKind::SiteReachable => format!("{provider} is reached again{ip}"),
         EventKind::Accepted | EventKind::Rejected | EventKind::Delayed | EventKind::IpGone | EventKind::IpBack => {
