@@ -246,9 +246,12 @@ fn named(
 }
 
 fn parse_named(field: &str, text: &str) -> Result<NamedMailbox, Problem> {
-    NamedMailbox::parse(text).map_err(|error| {
-        Problem::invalid(field, format!("{error}."), "Write it as ann@example.com or Ann <ann@example.com>.")
-    })
+    const MEND: &str = "Write it as ann@example.com or Ann <ann@example.com>.";
+    // The reader of header fields takes folded lines; a field of JSON has none.
+    if text.chars().any(char::is_control) {
+        return Err(Problem::invalid(field, "It holds a control character.", MEND));
+    }
+    NamedMailbox::parse(text).map_err(|error| Problem::invalid(field, format!("{error}."), MEND))
 }
 
 fn from_raw(from: Option<&str>, raw: &str) -> Result<(Mailbox, Vec<u8>), Problem> {

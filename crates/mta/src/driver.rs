@@ -354,7 +354,7 @@ impl Desk {
             ip = event.ip.map(tracing::field::display),
             provider = event.provider.as_deref(),
             why = event.why.as_ref().map(tracing::field::display),
-            "lane"
+            "a lane or an IP changed"
         );
         let message = event.message.unwrap_or(MessageId(0));
         self.setting
