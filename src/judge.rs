@@ -438,8 +438,8 @@ impl Judge<'_> {
             let addresses: Vec<IpAddr> = answer.addresses.iter().map(|at| *at.get_ref()).collect();
             let mx: Vec<(u16, String)> =
                 (1..).zip(&answer.mx).map(|(place, at)| (place * 10, at.get_ref().clone())).collect();
-            // The hosts that the answer names have its addresses.
-            for (_, host) in &mx {
+            // The hosts that the answer names have its addresses; without any, the DNS is asked for theirs.
+            for (_, host) in mx.iter().filter(|_| !addresses.is_empty()) {
                 let rule = FixedRule {
                     pattern: host.clone(),
                     mx: Vec::new(),
