@@ -142,13 +142,10 @@ impl Engine {
             }
         }
         let id = self.queue.messages[message].id();
+        self.notify(message, NotifyKind::Failed, failed);
+        self.notify(message, NotifyKind::Relayed, relayed);
         if !events.is_empty() {
             self.settle(message, events);
-        }
-        for (recipients, kind) in [(failed, NotifyKind::Failed), (relayed, NotifyKind::Relayed)] {
-            if !recipients.is_empty() {
-                self.actions.push_back(Action::Notify { message: id, recipients, kind });
-            }
         }
         if self.queue.messages.get(message).is_some_and(|entry| entry.id() == id) {
             self.arm_life(message);
@@ -386,16 +383,13 @@ impl Engine {
             let mut event = self.message_event(message, EventKind::Delayed);
             event.why = Some(Why::DelayNoticeDue);
             self.arm_life(message);
-            self.settle(message, vec![event]);
             let waiting: Vec<u16> = self.waiting(message).collect();
             let recipients: Vec<u16> = waiting
                 .into_iter()
                 .filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Delayed))
                 .collect();
-            if !recipients.is_empty() {
-                let message = self.queue.messages[message].id();
-                self.actions.push_back(Action::Notify { message, recipients, kind: NotifyKind::Delayed });
-            }
+            self.notify(message, NotifyKind::Delayed, recipients);
+            self.settle(message, vec![event]);
             return;
         }
         self.queue.set_life(message, None);
@@ -487,13 +481,18 @@ impl Engine {
 
     /// Settles, and tells the sender of the failures.
     fn settle_failed(&mut self, message: u32, events: Vec<Event>) {
-        let id = self.queue.messages[message].id();
         let ended: Vec<u16> = events.iter().filter_map(|event| event.recipient).collect();
         let recipients: Vec<u16> =
             ended.into_iter().filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Failed)).collect();
+        self.notify(message, NotifyKind::Failed, recipients);
         self.settle(message, events);
+    }
+
+    /// Asks for a notice. Before the `Settle` it belongs to: a message that is finished would be gone when its notice is written.
+    fn notify(&mut self, message: u32, kind: NotifyKind, recipients: Vec<u16>) {
         if !recipients.is_empty() {
-            self.actions.push_back(Action::Notify { message: id, recipients, kind: NotifyKind::Failed });
+            let message = self.queue.messages[message].id();
+            self.actions.push_back(Action::Notify { message, recipients, kind });
         }
     }
 
