@@ -63,7 +63,10 @@ pub fn load(path: &Path) -> Result<House, Vec<Problem>> {
     let house = judge.house(written);
     match house {
         Some(house) if judge.problems.is_empty() => Ok(house),
-        _ => Err(judge.problems),
+        _ => {
+            judge.problems.sort_by_key(|problem| problem.line);
+            Err(judge.problems)
+        }
     }
 }
 
@@ -87,7 +90,7 @@ impl Judge<'_> {
     }
 
     fn domain(&mut self, at: &Spanned<String>) -> Option<Domain> {
-        self.take(at, |text| Domain::parse(text).map_err(|error| format!("“{text}”: {error}")))
+        self.take(at, |text| Domain::parse(text))
     }
 
     fn networks(&mut self, list: &[Spanned<String>]) -> Vec<Network> {

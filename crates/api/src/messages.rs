@@ -107,7 +107,7 @@ pub async fn submit(
     let now_unix = desk.intake.now().0.div_euclid(1_000_000);
     let offer = translate(submission, id, desk.intake.host(), now_unix)?;
     let admitted = desk.intake.admit(&visitor, offer).await?;
-    tracing::debug!(account = %account_name(&account), message = %admitted.message, "accepted");
+    tracing::debug!(account = %account_name(&account), id = %admitted.message, "accepted");
     Ok((StatusCode::OK, Json(Accepted { id: admitted.message.to_string() })))
 }
 
@@ -246,9 +246,12 @@ fn named(
 }
 
 fn parse_named(field: &str, text: &str) -> Result<NamedMailbox, Problem> {
-    NamedMailbox::parse(text).map_err(|error| {
-        Problem::invalid(field, format!("{error}."), "Write it as ann@example.com or Ann <ann@example.com>.")
-    })
+    const MEND: &str = "Write it as ann@example.com or Ann <ann@example.com>.";
+    // The reader of header fields takes folded lines; a field of JSON has none.
+    if text.chars().any(char::is_control) {
+        return Err(Problem::invalid(field, "It holds a control character.", MEND));
+    }
+    NamedMailbox::parse(text).map_err(|error| Problem::invalid(field, format!("{error}."), MEND))
 }
 
 fn from_raw(from: Option<&str>, raw: &str) -> Result<(Mailbox, Vec<u8>), Problem> {

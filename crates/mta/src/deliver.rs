@@ -11,7 +11,7 @@ use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage
 use engine::envelope::{Envelope, Recipient, TlsWish};
 use engine::id::{AttemptId, MessageId, SessionId};
 use mail::reply::Reply;
-use mail::smtp::client::{self, Client, ClientSettings, Failure, Output, Phase, Transaction};
+use mail::smtp::client::{self, Client, ClientSettings, Failure, Opening, Output, Phase, Transaction};
 use mail::smtp::command::RecipientParameters;
 use mail::smtp::data::Piece;
 use net::clock::Clock;
@@ -411,6 +411,9 @@ fn dial_failure(host: &str, fault: &DialFault) -> ConnectFailure {
 
 fn greeting_failure(host: &str, failure: Failure) -> ConnectFailure {
     match failure.reply {
+        Some(_) if failure.stage == Opening::TlsNotOffered => {
+            failed(ConnectFailureKind::Tls, Some(host), "STARTTLS is not offered".to_owned())
+        }
         Some(reply) => ConnectFailure {
             text: format!("{host} answered {reply}"),
             reply: Some(reply),
@@ -499,7 +502,7 @@ impl Line {
         let (envelope, body) = match fetch(means, message).await {
             Ok(found) => found,
             Err(what) => {
-                tracing::error!(message = %message, %what, "a queued message cannot be read from the spool");
+                tracing::error!(id = %message, %what, "a queued message cannot be read from the spool");
                 let reply = Reply::new(451, (4, 3, 0), format!("The message cannot be read from the spool: {what}"));
                 let results =
                     recipients.iter().map(|recipient| (*recipient, Outcome::Ours { reply: reply.clone() })).collect();

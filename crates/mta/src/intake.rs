@@ -237,7 +237,7 @@ impl Intake {
                 "credentials_invalid",
                 (5, 7, 8),
                 "The user name or the password is wrong.",
-                "Check both; a password is shown only once, make a new one if it is lost.",
+                "Check both, or ask the operator for new ones.",
             )
         };
         let shown = digest::digest(&digest::SHA256, password.as_bytes());
