@@ -443,15 +443,15 @@ impl Line {
             ret: envelope.ret,
             envid: envelope.envid.clone(),
         });
-        let outcomes = self.converse().await;
-        let usable = self.client.phase() == Phase::Ready;
+        let (outcomes, usable) = self.converse().await;
         let results = recipients.iter().copied().zip(outcomes.into_iter().map(outcome)).collect();
         (self.report(results, began_us, usable), Some(envelope))
     }
 
-    /// Drives the client until the transaction has an outcome for each recipient.
-    async fn converse(&mut self) -> Vec<client::Outcome> {
-        let mut outcomes = None;
+    /// Drives the client until the transaction has an outcome for each recipient, and it is known whether the connection can
+    /// carry another.
+    async fn converse(&mut self) -> (Vec<client::Outcome>, bool) {
+        let mut outcomes = Vec::new();
         loop {
             match self.client.poll() {
                 Some(Output::Send(pieces)) => {
@@ -459,20 +459,14 @@ impl Line {
                         self.client.lost();
                     }
                 }
-                Some(Output::Done(done)) => outcomes = Some(done),
-                Some(Output::Ready | Output::Close | Output::NotReady(_) | Output::StartTls) => {
-                    if let Some(outcomes) = outcomes {
-                        return outcomes;
+                Some(Output::Done(done)) => outcomes = done,
+                Some(Output::Ready) => return (outcomes, true),
+                Some(Output::Close | Output::NotReady(_) | Output::StartTls) => return (outcomes, false),
+                None => {
+                    if self.hear().await.is_err() {
+                        self.client.lost();
                     }
                 }
-                None => match outcomes {
-                    Some(outcomes) => return outcomes,
-                    None => {
-                        if self.hear().await.is_err() {
-                            self.client.lost();
-                        }
-                    }
-                },
             }
         }
     }
