@@ -11,7 +11,7 @@ use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage
 use engine::envelope::{Envelope, Recipient, TlsWish};
 use engine::id::{AttemptId, MessageId, SessionId};
 use mail::reply::Reply;
-use mail::smtp::client::{self, Client, ClientSettings, Failure, Output, Phase, Transaction};
+use mail::smtp::client::{self, Client, ClientSettings, Failure, Opening, Output, Phase, Transaction};
 use mail::smtp::command::RecipientParameters;
 use mail::smtp::data::Piece;
 use net::clock::Clock;
@@ -337,13 +337,21 @@ fn dial_failure(host: &str, fault: &DialFault) -> ConnectFailure {
 }
 
 fn greeting_failure(host: &str, failure: Failure) -> ConnectFailure {
-    match failure.reply {
-        Some(reply) => ConnectFailure {
+    match (failure.stage, failure.reply) {
+        // The reply is a friendly one to EHLO: what is missing in it is the fault, not what it says.
+        (Opening::TlsNotOffered, _) => {
+            failed(ConnectFailureKind::Tls, Some(host), "STARTTLS is not offered".to_owned())
+        }
+        (Opening::StartTls, Some(reply)) => {
+            let text = format!("STARTTLS was answered {reply}");
+            ConnectFailure { reply: Some(reply), ..failed(ConnectFailureKind::Tls, Some(host), text) }
+        }
+        (_, Some(reply)) => ConnectFailure {
             text: format!("{host} answered {reply}"),
             reply: Some(reply),
             ..failed(ConnectFailureKind::Greeting, Some(host), String::new())
         },
-        None => lost(host, "the connection closed before it was ready".to_owned()),
+        (_, None) => lost(host, "the connection closed before it was ready".to_owned()),
     }
 }
 
