@@ -3,7 +3,7 @@
 //! One place for all three, so that what one version wrote the next can read: each begins with an octet that names its form.
 
 use engine::envelope::{Envelope, MessageState};
-use engine::event::Event;
+use engine::event::{Event, EventKind};
 use engine::id::MessageId;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,21 @@ pub struct Entry {
     pub address: Option<String>,
     /// With `Accepted`: all that was accepted.
     pub accepted: Option<Envelope>,
+}
+
+impl Entry {
+    /// The first of every message.
+    #[must_use]
+    pub fn of_acceptance(envelope: &Envelope) -> Entry {
+        let event = Event {
+            message: Some(envelope.message),
+            account: Some(envelope.account.clone()),
+            pool: Some(envelope.route.pool.clone()),
+            ip: Some(envelope.route.chosen),
+            ..Event::new(envelope.accepted_at, EventKind::Accepted)
+        };
+        Entry { event, address: None, accepted: Some(envelope.clone()) }
+    }
 }
 
 #[must_use]
