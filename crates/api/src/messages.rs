@@ -125,6 +125,15 @@ fn too_large(rejection: &BytesRejection, message_bytes_max: u64) -> Problem {
 
 /// JSON to a submission; an error names the field.
 pub fn read(body: &[u8]) -> Result<Submission, Problem> {
+    // An array would be read as the fields in their order, which nobody means.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            "The body is an array.",
+            "Send one JSON object.",
+        ));
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let submission: Submission = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = error.path().to_string();
