@@ -79,7 +79,7 @@ fn start(data: &Path, port: u16) -> Plant {
         limits,
         engine: engine::Limits::default(),
         snapshot: Arc::new(snapshot()),
-        allow_private: Network::ALL.to_vec(),
+        allow_private: Network::ALL.into(),
         seed: 1,
     };
     let means = move |spool| Means {
