@@ -64,6 +64,7 @@ pub fn load(path: &Path) -> Result<House, Vec<Problem>> {
     match house {
         Some(house) if judge.problems.is_empty() => Ok(house),
         _ => {
+            // In the order of the file, which is how it is mended.
             judge.problems.sort_by_key(|problem| problem.line);
             Err(judge.problems)
         }
@@ -420,7 +421,7 @@ impl Judge<'_> {
                 ListenerTls::Starttls => DoorTls::StartTls,
                 ListenerTls::Implicit => DoorTls::Implicit,
             };
-            if tls == DoorTls::None && trusted.is_empty() {
+            if tls == DoorTls::None && section.trusted.is_empty() {
                 self.wrong(
                     &section.tls,
                     "without TLS nobody can sign in, and no network is trusted: nobody could submit here",

@@ -147,12 +147,13 @@ impl Running {
     pub async fn stop(mut self) {
         // Nobody listens where no door was opened.
         let _ = self.stop.send(true);
+        let until = tokio::time::Instant::now() + self.stop_wait;
         let doors = async { while self.doors.join_next().await.is_some() {} };
         if tokio::time::timeout(self.stop_wait / 2, doors).await.is_err() {
             tracing::warn!("some submitters did not finish in time");
             self.doors.shutdown().await;
         }
-        self.plant.stop(self.stop_wait).await;
+        self.plant.stop(until - tokio::time::Instant::now()).await;
     }
 }
 

@@ -142,11 +142,8 @@ impl Engine {
             }
         }
         let id = self.queue.messages[message].id();
-        for (recipients, kind) in [(failed, NotifyKind::Failed), (relayed, NotifyKind::Relayed)] {
-            if !recipients.is_empty() {
-                self.actions.push_back(Action::Notify { message: id, recipients, kind });
-            }
-        }
+        self.notify(message, NotifyKind::Failed, failed);
+        self.notify(message, NotifyKind::Relayed, relayed);
         if !events.is_empty() {
             self.settle(message, events);
         }
@@ -391,10 +388,7 @@ impl Engine {
                 .into_iter()
                 .filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Delayed))
                 .collect();
-            if !recipients.is_empty() {
-                let id = self.queue.messages[message].id();
-                self.actions.push_back(Action::Notify { message: id, recipients, kind: NotifyKind::Delayed });
-            }
+            self.notify(message, NotifyKind::Delayed, recipients);
             self.settle(message, vec![event]);
             return;
         }
@@ -487,14 +481,19 @@ impl Engine {
 
     /// Settles, and tells the sender of the failures.
     fn settle_failed(&mut self, message: u32, events: Vec<Event>) {
-        let id = self.queue.messages[message].id();
         let ended: Vec<u16> = events.iter().filter_map(|event| event.recipient).collect();
         let recipients: Vec<u16> =
             ended.into_iter().filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Failed)).collect();
-        if !recipients.is_empty() {
-            self.actions.push_back(Action::Notify { message: id, recipients, kind: NotifyKind::Failed });
-        }
+        self.notify(message, NotifyKind::Failed, recipients);
         self.settle(message, events);
+    }
+
+    /// Asks for a notice. Before the `Settle` it belongs to: a message that is finished would be gone when its notice is written.
+    fn notify(&mut self, message: u32, kind: NotifyKind, recipients: Vec<u16>) {
+        if !recipients.is_empty() {
+            let message = self.queue.messages[message].id();
+            self.actions.push_back(Action::Notify { message, recipients, kind });
+        }
     }
 
     /// Writes down how the message stands. When no recipient is open it is over, and forgotten here.
