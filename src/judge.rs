@@ -63,7 +63,11 @@ pub fn load(path: &Path) -> Result<House, Vec<Problem>> {
     let house = judge.house(written);
     match house {
         Some(house) if judge.problems.is_empty() => Ok(house),
-        _ => Err(judge.problems),
+        _ => {
+            // In the order of the file, which is how it is mended.
+            judge.problems.sort_by_key(|problem| problem.line);
+            Err(judge.problems)
+        }
     }
 }
 
@@ -87,7 +91,7 @@ impl Judge<'_> {
     }
 
     fn domain(&mut self, at: &Spanned<String>) -> Option<Domain> {
-        self.take(at, |text| Domain::parse(text).map_err(|error| format!("“{text}”: {error}")))
+        self.take(at, |text| Domain::parse(text))
     }
 
     fn networks(&mut self, list: &[Spanned<String>]) -> Vec<Network> {
@@ -417,7 +421,7 @@ impl Judge<'_> {
                 ListenerTls::Starttls => DoorTls::StartTls,
                 ListenerTls::Implicit => DoorTls::Implicit,
             };
-            if tls == DoorTls::None && trusted.is_empty() {
+            if tls == DoorTls::None && section.trusted.is_empty() {
                 self.wrong(
                     &section.tls,
                     "without TLS nobody can sign in, and no network is trusted: nobody could submit here",

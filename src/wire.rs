@@ -169,9 +169,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, OpenFault> {
 fn dns(house: &House, clock: &Clock) -> Result<Arc<dyn Dns>, OpenFault> {
     let section = &house.written.dns;
     let servers: Vec<SocketAddr> = section.servers.iter().map(|server| *server.get_ref()).collect();
-    let every_name_is_fixed =
-        servers.is_empty() && section.validator.is_none() && !house.fixed.rules.is_empty() && section.only_answers;
-    let resolver: Option<Arc<dyn Dns>> = if every_name_is_fixed {
+    let resolver: Option<Arc<dyn Dns>> = if section.only_answers {
         None
     } else {
         let settings = ResolverSettings {

@@ -51,13 +51,13 @@ pub const SITES: &[Site] = &[
     },
     Site {
         preset: "microsoft-like",
-        label: "msft",
+        label: "outlook",
         provider: "microsoft-consumer",
         domains: &["outlook.test", "hotmail.test"],
         hosts: &["outlook-com.olc.protection.outlook.com"],
         share: 16,
-        // So that a new IP meets its limits in the first quarter of a minute.
-        trust: 0.15,
+        // So that a new IP meets its limits within seconds.
+        trust: 0.1,
     },
     Site {
         preset: "yahoo-like",

@@ -90,7 +90,7 @@ impl Fence {
             if pids.is_empty() {
                 break;
             }
-            if asked.elapsed() > patience {
+            if asked.elapsed() >= patience {
                 signal = Signal::KILL;
             }
             if signal == Signal::KILL || asked.elapsed() < Duration::from_millis(100) {

@@ -12,6 +12,8 @@ mod sink;
 
 mod trial;
 
+mod backlog;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,6 +60,8 @@ enum Command {
     },
     /// Starts a sink and a server, sends through it, and reports its speed and cost
     Run(Box<RunOptions>),
+    /// Fills a server's queue with the sink away, kills it, starts it again, and reports memory and time to the first delivery
+    Backlog(Box<RunOptions>),
 }
 
 #[derive(Args)]
@@ -206,6 +210,7 @@ fn main() -> ExitCode {
             sink.figures(expect)
         }),
         Command::Run(options) => trial::run(&options.trial()),
+        Command::Backlog(options) => backlog::run(&options.trial()),
     };
     match figures {
         Ok(figures) => {

@@ -51,7 +51,7 @@ pub fn run(trial: &Trial) -> io::Result<Figures> {
     outcome
 }
 
-fn start(trial: &Trial, fence: &Fence) -> io::Result<Option<Child>> {
+pub fn start(trial: &Trial, fence: &Fence) -> io::Result<Option<Child>> {
     if trial.server.is_empty() {
         return Ok(None);
     }
@@ -120,7 +120,7 @@ fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>
 }
 
 /// Until the server greets: only then are all its parts in place.
-fn await_banner(trial: &Trial, server: &mut Child) -> io::Result<()> {
+pub fn await_banner(trial: &Trial, server: &mut Child) -> io::Result<()> {
     let began = Instant::now();
     while began.elapsed() < trial.ready_within {
         if greets(trial.order.to) {

@@ -1,6 +1,6 @@
 //! `weir check-config`: is the file good, and if not, what is wrong in which line?
 
-use crate::commands::{Done, Failure};
+use crate::commands::{Done, Failure, say};
 use crate::judge;
 use std::path::PathBuf;
 
@@ -15,19 +15,19 @@ pub fn run(arguments: &Arguments) -> Done {
     match judge::load(&arguments.config) {
         Ok(house) => {
             let snapshot = &house.snapshot;
-            println!(
+            say(format!(
                 "{} is good: {} accounts, {} domains, {} IPs, {} pools",
                 arguments.config.display(),
                 snapshot.accounts.len(),
                 snapshot.domains.len(),
                 snapshot.ips.len(),
                 snapshot.pools.len()
-            );
+            ));
             Ok(())
         }
         Err(problems) => {
             for problem in &problems {
-                println!("{problem}");
+                say(problem);
             }
             let count = problems.len();
             Err(Failure(format!("{count} {} to mend", if count == 1 { "problem" } else { "problems" })))

@@ -12,13 +12,14 @@ use crate::commands::{Done, Failure, LogForm, runtime, serve, start_log};
 use crate::{wire, world};
 use board::{Board, Cell, Reader};
 use engine::time::Timestamp;
-use house::{Folder, Plan};
+use house::{Doors, Folder, Plan};
 use net::clock::Clock;
 use net::tls::{Connector, Roots};
 use screen::{Screen, Size};
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,26 +76,25 @@ impl View {
 
 /// The plan: a world, a house in it, traffic through it; watch; then close in the opposite order and count what is left.
 async fn show(arguments: &Arguments) -> Done {
-    let mut stop = Stop::new(arguments.length.unwrap_or(FOREVER))?;
+    let mut stop = Stop::new()?;
     let mut view = View::fitting(arguments);
     let connector = Connector::new(Roots::system())?;
     let folder = Folder::make()?;
     let plan = Plan::make()?;
     let world = World::open(plan.senders(), PACE).await?;
-    let config = plan.write(folder.path(), world.dns(), world.port)?;
-    let house = serve::load(&config)?;
-    let options = house.spool.clone();
-    let running = wire::open(house, &folder.data()).await?;
+    plan.write_keys(folder.path())?;
+    let Open { running, config, options } = open(&plan, &folder, &world).await?;
     let (Some(smtp), Some(http)) = (running.smtp.first().copied(), running.http) else {
         return Err(Failure("the demo's own file names no listener".to_owned()));
     };
     if !arguments.json {
-        println!("{}", introduction(&plan, smtp, http, &config));
+        say(&introduction(&plan, smtp, http, &config))?;
     }
 
     let clock = Clock::system();
     let traffic = Traffic::start(&plan.tenants, smtp, http, &connector, &clock);
     let began = Timestamp(clock.now());
+    stop.at = Instant::now() + arguments.length.unwrap_or(FOREVER);
     let mut board = Board::default();
     let mut reader = Reader::new(running.plant.spool.events());
     let mut due = tokio::time::interval(view.period());
@@ -110,7 +110,10 @@ async fn show(arguments: &Arguments) -> Done {
             }
         }
         tokio::task::block_in_place(|| reader.read(&mut board))?;
-        draw(&mut view, &mut board, &plan, began, Timestamp(clock.now()))?;
+        board.look(&running.plant.driver.ask(|engine, _| engine.lanes()).await.unwrap_or_default());
+        if let Heard::No = draw(&mut view, &mut board, &plan, began, Timestamp(clock.now()))? {
+            break;
+        }
     }
 
     let seconds = Timestamp(clock.now()).since(began).as_secs_f64();
@@ -127,24 +130,61 @@ async fn show(arguments: &Arguments) -> Done {
     };
     let (board, queued) = tokio::task::spawn_blocking(count).await??;
     let summary = Summary::of(&board, seconds, queued, refused, &world.tally());
-    let summary = match view {
-        View::Terminal { .. } => format!("\n{}", serde_json::to_string_pretty(&summary)?),
-        View::Lines | View::Nothing => serde_json::to_string(&summary)?,
+    match view {
+        View::Terminal { .. } => say(&format!("\n{}", summary.spread()?))?,
+        View::Lines | View::Nothing => say(&serde_json::to_string(&summary)?)?,
     };
-    println!("{summary}");
     Ok(())
 }
 
-fn draw(view: &mut View, board: &mut Board, plan: &Plan, began: Timestamp, now: Timestamp) -> Done {
+struct Open {
+    running: wire::Running,
+    config: PathBuf,
+    options: spool::Options,
+}
+
+/// Opens the house on its file; when somebody else was faster at a usual port, on any other.
+async fn open(plan: &Plan, folder: &Folder, world: &World) -> Result<Open, Failure> {
+    let mut doors = Doors::usual();
+    loop {
+        let config = plan.write(folder.path(), world.dns(), world.port, doors)?;
+        let house = serve::load(&config)?;
+        let options = house.spool.clone();
+        match wire::open(house, &folder.data()).await {
+            Ok(running) => return Ok(Open { running, config, options }),
+            Err(wire::OpenFault::Listen { .. }) if doors != Doors::ANY => doors = Doors::ANY,
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+}
+
+fn draw(view: &mut View, board: &mut Board, plan: &Plan, began: Timestamp, now: Timestamp) -> Result<Heard, Failure> {
     board.pass(now);
     match view {
         View::Terminal { screen, size } => {
             screen.draw(&screen::page(board, &plan.tenants, began, now, *size), *size)?;
+            Ok(Heard::Yes)
         }
-        View::Lines => println!("{}", screen::status(board, &plan.tenants, began, now)),
-        View::Nothing => {}
+        View::Lines => say(&screen::status(board, &plan.tenants, began, now)),
+        View::Nothing => Ok(Heard::Yes),
     }
-    Ok(())
+}
+
+/// Whether anybody reads on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Yes,
+    /// It has seen enough, as `| head` does. That is the end, and no failure.
+    No,
+}
+
+/// A line to standard output.
+fn say(text: &str) -> Result<Heard, Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => Ok(Heard::Yes),
+        Err(fault) if fault.kind() == ErrorKind::BrokenPipe => Ok(Heard::No),
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 /// When it ends, and when the terminal changes.
@@ -156,9 +196,10 @@ struct Stop {
 }
 
 impl Stop {
-    fn new(after: Duration) -> Result<Stop, Failure> {
+    /// From here on a signal is heard here, and kills nothing half made.
+    fn new() -> Result<Stop, Failure> {
         Ok(Stop {
-            at: Instant::now() + after,
+            at: Instant::now() + FOREVER,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             window: signal(SignalKind::window_change())?,
@@ -221,6 +262,24 @@ impl Summary {
             by_ip: board.by_ip(),
         }
     }
+
+    /// The same JSON for people: a line for each lane, and the whole at the end, where it is seen first.
+    fn spread(&self) -> Result<String, Failure> {
+        let mut of_ips = Vec::new();
+        for (ip, lanes) in &self.by_ip {
+            let mut lines = Vec::new();
+            for (provider, cell) in lanes {
+                lines.push(format!("      \"{provider}\": {}", serde_json::to_string(cell)?));
+            }
+            of_ips.push(format!("    \"{ip}\": {{\n{}\n    }}", lines.join(",\n")));
+        }
+        let mut fields = vec![format!("  \"by_ip\": {{\n{}\n  }}", of_ips.join(",\n"))];
+        if let Value::Object(whole) = serde_json::to_value(self)? {
+            let numbers = whole.iter().filter(|(_, value)| value.is_number());
+            fields.extend(numbers.map(|(name, value)| format!("  \"{name}\": {value}")));
+        }
+        Ok(format!("{{\n{}\n}}", fields.join(",\n")))
+    }
 }
 
 /// What to know and what to try, ready to paste.
@@ -228,10 +287,9 @@ fn introduction(plan: &Plan, smtp: SocketAddr, http: SocketAddr, config: &Path) 
     let [acme, shop] = &plan.tenants;
     let weir = std::env::args_os().next().map_or_else(|| PathBuf::from("weir"), PathBuf::from);
     let (weir, config, operator) = (weir.display(), config.display(), &plan.operator_key);
-    let domains: Vec<&str> = world::SITES.iter().flat_map(|site| site.domains).copied().collect();
+    let domains: Vec<&str> = world::SITES.iter().map(|site| site.domains[0]).collect();
     format!(
         r#"Weir is open, and {} and {} are sending. All of it stays on this machine.
-
   HTTP API       http://{http}
   SMTP           {smtp}, with STARTTLS
   configuration  {config}
@@ -240,23 +298,25 @@ Send a message over HTTP:
 
 curl http://{http}/api/v1/messages \
   -H 'Authorization: Bearer {}' \
-  -d '{{"from":"hello@{}","to":"ann@gmail.test","subject":"Hello","text":"Hello Ann"}}'
+  -d '{{"from":"hello@{}","to":"ann@gmail.test","text":"Hello"}}'
 
 Send one over SMTP:
 
-printf 'From: hello@{}\r\nTo: bo@outlook.test\r\nSubject: Hello\r\n\r\nHello Bo\r\n' |
-  curl smtp://{smtp} --ssl-reqd --insecure --user {}:{} \
+printf 'From: hello@{}\r\nTo: bo@outlook.test\r\n\r\nHello\r\n' |
+curl smtp://{smtp} --ssl-reqd --insecure --user {}:{} \
   --mail-from hello@{} --mail-rcpt bo@outlook.test -T -
 
-See what became of a message, how each IP stands with each provider, and what waits:
+See what became of a message (by its id), how each IP stands with each provider,
+and what waits:
 
 export WEIR_URL=http://{http} WEIR_KEY={operator}
 {weir} explain ID
 {weir} queue lanes
 {weir} queue list
 
-Mail goes anywhere in {};
-a name that begins with “unknown” has no mailbox there. Ctrl-C ends the demo and removes all of it."#,
+There are mailboxes at {}
+and {}; names that begin with “unknown” bounce.
+Ctrl-C ends the demo and removes all of it."#,
         acme.account,
         shop.account,
         acme.key,
@@ -265,7 +325,8 @@ a name that begins with “unknown” has no mailbox there. Ctrl-C ends the demo
         shop.user,
         shop.password,
         shop.domain,
-        domains.join(", "),
+        domains[..5].join(", "),
+        domains[5..].join(", "),
     )
 }
 

@@ -1,6 +1,6 @@
 //! `weir dkim generate`: a key pair, and the DNS record that publishes it.
 
-use crate::commands::{Done, Failure};
+use crate::commands::{Done, Failure, say};
 use mail::address::Domain;
 use mail::dkim::{KeyKind, generate};
 use std::io::Write;
@@ -65,10 +65,10 @@ pub fn run(arguments: &Arguments) -> Done {
     let name = format!("{selector}._domainkey.{domain}");
     if arguments.json {
         let out = serde_json::json!({ "name": name, "type": "TXT", "value": pair.record, "key": arguments.out });
-        println!("{out}");
+        say(out);
     } else {
-        println!("The private key is in {}. Publish this record:\n", arguments.out.display());
-        println!("{name}. IN TXT {}", quoted(&pair.record));
+        say(format!("The private key is in {}. Publish this record:\n", arguments.out.display()));
+        say(format!("{name}. IN TXT {}", quoted(&pair.record)));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! next and when. (R2.7)
 
 use crate::client::{Target, escaped};
-use crate::commands::{Done, runtime};
+use crate::commands::{Done, runtime, say};
 use hyper::Method;
 use serde_json::Value;
 
@@ -21,9 +21,9 @@ pub fn run(arguments: &Arguments) -> Done {
     let path = format!("/api/v1/messages/{}", escaped(&arguments.message));
     let story = runtime()?.block_on(arguments.target.call(Method::GET, &path, None))?;
     if arguments.json {
-        println!("{story}");
+        say(story);
     } else {
-        print!("{}", told(&story));
+        say(told(&story).trim_end());
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ pub mod send;
 pub mod serve;
 
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 
 /// Why a command failed, in words for who typed it.
@@ -40,6 +40,14 @@ pub fn start_log(form: LogForm, usual: &str) {
     match form {
         LogForm::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogForm::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+/// Prints for who typed the command. A reader that has seen enough (`| head`) ends the command quietly.
+pub fn say(text: impl Display) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
     }
 }
 

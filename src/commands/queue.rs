@@ -1,7 +1,7 @@
 //! `weir queue`: what waits and why; hold, release, retry, delete; and the spool's own check.
 
 use crate::client::{Target, escaped};
-use crate::commands::{Done, Failure, runtime};
+use crate::commands::{Done, Failure, runtime, say};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ enum Command {
     Retry(Chosen),
     /// Drop messages for good
     Delete(Chosen),
-    /// Read a spool that no service is using, and say how it is
+    /// Read a spool, also one in use, and say how it is
     Check(Check),
 }
 
@@ -115,7 +115,7 @@ pub fn run(arguments: &Arguments) -> Done {
         Command::Retry(chosen) => order("retry", chosen),
         Command::Delete(chosen) => order("delete", chosen),
         Command::Check(check) => {
-            print!("{}", spool::check::check(&check.data)?);
+            say(spool::check::check(&check.data)?);
             Ok(())
         }
     }
@@ -130,13 +130,13 @@ fn list(list: &List) -> Done {
     let path = format!("/api/v1/queue?{}", query.join("&"));
     let answer = runtime()?.block_on(list.target.call(Method::GET, &path, None))?;
     if list.json {
-        println!("{answer}");
+        say(answer);
         return Ok(());
     }
     for item in answer["messages"].as_array().into_iter().flatten() {
         let text = |path: &str| item.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let until = text("/until");
-        println!(
+        say(format!(
             "{}  {:<12} {:<24} {:<16} {}{}",
             text("/message"),
             text("/account"),
@@ -144,10 +144,10 @@ fn list(list: &List) -> Done {
             text("/ip"),
             text("/why/words"),
             if until.is_empty() { String::new() } else { format!(" (until {until})") }
-        );
+        ));
     }
     if let Some(next) = answer["next"].as_str() {
-        println!("more: --after {next}");
+        say(format!("more: --after {next}"));
     }
     Ok(())
 }
@@ -155,15 +155,15 @@ fn list(list: &List) -> Done {
 fn lanes(lanes: &Lanes) -> Done {
     let answer = runtime()?.block_on(lanes.target.call(Method::GET, "/api/v1/lanes", None))?;
     if lanes.json {
-        println!("{answer}");
+        say(answer);
         return Ok(());
     }
-    println!("{:<18} {:<28} {:>8} {:>9} {:>8}  state", "IP", "provider", "waiting", "sessions", "pace ‰");
+    say(format!("{:<18} {:<28} {:>8} {:>9} {:>8}  state", "IP", "provider", "waiting", "sessions", "pace ‰"));
     for lane in answer["lanes"].as_array().into_iter().flatten() {
         let text = |path: &str| {
             lane.pointer(path).map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).unwrap_or_default()
         };
-        println!(
+        say(format!(
             "{:<18} {:<28} {:>8} {:>9} {:>8}  {}",
             text("/ip"),
             text("/provider"),
@@ -171,7 +171,7 @@ fn lanes(lanes: &Lanes) -> Done {
             format!("{}/{}", text("/sessions"), text("/sessions_allowed")),
             text("/pace"),
             lane.pointer("/why/words").and_then(Value::as_str).unwrap_or("free")
-        );
+        ));
     }
     Ok(())
 }
@@ -189,6 +189,6 @@ fn order(order: &str, chosen: &Chosen) -> Done {
         &format!("/api/v1/queue/{order}"),
         Some(&Value::Object(filter)),
     ))?;
-    println!("{} messages concerned", answer["messages"].as_u64().unwrap_or_default());
+    say(format!("{} messages concerned", answer["messages"].as_u64().unwrap_or_default()));
     Ok(())
 }

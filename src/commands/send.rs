@@ -1,7 +1,7 @@
 //! `weir send`: hands in a message, through the same admission as every other way.
 
 use crate::client::Target;
-use crate::commands::{Done, Failure, runtime};
+use crate::commands::{Done, Failure, runtime, say};
 use hyper::Method;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -47,9 +47,9 @@ pub fn run(arguments: &Arguments) -> Done {
     let body = body(arguments)?;
     let answer = runtime()?.block_on(arguments.target.call(Method::POST, "/api/v1/messages", Some(&body)))?;
     if arguments.json {
-        println!("{answer}");
+        say(answer);
     } else {
-        println!("accepted as {}", answer.get("id").and_then(Value::as_str).unwrap_or_default());
+        say(format!("accepted as {}", answer.get("id").and_then(Value::as_str).unwrap_or_default()));
     }
     Ok(())
 }

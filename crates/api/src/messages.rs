@@ -108,7 +108,7 @@ pub async fn submit(
     let now_unix = desk.intake.now().0.div_euclid(1_000_000);
     let offer = translate(submission, id, desk.intake.host(), now_unix)?;
     let admitted = desk.intake.admit(&visitor, offer).await?;
-    tracing::debug!(account = %account_name(&account), message = %admitted.message, "accepted");
+    tracing::debug!(account = %account_name(&account), id = %admitted.message, "accepted");
     Ok((StatusCode::OK, Json(Accepted { id: admitted.message.to_string() })))
 }
 
@@ -148,6 +148,15 @@ fn body_bytes_max(message_bytes_max: u64) -> u64 {
 
 /// JSON to a submission; an error names the field.
 pub fn read(body: &[u8]) -> Result<Submission, Problem> {
+    // An array would be read as the fields in their order, which nobody means.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            "The body is an array.",
+            "Send one JSON object.",
+        ));
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let submission: Submission = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = error.path().to_string();
@@ -158,7 +167,7 @@ pub fn read(body: &[u8]) -> Result<Submission, Problem> {
             detail,
             "Compare it with the documentation of this call.",
         );
-        if field == "." { problem } else { problem.at(field) }
+        if field == "." || field == "?" { problem } else { problem.at(field) }
     })?;
     reader.end().map_err(|error| {
         Problem::new(
@@ -269,9 +278,12 @@ fn named(
 }
 
 fn parse_named(field: &str, text: &str) -> Result<NamedMailbox, Problem> {
-    NamedMailbox::parse(text).map_err(|error| {
-        Problem::invalid(field, format!("{error}."), "Write it as ann@example.com or Ann <ann@example.com>.")
-    })
+    const MEND: &str = "Write it as ann@example.com or Ann <ann@example.com>.";
+    // The reader of header fields takes folded lines; a field of JSON has none.
+    if text.chars().any(char::is_control) {
+        return Err(Problem::invalid(field, "It holds a control character.", MEND));
+    }
+    NamedMailbox::parse(text).map_err(|error| Problem::invalid(field, format!("{error}."), MEND))
 }
 
 fn from_raw(from: Option<&str>, raw: &str) -> Result<(Mailbox, Vec<u8>), Problem> {

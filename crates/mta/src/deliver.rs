@@ -11,7 +11,7 @@ use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage
 use engine::envelope::{Envelope, Recipient, TlsWish};
 use engine::id::{AttemptId, MessageId, SessionId};
 use mail::reply::Reply;
-use mail::smtp::client::{self, Client, ClientSettings, Failure, Output, Phase, Transaction};
+use mail::smtp::client::{self, Client, ClientSettings, Failure, Opening, Output, Phase, Transaction};
 use mail::smtp::command::RecipientParameters;
 use mail::smtp::data::Piece;
 use net::clock::Clock;
@@ -410,13 +410,21 @@ fn dial_failure(host: &str, fault: &DialFault) -> ConnectFailure {
 }
 
 fn greeting_failure(host: &str, failure: Failure) -> ConnectFailure {
-    match failure.reply {
-        Some(reply) => ConnectFailure {
+    match (failure.stage, failure.reply) {
+        // The reply is a friendly one to EHLO: what is missing in it is the fault, not what it says.
+        (Opening::TlsNotOffered, _) => {
+            failed(ConnectFailureKind::Tls, Some(host), "STARTTLS is not offered".to_owned())
+        }
+        (Opening::StartTls, Some(reply)) => {
+            let text = format!("STARTTLS was answered {reply}");
+            ConnectFailure { reply: Some(reply), ..failed(ConnectFailureKind::Tls, Some(host), text) }
+        }
+        (_, Some(reply)) => ConnectFailure {
             text: format!("{host} answered {reply}"),
             reply: Some(reply),
             ..failed(ConnectFailureKind::Greeting, Some(host), String::new())
         },
-        None => lost(host, "the connection closed before it was ready".to_owned()),
+        (_, None) => lost(host, "the connection closed before it was ready".to_owned()),
     }
 }
 
@@ -499,7 +507,7 @@ impl Line {
         let (envelope, body) = match fetch(means, message).await {
             Ok(found) => found,
             Err(what) => {
-                tracing::error!(message = %message, %what, "a queued message cannot be read from the spool");
+                tracing::error!(id = %message, %what, "a queued message cannot be read from the spool");
                 let reply = Reply::new(451, (4, 3, 0), format!("The message cannot be read from the spool: {what}"));
                 let results =
                     recipients.iter().map(|recipient| (*recipient, Outcome::Ours { reply: reply.clone() })).collect();
@@ -516,15 +524,15 @@ impl Line {
             ret: envelope.ret,
             envid: envelope.envid.clone(),
         });
-        let outcomes = self.converse().await;
-        let usable = self.client.phase() == Phase::Ready;
+        let (outcomes, usable) = self.converse().await;
         let results = recipients.iter().copied().zip(outcomes.into_iter().map(outcome)).collect();
         (self.report(results, began_us, usable), Some(envelope))
     }
 
-    /// Drives the client until the transaction has an outcome for each recipient.
-    async fn converse(&mut self) -> Vec<client::Outcome> {
-        let mut outcomes = None;
+    /// Drives the client until the transaction has an outcome for each recipient, and it is known whether the connection can
+    /// carry another.
+    async fn converse(&mut self) -> (Vec<client::Outcome>, bool) {
+        let mut outcomes = Vec::new();
         loop {
             match self.client.poll() {
                 Some(Output::Send(pieces)) => {
@@ -532,20 +540,14 @@ impl Line {
                         self.client.lost();
                     }
                 }
-                Some(Output::Done(done)) => outcomes = Some(done),
-                Some(Output::Ready | Output::Close | Output::NotReady(_) | Output::StartTls) => {
-                    if let Some(outcomes) = outcomes {
-                        return outcomes;
+                Some(Output::Done(done)) => outcomes = done,
+                Some(Output::Ready) => return (outcomes, true),
+                Some(Output::Close | Output::NotReady(_) | Output::StartTls) => return (outcomes, false),
+                None => {
+                    if self.hear().await.is_err() {
+                        self.client.lost();
                     }
                 }
-                None => match outcomes {
-                    Some(outcomes) => return outcomes,
-                    None => {
-                        if self.hear().await.is_err() {
-                            self.client.lost();
-                        }
-                    }
-                },
             }
         }
     }

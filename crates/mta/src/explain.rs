@@ -3,6 +3,7 @@
 //! The story comes from the event log, newest first until the acceptance is found; what happens next comes from the engine.
 
 use crate::record::{self, Entry};
+use engine::envelope::Envelope;
 use engine::id::MessageId;
 use spool::{EventLog, Spool};
 use std::io;
@@ -20,9 +21,24 @@ impl Stories {
 
     /// Everything the event log holds of a message, oldest first. Empty when nothing is known of it.
     pub async fn story(&self, message: MessageId) -> io::Result<Vec<Entry>> {
-        let log = self.0.events();
-        tokio::task::spawn_blocking(move || read_back(&log, message)).await.map_err(io::Error::other)?
+        let spool = self.0.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut story = read_back(&spool.events(), message)?;
+            // The log follows the queue at a little distance: who asks right after the acceptance is told of it all the same.
+            if !story.iter().any(|entry| entry.accepted.is_some())
+                && let Some(envelope) = queued(&spool, message)
+            {
+                story.insert(0, Entry::of_acceptance(&envelope));
+            }
+            Ok(story)
+        })
+        .await
+        .map_err(io::Error::other)?
     }
+}
+
+fn queued(spool: &Spool, message: MessageId) -> Option<Envelope> {
+    record::read_envelope(&spool.read(message.0).ok()?.head).ok()
 }
 
 fn read_back(log: &EventLog, message: MessageId) -> io::Result<Vec<Entry>> {
@@ -38,7 +54,7 @@ fn read_back(log: &EventLog, message: MessageId) -> io::Result<Vec<Entry>> {
                 if began { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             }
             Err(fault) => {
-                tracing::warn!(%message, %fault, "an event cannot be read");
+                tracing::warn!(id = %message, %fault, "an event cannot be read");
                 ControlFlow::Continue(())
             }
         }

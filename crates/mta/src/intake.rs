@@ -12,7 +12,6 @@ use crate::sign::Signers;
 use aws_lc_rs::{constant_time, digest};
 use bytes::Bytes;
 use engine::envelope::{Envelope, Recipient, TlsWish};
-use engine::event::{Event, EventKind};
 use engine::id::{AccountId, MessageId, PoolId, StreamId};
 use engine::route;
 use engine::snapshot::{Account, Credential, CredentialKind, Senders, SendingDomain, Snapshot};
@@ -237,7 +236,7 @@ impl Intake {
                 "credentials_invalid",
                 (5, 7, 8),
                 "The user name or the password is wrong.",
-                "Check both; a password is shown only once, make a new one if it is lost.",
+                "Check both, or ask the operator for new ones.",
             )
         };
         let shown = digest::digest(&digest::SHA256, password.as_bytes());
@@ -504,14 +503,7 @@ impl Intake {
     }
 
     async fn keep(&self, envelope: &Arc<Envelope>, octets: Vec<u8>) -> Result<(), Refusal> {
-        let event = Event {
-            message: Some(envelope.message),
-            account: Some(envelope.account.clone()),
-            pool: Some(envelope.route.pool.clone()),
-            ip: Some(envelope.route.chosen),
-            ..Event::new(envelope.accepted_at, EventKind::Accepted)
-        };
-        let entries = [Entry { event, address: None, accepted: Some(envelope.as_ref().clone()) }];
+        let entries = [Entry::of_acceptance(envelope)];
         let events = record::write_entries(envelope.message, &entries);
         let head = record::write_envelope(envelope);
         self.0.spool.put(envelope.message.0, head, Bytes::from(octets), events).await.map_err(|fault| match fault {

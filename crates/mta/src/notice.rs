@@ -36,14 +36,14 @@ pub async fn run(
             Ok(Ok(stored)) => tell(&intake, message, &notice, &stored).await,
             // It stays owed: the next start tries again.
             Ok(Err(fault @ ReadFault::Disk { .. })) => {
-                tracing::error!(%message, %fault, "a notice is not written for now: its message cannot be read");
+                tracing::error!(id = %message, %fault, "a notice is not written for now: its message cannot be read");
                 continue;
             }
             Ok(Err(fault)) => {
-                tracing::error!(%message, %fault, "a notice cannot be written: its message cannot be read");
+                tracing::error!(id = %message, %fault, "a notice cannot be written: its message cannot be read");
             }
             Err(fault) => {
-                tracing::error!(%message, %fault, "a notice is not written for now");
+                tracing::error!(id = %message, %fault, "a notice is not written for now");
                 continue;
             }
         }
@@ -55,7 +55,7 @@ pub async fn run(
 async fn tell(intake: &Intake, about: MessageId, notice: &Notice, stored: &Stored) {
     let envelope = match record::read_envelope(&stored.head) {
         Ok(envelope) => envelope,
-        Err(fault) => return tracing::error!(message = %about, %fault, "a notice cannot be written"),
+        Err(fault) => return tracing::error!(id = %about, %fault, "a notice cannot be written"),
     };
     // RFC 3464 2: never about a message that has no sender.
     let Some(sender) = envelope.sender.as_deref().and_then(|sender| Mailbox::parse(sender).ok()) else { return };
@@ -81,7 +81,7 @@ async fn tell(intake: &Intake, about: MessageId, notice: &Notice, stored: &Store
         };
         match intake.admit(&visitor, offer).await {
             Ok(admitted) => {
-                return tracing::info!(%about, message = %admitted.message, "told the sender");
+                return tracing::info!(%about, id = %admitted.message, "told the sender");
             }
             Err(refusal) if refusal.is_passing() => tokio::time::sleep(RETRY_AFTER).await,
             Err(refusal) => match pools.next() {

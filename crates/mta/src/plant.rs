@@ -18,7 +18,7 @@ use net::dns::Network;
 use spool::{LiveMessage, Options, Recovered, Spool};
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,13 +162,13 @@ fn take_up(live: &LiveMessage, driver: &Driver) {
     let message = MessageId(live.key);
     let envelope = match record::read_envelope(&live.head) {
         Ok(envelope) => envelope,
-        Err(fault) => return tracing::error!(%message, %fault, "a queued message cannot be read"),
+        Err(fault) => return tracing::error!(id = %message, %fault, "a queued message cannot be read"),
     };
     let standing = match record::read_standing(&live.state) {
         Ok(standing) => standing,
         // Delivering twice is better than losing: without its state, the message begins anew.
         Err(fault) => {
-            tracing::error!(%message, %fault, "the state of a queued message cannot be read; it is delivered anew");
+            tracing::error!(id = %message, %fault, "the state of a queued message cannot be read; it is delivered anew");
             None
         }
     };
@@ -192,7 +192,7 @@ fn return_path_secret(path: &Path) -> Result<Vec<u8>, StartFault> {
     let secret = Sealer::fresh_secret()?;
     let write = || -> io::Result<()> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         // Under another name first: a crash in between leaves no half a key.
         let fresh = path.with_extension("new");

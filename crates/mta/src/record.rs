@@ -4,7 +4,7 @@
 
 use engine::NotifyKind;
 use engine::envelope::{Envelope, MessageState};
-use engine::event::Event;
+use engine::event::{Event, EventKind};
 use engine::id::MessageId;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -50,6 +50,21 @@ pub struct Standing {
     pub state: MessageState,
     /// Notices about it that are not durable themselves yet: a crash loses none.
     pub owed: VecDeque<Arc<Notice>>,
+}
+
+impl Entry {
+    /// The first of every message.
+    #[must_use]
+    pub fn of_acceptance(envelope: &Envelope) -> Entry {
+        let event = Event {
+            message: Some(envelope.message),
+            account: Some(envelope.account.clone()),
+            pool: Some(envelope.route.pool.clone()),
+            ip: Some(envelope.route.chosen),
+            ..Event::new(envelope.accepted_at, EventKind::Accepted)
+        };
+        Entry { event, address: None, accepted: Some(envelope.clone()) }
+    }
 }
 
 #[must_use]

@@ -1,5 +1,6 @@
 //! What has left from where so far? Counted from the event log, as any other reader of it would.
 
+use engine::LaneView;
 use engine::envelope::RecipientState;
 use engine::event::{Event, EventKind};
 use engine::time::Timestamp;
@@ -17,6 +18,8 @@ use crate::commands::Failure;
 /// What counts as just now.
 pub const RECENT: Duration = Duration::from_secs(5);
 const STORIES_MAX: usize = 12;
+/// Bounces are many and alike: so many of them are told, and deliveries one at a time.
+const BOUNCES_MAX: usize = 2;
 const EVENTS_AT_ONCE: usize = 10_000;
 
 /// One IP at one provider.
@@ -45,11 +48,13 @@ pub struct Board {
     pub expired: u64,
     pub deleted: u64,
     lanes: BTreeMap<Lane, Cell>,
-    slowed: BTreeMap<Lane, ()>,
+    /// Lanes that a provider's answer holds back, with the recipients that wait there.
+    slowed: BTreeMap<Lane, u64>,
     recent: VecDeque<(Timestamp, Lane)>,
     recently_accepted: VecDeque<(Timestamp, u64)>,
-    /// Newest last; deliveries are told apart, they would drown the rest.
+    /// Newest last; deliveries and bounces apart, they would drown the rest.
     stories: VecDeque<Story>,
+    bounces: VecDeque<Story>,
     delivery: Option<Story>,
 }
 
@@ -73,7 +78,7 @@ impl Board {
             match event.kind {
                 EventKind::Delivered => self.recent.push_back((event.at, lane)),
                 EventKind::LaneSlowed | EventKind::LaneSuspended => {
-                    self.slowed.insert(lane, ());
+                    self.slowed.entry(lane).or_default();
                 }
                 EventKind::LaneResumed => {
                     self.slowed.remove(&lane);
@@ -94,14 +99,27 @@ impl Board {
     }
 
     fn tell(&mut self, story: Story) {
-        if story.kind == EventKind::Delivered {
-            self.delivery = Some(story);
-            return;
+        let (stories, most) = match story.kind {
+            EventKind::Delivered => {
+                self.delivery = Some(story);
+                return;
+            }
+            EventKind::Bounced => (&mut self.bounces, BOUNCES_MAX),
+            _ => (&mut self.stories, STORIES_MAX),
+        };
+        if stories.len() == most {
+            stories.pop_front();
         }
-        if self.stories.len() == STORIES_MAX {
-            self.stories.pop_front();
+        stories.push_back(story);
+    }
+
+    /// What the engine says of its lanes.
+    pub fn look(&mut self, lanes: &[LaneView]) {
+        for lane in lanes {
+            if let Some(waiting) = self.slowed.get_mut(&(lane.ip, lane.provider.clone())) {
+                *waiting = lane.ready;
+            }
         }
-        self.stories.push_back(story);
     }
 
     /// Forgets what is no longer recent.
@@ -126,8 +144,9 @@ impl Board {
         self.lanes.iter().filter(|((of, _), _)| *of == ip).map(|(_, cell)| cell.delivered).sum()
     }
 
-    pub fn is_slowed(&self, ip: IpAddr, provider: &str) -> bool {
-        self.slowed.contains_key(&(ip, Arc::from(provider)))
+    /// How many recipients wait on a lane that a provider holds back; none where it does not.
+    pub fn held_back(&self, ip: IpAddr, provider: &str) -> Option<u64> {
+        self.slowed.get(&(ip, Arc::from(provider))).copied()
     }
 
     /// Recipients a second, of late.
@@ -141,11 +160,10 @@ impl Board {
         self.accepted.saturating_sub(settled)
     }
 
-    /// The last `count` things that happened, newest last; the last delivery is one of them.
+    /// The last `count` things that happened, in their order: the last delivery, the last bounces, and as many others as fit.
     pub fn latest(&self, count: usize) -> Vec<&Story> {
-        let others = count.saturating_sub(1).min(self.stories.len());
-        let from = self.stories.len() - others;
-        let mut latest: Vec<&Story> = self.stories.range(from..).chain(&self.delivery).collect();
+        let many = self.delivery.iter().chain(self.bounces.iter().rev());
+        let mut latest: Vec<&Story> = many.chain(self.stories.iter().rev()).take(count).collect();
         latest.sort_by_key(|story| story.at);
         latest
     }
@@ -178,9 +196,10 @@ fn story(entry: &Entry) -> Option<Story> {
         EventKind::Expired | EventKind::Deleted | EventKind::Held | EventKind::Released | EventKind::Moved => {
             format!("{whom} {}{}", event.kind.code(), why.unwrap_or_default())
         }
-        EventKind::LaneSlowed => format!("{provider} slows us down{ip}{said}"),
-        EventKind::LaneSuspended => format!("{provider} is left alone for a while{ip}{said}"),
-        EventKind::LaneResumed => format!("{provider} is spoken to again{ip}{}", why.unwrap_or_default()),
+        // The words say what the lane does now.
+        EventKind::LaneSlowed | EventKind::LaneSuspended | EventKind::LaneResumed => {
+            format!("{} to {provider}{}", event.ip?, why.or(reply).unwrap_or_default())
+        }
         EventKind::SiteUnreachable => format!("{provider} cannot be reached{ip}{said}"),
         EventKind::SiteReachable => format!("{provider} is reached again{ip}"),
         EventKind::Accepted | EventKind::Rejected | EventKind::Delayed | EventKind::IpGone | EventKind::IpBack => {
@@ -275,18 +294,21 @@ mod tests {
         assert_eq!(board.cell(IP, "google"), Cell { delivered: 2, deferred: 1, bounced: 1 });
         assert_eq!(board.cell(IP, "yahoo"), Cell::default());
         assert_eq!((board.recently_delivered(IP, "google"), board.delivered_from(IP)), (1, 2));
-        assert!(board.is_slowed(IP, "google"));
+        assert_eq!(board.held_back(IP, "google"), Some(0));
         board.note(&entry(11, EventKind::LaneResumed));
-        assert!(!board.is_slowed(IP, "google"));
+        assert_eq!(board.held_back(IP, "google"), None);
     }
 
     #[test]
     fn what_happened_is_told_in_words_and_deliveries_do_not_drown_it() {
         let mut board = Board::default();
         board.note(&entry(1, EventKind::Deferred));
-        (2..100).for_each(|seconds| board.note(&entry(seconds, EventKind::Delivered)));
+        for seconds in 2..100 {
+            board.note(&entry(seconds, EventKind::Delivered));
+            board.note(&entry(seconds, EventKind::Bounced));
+        }
         let words: Vec<&str> = board.latest(4).iter().map(|story| story.words.as_str()).collect();
-        assert_eq!(words.len(), 2);
+        assert_eq!(words.len(), 4);
         assert_eq!(words[0], "ann@gmail.test deferred from 127.0.1.1: 421 4.7.28 rate limited");
     }
 }

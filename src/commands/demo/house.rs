@@ -1,6 +1,6 @@
 //! Which configuration does the demo run on? One such as an operator would write, in a folder of its own.
 
-use crate::commands::Failure;
+use crate::commands::{Done, Failure};
 use crate::world::Senders;
 use aws_lc_rs::rand;
 use mail::dkim::{KeyKind, generate};
@@ -44,6 +44,29 @@ impl Pool {
 
     pub fn new_ip(self) -> IpAddr {
         self.ips()[2]
+    }
+
+    pub fn words(self, sender: &str) -> String {
+        match self.kind {
+            "dedicated" => format!("the pool of {sender}, which nobody else sends from"),
+            _ => format!("the shared pool, which {sender} sends from"),
+        }
+    }
+}
+
+/// The ports it listens on; 0 lets the kernel choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doors {
+    smtp: u16,
+    http: u16,
+}
+
+impl Doors {
+    pub const ANY: Doors = Doors { smtp: 0, http: 0 };
+
+    /// The usual ports, where they are free at this moment.
+    pub fn usual() -> Doors {
+        Doors { smtp: free_or_any(SMTP_USUAL), http: free_or_any(HTTP_USUAL) }
     }
 }
 
@@ -102,17 +125,19 @@ impl Plan {
         }
     }
 
-    /// Writes the file, and the keys that it names, into the folder.
-    pub fn write(&self, folder: &Path, dns: SocketAddr, delivery_port: u16) -> Result<PathBuf, Failure> {
-        for key in &self.keys {
-            write_private(&folder.join(key.file()), &key.private_pem)?;
-        }
+    /// Writes the keys that the file names into the folder.
+    pub fn write_keys(&self, folder: &Path) -> Done {
+        self.keys.iter().try_for_each(|key| write_private(&folder.join(key.file()), &key.private_pem))
+    }
+
+    /// Writes the file into the folder.
+    pub fn write(&self, folder: &Path, dns: SocketAddr, delivery_port: u16, doors: Doors) -> Result<PathBuf, Failure> {
         let path = folder.join("weir.toml");
-        write_private(&path, &self.text(dns, delivery_port))?;
+        write_private(&path, &self.text(dns, delivery_port, doors))?;
         Ok(path)
     }
 
-    fn text(&self, dns: SocketAddr, delivery_port: u16) -> String {
+    fn text(&self, dns: SocketAddr, delivery_port: u16, doors: Doors) -> String {
         let mut text = format!(
             r#"# The configuration of this demo; `weir serve` runs on such a file.
 host = "{HOST}"
@@ -140,8 +165,8 @@ retry_minutes = [1, 2, 5]
 [dns]
 servers = ["{dns}"]
 "#,
-            free_or_any(SMTP_USUAL),
-            free_or_any(HTTP_USUAL),
+            doors.smtp,
+            doors.http,
             self.operator_key,
             8 << 20,
         );
@@ -223,9 +248,9 @@ fn free_or_any(port: u16) -> u16 {
     TcpListener::bind(("127.0.0.1", port)).map_or(0, |_| port)
 }
 
-fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+fn write_private(path: &Path, text: &str) -> Done {
     use std::io::Write as _;
-    let written = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     written
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|fault| Failure(format!("{} cannot be written: {fault}", path.display())))

@@ -120,7 +120,7 @@ pub fn page(board: &Board, tenants: &[Tenant], began: Timestamp, now: Timestamp,
     let detailed = size.rows > pages_rows(tenants, true) + STORIES_MIN;
     for tenant in tenants {
         let pool = tenant.pool;
-        lines.push(Line::of(Paint::Dim, format!("pool {}, {}: sends for {}", pool.id, pool.kind, tenant.account)));
+        lines.push(Line::of(Paint::Dim, pool.words(tenant.account)));
         for ip in pool.ips() {
             lines.push(delivered(board, ip));
             if detailed {
@@ -129,10 +129,11 @@ pub fn page(board: &Board, tenants: &[Tenant], began: Timestamp, now: Timestamp,
         }
     }
     lines.push(legend());
-    let room = size.rows.saturating_sub(pages_rows(tenants, detailed) + 1).clamp(STORIES_MIN, STORIES_MAX);
+    let room = size.rows.saturating_sub(pages_rows(tenants, detailed) + 1).min(STORIES_MAX);
     let mut stories: Vec<Line> = board.latest(room).into_iter().map(|story| told(story, began)).collect();
     stories.resize(room, Line::default());
     lines.extend(stories);
+    lines.truncate(size.rows.saturating_sub(1));
     lines
 }
 
@@ -175,19 +176,21 @@ fn troubles(board: &Board, ip: IpAddr, new: bool) -> Line {
     let mut line = Line::of(Paint::Dim, format!("{label:LABEL_WIDTH$}"));
     for site in SITES {
         let cell = board.cell(ip, site.provider);
-        let slowed = if board.is_slowed(ip, site.provider) { "!" } else { "" };
-        let deferred = if cell.deferred > 0 { format!("{slowed}~{}", short(cell.deferred)) } else { slowed.to_owned() };
-        let bounced = if cell.bounced > 0 { format!("x{}", short(cell.bounced)) } else { String::new() };
+        let marked = |mark: &str, count: u64| if count > 0 { format!("{mark}{}", short(count)) } else { String::new() };
+        let held_back =
+            board.held_back(ip, site.provider).map_or_else(String::new, |waiting| marked("!", waiting.max(1)));
+        let (deferred, bounced) = (marked("~", cell.deferred), marked("x", cell.bounced));
+        let waits = format!("{deferred}{held_back}");
         let width = CELL_WIDTH.saturating_sub(bounced.len());
-        line = line.and(Paint::Yellow, format!("{deferred:>width$}")).and(Paint::Red, bounced);
+        line = line.and(Paint::Yellow, format!("{waits:>width$}")).and(Paint::Red, bounced);
     }
     line
 }
 
 fn legend() -> Line {
     Line::of(Paint::Dim, "delivered")
-        .and(Paint::Green, "+in the last 5 s")
-        .and(Paint::Yellow, "  ~deferred  ! slowed down by the provider")
+        .and(Paint::Green, "+in 5 s")
+        .and(Paint::Yellow, "  ~deferred  !waiting: slowed by the provider")
         .and(Paint::Red, "  xbounced")
 }
 
@@ -245,7 +248,7 @@ mod tests {
     fn a_page_fits_on_the_terminal() {
         let plan = Plan::make().unwrap();
         let now = Timestamp::from_unix_seconds(100);
-        for (rows, columns) in [(16, 80), (24, 80), (25, 132), (60, 200)] {
+        for (rows, columns) in [(10, 40), (16, 80), (24, 80), (25, 132), (60, 200)] {
             let lines = page(&Board::default(), &plan.tenants, now, now, Size { rows, columns });
             assert!(lines.len() < rows, "{} lines on {rows} rows", lines.len());
         }

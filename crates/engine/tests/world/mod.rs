@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses a part of it; a failing unwrap is a failing test
 
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage};
-use engine::envelope::{Envelope, MessageState, Notify, PoolRule, Recipient, RecipientState, Route, TlsWish};
+use engine::envelope::{Envelope, MessageState, Notify, PoolRule, Recipient, Route, TlsWish};
 use engine::event::EventKind;
 use engine::id::{AccountId, AttemptId, MessageId, PoolId, SessionId, StreamId};
 use engine::snapshot::{Ip, IpState, Snapshot};
@@ -289,7 +289,7 @@ impl World {
                 let over = self
                     .states
                     .get(&message)
-                    .is_some_and(|state| state.recipients.iter().all(RecipientState::finished));
+                    .is_some_and(|state| state.recipients.iter().all(engine::envelope::RecipientState::finished));
                 assert!(!over, "a notice about {message} after its last settle");
                 let line = format!("notify {} {recipients:?} {kind:?}", self.name(message));
                 self.say(&line);

@@ -1,0 +1,3 @@
+//! What is left when the process ends, by force or by wish?
+
+mod survives_kill_under_load;

@@ -1,0 +1,5 @@
+//! What an operator sees and orders.
+
+mod a_broken_file_changes_nothing;
+mod explain_tells_the_whole_story;
+mod the_queue_takes_orders;
