@@ -32,6 +32,8 @@ use uuid::Uuid;
 /// Header fields that are for us and not for the recipient (R1.3); they never leave.
 const CONTROL_FIELDS: &[&str] = &["X-MSYS-API", "X-SES-*", "X-Weir-*"];
 
+const STREAM_OCTETS_MAX: usize = 128;
+
 /// By which way a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
@@ -358,6 +360,8 @@ impl Intake {
         let prepared = self.prepare(octets, offer.protocol, message, now)?;
         let domain = self.proven(&known, visitor, account_id, account, offer.from.as_ref(), &prepared)?;
         let controls = Controls::read(&prepared.removed)?;
+        let stream = offer.stream.or(controls.stream).unwrap_or_else(|| StreamId::new(""));
+        check_stream(&stream)?;
         let named = offer.pool.or(controls.pool);
         let route =
             route::choose(&known.snapshot, account_id, named.as_ref(), message).map_err(|why| no_route(&why))?;
@@ -387,7 +391,7 @@ impl Intake {
         let envelope = Arc::new(Envelope {
             message,
             account: account_id.clone(),
-            stream: offer.stream.or(controls.stream).unwrap_or_else(|| StreamId::new("")),
+            stream,
             route,
             sender: offer.from.map(|from| from.to_string()),
             sender_domain: domain.map(|domain| domain.name.clone()),
@@ -701,6 +705,17 @@ fn unfit(error: &MessageError) -> Refusal {
     Refusal::new(Kind::Invalid, "message_invalid", error.enhanced(), error.to_string(), "").at("raw")
 }
 
+/// A stream's name stays in memory for as long as mail of it is queued, and in every listing.
+fn check_stream(stream: &StreamId) -> Result<(), Refusal> {
+    let name = stream.as_str();
+    if name.len() <= STREAM_OCTETS_MAX && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let sentence = format!("A stream's name has at most {STREAM_OCTETS_MAX} octets and no control characters.");
+    Err(Refusal::new(Kind::Invalid, "stream_invalid", (5, 6, 0), sentence, "Choose a shorter, plain name.")
+        .at("stream"))
+}
+
 fn no_route(why: &Why) -> Refusal {
     let words = why.words();
     let kind = if matches!(why, Why::PoolUnknown { .. }) { Kind::NotFound } else { Kind::Forbidden };
@@ -734,4 +749,17 @@ fn failing() -> Refusal {
         "The message cannot be kept safe right now.",
         "Try again later.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{STREAM_OCTETS_MAX, check_stream};
+    use engine::id::StreamId;
+
+    #[test]
+    fn a_stream_has_a_name_of_bounded_length() {
+        let refused = |name: &str| check_stream(&StreamId::new(name)).is_err();
+        assert!(!refused("") && !refused("password resets") && !refused(&"x".repeat(STREAM_OCTETS_MAX)));
+        assert!(refused(&"x".repeat(STREAM_OCTETS_MAX + 1)) && refused("a\nb"));
+    }
 }
