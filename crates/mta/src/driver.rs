@@ -136,7 +136,7 @@ struct Desk {
     /// Envelopes that the inputs of this round were about, to name addresses in events.
     in_hand: HashMap<MessageId, Arc<Envelope>>,
     /// Notices that the engine asked for and whose message is settled next.
-    owed: HashMap<MessageId, (Vec<u16>, NotifyKind)>,
+    owed: HashMap<MessageId, Vec<(Vec<u16>, NotifyKind)>>,
 }
 
 impl Desk {
@@ -241,7 +241,7 @@ impl Desk {
                 }
                 Action::Settle { message, state, finished, events } => self.settle(message, &state, finished, events),
                 Action::Notify { message, recipients, kind } => {
-                    self.owed.insert(message, (recipients, kind));
+                    self.owed.entry(message).or_default().push((recipients, kind));
                 }
                 Action::Record(event) => self.note(event),
                 Action::Alarm(alarm) => self.alarm(&alarm),
@@ -319,10 +319,22 @@ impl Desk {
                 self.setting.metrics.delivery_seconds.observe(waited_us as f64 / 1e6);
             }
         }
-        let owed = self.owed.remove(&message).map(|(recipients, kind)| {
-            let told = events.iter().filter(|event| event.recipient.is_some_and(|at| recipients.contains(&at)));
-            Notice { message, kind, finished, events: told.cloned().collect(), recipients }
-        });
+        let owed = self.owed.remove(&message).unwrap_or_default();
+        let last = owed.len();
+        let notices: Vec<Notice> = (1..)
+            .zip(owed)
+            .map(|(count, (recipients, kind))| {
+                let told = events.iter().filter(|event| event.recipient.is_some_and(|at| recipients.contains(&at)));
+                // The last one lets the message go.
+                Notice {
+                    message,
+                    kind,
+                    finished: finished && count == last,
+                    events: told.cloned().collect(),
+                    recipients,
+                }
+            })
+            .collect();
         let entries: Vec<Entry> = events
             .into_iter()
             .map(|event| Entry {
@@ -333,14 +345,13 @@ impl Desk {
             .collect();
         let events = record::write_entries(message, &entries);
         let spool: &Spool = &self.setting.means.spool;
-        match owed {
-            // The message stays until its notice is durable itself: a crash between the two loses no notice.
-            Some(notice) => {
-                spool.update(message.0, record::write_state(state), events);
-                let _ = self.setting.notices.send(notice);
-            }
-            None if finished => spool.remove(message.0, events),
-            None => spool.update(message.0, record::write_state(state), events),
+        if finished && notices.is_empty() {
+            return spool.remove(message.0, events);
+        }
+        // With a notice owed, the message stays until that is durable itself: a crash between the two loses no notice.
+        spool.update(message.0, record::write_state(state), events);
+        for notice in notices {
+            let _ = self.setting.notices.send(notice);
         }
     }
 

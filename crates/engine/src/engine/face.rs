@@ -114,7 +114,7 @@ pub enum Action {
         finished: bool,
         events: Vec<Event>,
     },
-    /// Tell the sender (DSN). Which recipients asked for it was looked at already.
+    /// Tell the sender (DSN) of what the `Settle` that follows says. Which recipients asked for it was looked at already.
     Notify {
         message: MessageId,
         recipients: Vec<u16>,

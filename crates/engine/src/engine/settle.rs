@@ -5,7 +5,7 @@ use crate::attempt::{Outcome, Report, Stage};
 use crate::classify::{Class, Meaning, MessageFate, Subtype};
 use crate::envelope::{LastAnswer, MessageState, RecipientState};
 use crate::event::{Event, EventKind};
-use crate::id::AttemptId;
+use crate::id::{AttemptId, MessageId};
 use crate::queue::{After, End, Fate, Place, Recipients, Wait};
 use crate::retry::draw;
 use crate::snapshot::NotifyDefault;
@@ -142,13 +142,11 @@ impl Engine {
             }
         }
         let id = self.queue.messages[message].id();
+        for (recipients, kind) in [(failed, NotifyKind::Failed), (relayed, NotifyKind::Relayed)] {
+            self.notify(id, recipients, kind);
+        }
         if !events.is_empty() {
             self.settle(message, events);
-        }
-        for (recipients, kind) in [(failed, NotifyKind::Failed), (relayed, NotifyKind::Relayed)] {
-            if !recipients.is_empty() {
-                self.actions.push_back(Action::Notify { message: id, recipients, kind });
-            }
         }
         if self.queue.messages.get(message).is_some_and(|entry| entry.id() == id) {
             self.arm_life(message);
@@ -386,16 +384,13 @@ impl Engine {
             let mut event = self.message_event(message, EventKind::Delayed);
             event.why = Some(Why::DelayNoticeDue);
             self.arm_life(message);
-            self.settle(message, vec![event]);
             let waiting: Vec<u16> = self.waiting(message).collect();
             let recipients: Vec<u16> = waiting
                 .into_iter()
                 .filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Delayed))
                 .collect();
-            if !recipients.is_empty() {
-                let message = self.queue.messages[message].id();
-                self.actions.push_back(Action::Notify { message, recipients, kind: NotifyKind::Delayed });
-            }
+            self.notify(self.queue.messages[message].id(), recipients, NotifyKind::Delayed);
+            self.settle(message, vec![event]);
             return;
         }
         self.queue.set_life(message, None);
@@ -491,9 +486,14 @@ impl Engine {
         let ended: Vec<u16> = events.iter().filter_map(|event| event.recipient).collect();
         let recipients: Vec<u16> =
             ended.into_iter().filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Failed)).collect();
+        self.notify(id, recipients, NotifyKind::Failed);
         self.settle(message, events);
+    }
+
+    /// Before the `Settle` it belongs to: a message that is over must not leave the spool while a notice needs it.
+    fn notify(&mut self, message: MessageId, recipients: Vec<u16>, kind: NotifyKind) {
         if !recipients.is_empty() {
-            self.actions.push_back(Action::Notify { message: id, recipients, kind: NotifyKind::Failed });
+            self.actions.push_back(Action::Notify { message, recipients, kind });
         }
     }
 
