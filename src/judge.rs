@@ -91,7 +91,7 @@ impl Judge<'_> {
     }
 
     fn domain(&mut self, at: &Spanned<String>) -> Option<Domain> {
-        self.take(at, |text| Domain::parse(text).map_err(|error| format!("“{text}”: {error}")))
+        self.take(at, |text| Domain::parse(text))
     }
 
     fn networks(&mut self, list: &[Spanned<String>]) -> Vec<Network> {

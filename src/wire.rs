@@ -147,12 +147,13 @@ impl Running {
     pub async fn stop(mut self) {
         // Nobody listens where no door was opened.
         let _ = self.stop.send(true);
+        let until = tokio::time::Instant::now() + self.stop_wait;
         let doors = async { while self.doors.join_next().await.is_some() {} };
         if tokio::time::timeout(self.stop_wait / 2, doors).await.is_err() {
             tracing::warn!("some submitters did not finish in time");
             self.doors.shutdown().await;
         }
-        self.plant.stop(self.stop_wait).await;
+        self.plant.stop(until - tokio::time::Instant::now()).await;
     }
 }
 
@@ -168,9 +169,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, OpenFault> {
 fn dns(house: &House, clock: &Clock) -> Result<Arc<dyn Dns>, OpenFault> {
     let section = &house.written.dns;
     let servers: Vec<SocketAddr> = section.servers.iter().map(|server| *server.get_ref()).collect();
-    let every_name_is_fixed =
-        servers.is_empty() && section.validator.is_none() && !house.fixed.rules.is_empty() && section.only_answers;
-    let resolver: Option<Arc<dyn Dns>> = if every_name_is_fixed {
+    let resolver: Option<Arc<dyn Dns>> = if section.only_answers {
         None
     } else {
         let settings = ResolverSettings {

@@ -26,7 +26,7 @@ enum Command {
     Retry(Chosen),
     /// Drop messages for good
     Delete(Chosen),
-    /// Read a spool that no service is using, and say how it is
+    /// Read a spool, also one in use, and say how it is
     Check(Check),
 }
 

@@ -64,7 +64,7 @@ fn reload(arguments: &Arguments, running: &wire::Running) {
         Ok(house) => {
             running.change(&house);
             tracing::info!(
-                "the configuration is read anew: accounts, domains, IPs, pools, rules; addresses and limits change at the next start"
+                "the configuration is read anew: accounts, credentials, domains, IPs, pools, shaping, rules and TLS files; what else it says counts from the next start"
             );
         }
         Err(problems) => {

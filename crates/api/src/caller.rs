@@ -39,6 +39,15 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// For the log.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Caller::Operator => "operator",
+            Caller::Account(own) => own.as_str(),
+        }
+    }
+
     /// Whether what belongs to this account may be shown to the caller.
     #[must_use]
     pub fn may_see(&self, account: &AccountId) -> bool {
@@ -78,7 +87,7 @@ impl FromRequestParts<Desk> for Caller {
                 StatusCode::UNAUTHORIZED,
                 "key_unknown",
                 "The key is not known here.",
-                "Check it; a key is shown only once.",
+                "Check it, or ask the operator for another.",
             )
         })
     }

@@ -92,7 +92,7 @@ pub async fn explain(
     let unknown = || Problem::not_found("This message");
     let message = parse_id(&id).ok_or_else(unknown)?;
     let story = desk.stories.story(message).await.map_err(|fault| {
-        tracing::error!(%message, %fault, "the event log cannot be read");
+        tracing::error!(id = %message, %fault, "the event log cannot be read");
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "log_unreadable",
@@ -162,7 +162,9 @@ fn route_view(route: &Route) -> RouteView {
     let (rule, rule_words) = match route.rule {
         PoolRule::NamedOnMessage => ("named-on-message", "the pool was named on the message"),
         PoolRule::AccountDefault => ("account-default", "no pool was named, so the account's default pool carries it"),
-        PoolRule::Shared => ("shared", "no pool was named and the default pool has no IP, so a shared pool carries it"),
+        PoolRule::Shared => {
+            ("shared", "no pool was named and the account has no default pool with an IP, so a shared pool carries it")
+        }
     };
     RouteView {
         pool: route.pool.to_string(),

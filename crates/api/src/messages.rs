@@ -6,23 +6,24 @@
 use crate::caller::{Caller, Desk};
 use crate::problem::Problem;
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::envelope::TlsWish;
 use engine::id::{AccountId, MessageId, PoolId, StreamId};
+use http_body_util::BodyExt;
 use mail::address::Mailbox;
 use mail::compose::{Attachment, Compose, NamedMailbox};
 use mail::mailboxes::parse_list;
 use mail::message;
 use mail::smtp::command::RecipientParameters;
-use mta::intake::{Intake, Offer, Via, Visitor};
+use mta::intake::{Intake, Offer, Receiving, Via, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+const BODY_OVERHEAD: u64 = 1 << 20;
 const TAGS_MAX: usize = 50;
 const TAG_OCTETS_MAX: usize = 256;
 
@@ -87,7 +88,7 @@ pub struct Accepted {
 pub async fn submit(
     State(desk): State<Desk>,
     caller: Caller,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let Caller::Account(account) = caller else {
         return Err(Problem::new(
@@ -99,15 +100,15 @@ pub async fn submit(
     };
     let visitor = Visitor { account: Some(account.clone()), user: None, via: Via::Http };
     desk.intake.has_room()?;
-    let body = body.map_err(|rejection| too_large(&rejection, desk.message_bytes_max))?;
     let mut receiving = desk.intake.receiving();
-    receiving.hold(body.len() as u64)?;
+    let body = collect(body, &desk, &mut receiving).await?;
     let submission = read(&body)?;
+    drop(body);
     let id = Intake::new_id();
     let now_unix = desk.intake.now().0.div_euclid(1_000_000);
     let offer = translate(submission, id, desk.intake.host(), now_unix)?;
     let admitted = desk.intake.admit(&visitor, offer).await?;
-    tracing::debug!(account = %account_name(&account), message = %admitted.message, "accepted");
+    tracing::debug!(account = %account_name(&account), id = %admitted.message, "accepted");
     Ok((StatusCode::OK, Json(Accepted { id: admitted.message.to_string() })))
 }
 
@@ -115,12 +116,34 @@ fn account_name(account: &AccountId) -> &str {
     account.as_str()
 }
 
-fn too_large(rejection: &BytesRejection, message_bytes_max: u64) -> Problem {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let detail = format!("The body is larger than is taken here; a message may have {message_bytes_max} octets.");
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", detail, "Send large files as links.");
+/// The body, counted as it comes in: many slow bodies at once hold no more memory than `receiving_bytes_max`.
+async fn collect(mut body: Body, desk: &Desk, receiving: &mut Receiving) -> Result<Vec<u8>, Problem> {
+    let body_max = body_bytes_max(desk.message_bytes_max);
+    let mut octets = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|fault| {
+            let detail = format!("The body broke off: {fault}.");
+            Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", detail, "Send it again.")
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = (octets.len() + data.len()) as u64;
+        if length > body_max {
+            let detail = format!(
+                "The body is larger than is taken here: message_bytes_max is {} octets.",
+                desk.message_bytes_max
+            );
+            let mend = "Send large files as links.";
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", detail, mend));
+        }
+        receiving.hold(length)?;
+        octets.extend_from_slice(&data);
     }
-    Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", rejection.body_text(), "Send the body again.")
+    Ok(octets)
+}
+
+/// Base64 and JSON make a message this much larger.
+fn body_bytes_max(message_bytes_max: u64) -> u64 {
+    message_bytes_max / 3 * 4 + BODY_OVERHEAD
 }
 
 /// JSON to a submission; an error names the field.
@@ -255,9 +278,12 @@ fn named(
 }
 
 fn parse_named(field: &str, text: &str) -> Result<NamedMailbox, Problem> {
-    NamedMailbox::parse(text).map_err(|error| {
-        Problem::invalid(field, format!("{error}."), "Write it as ann@example.com or Ann <ann@example.com>.")
-    })
+    const MEND: &str = "Write it as ann@example.com or Ann <ann@example.com>.";
+    // The reader of header fields takes folded lines; a field of JSON has none.
+    if text.chars().any(char::is_control) {
+        return Err(Problem::invalid(field, "It holds a control character.", MEND));
+    }
+    NamedMailbox::parse(text).map_err(|error| Problem::invalid(field, format!("{error}."), MEND))
 }
 
 fn from_raw(from: Option<&str>, raw: &str) -> Result<(Mailbox, Vec<u8>), Problem> {

@@ -48,7 +48,12 @@ impl Problem {
 
     #[must_use]
     pub fn not_found(what: &str) -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "not_found", format!("{what} is not known here."), "Check its id.")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("{what} is not known here."),
+            "Check how it is written.",
+        )
     }
 
     #[must_use]

@@ -202,20 +202,19 @@ pub async fn order(
     let body = body.map_err(|rejection| {
         Problem::new(rejection.status(), "body_unreadable", rejection.body_text(), "Send the body again.")
     })?;
-    let which: Which = if body.is_empty() {
-        Which::default()
-    } else {
-        let mut reader = serde_json::Deserializer::from_slice(&body);
-        serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            Problem::invalid(
-                &error.path().to_string(),
-                format!("{}.", error.inner()),
-                "See the documentation of this call.",
-            )
-        })?
-    };
+    let which: Which = if body.is_empty() { Which::default() } else { read(&body)? };
     let filter = which.filter(&caller)?;
-    tracing::info!(order = %name, by = ?caller, which = ?filter, "an order for the queue");
+    tracing::info!(
+        order = %name,
+        by = caller.name(),
+        id = filter.message.map(tracing::field::display),
+        account = filter.account.as_ref().map(tracing::field::display),
+        pool = filter.pool.as_ref().map(tracing::field::display),
+        domain = filter.domain.as_ref().map(tracing::field::display),
+        ip = filter.ip.map(tracing::field::display),
+        provider = filter.provider.as_deref(),
+        "an order for the queue"
+    );
     let messages = desk
         .driver
         .ask(move |engine, now| {
@@ -226,6 +225,17 @@ pub async fn order(
         .await
         .map_err(|_| Problem::stopping())?;
     Ok(Json(Concerned { messages }))
+}
+
+/// JSON to what is meant; nothing may follow it.
+fn read(body: &[u8]) -> Result<Which, Problem> {
+    const MEND: &str = "See the documentation of this call.";
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let which = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| Problem::invalid(&error.path().to_string(), format!("{}.", error.inner()), MEND))?;
+    let after = |error| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("{error}."), MEND);
+    reader.end().map_err(after)?;
+    Ok(which)
 }
 
 pub async fn lanes(State(desk): State<Desk>, caller: Caller) -> Result<Json<Lanes>, Problem> {

@@ -27,11 +27,10 @@ const CONNECTIONS_MAX: usize = 1_024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a graceful stop waits for requests under way.
 const STOP_WAIT: Duration = Duration::from_secs(10);
-/// Base64 and JSON around a message make it this much larger.
-const BODY_OVERHEAD: u64 = 1 << 20;
+/// For every body but a message's, which has a limit of its own.
+const BODY_OCTETS_MAX: usize = 64 << 10;
 
 pub fn router(desk: Desk) -> Router {
-    let body_max = usize::try_from(desk.message_bytes_max / 3 * 4 + BODY_OVERHEAD).unwrap_or(usize::MAX);
     Router::new()
         .route("/api/v1/messages", post(messages::submit))
         .route("/api/v1/messages/{id}", get(explanation::explain))
@@ -50,7 +49,7 @@ pub fn router(desk: Desk) -> Router {
                 "See the documentation of this call.",
             )
         })
-        .layer(DefaultBodyLimit::max(body_max))
+        .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
         .layer(middleware::from_fn(bounded))
         .with_state(desk)
 }

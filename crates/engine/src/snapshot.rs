@@ -298,3 +298,92 @@ impl Snapshot {
         faults
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{
+        Account, Credential, CredentialKind, Ip, IpState, Plan, Pool, PoolKind, Senders, SendingDomain, Snapshot,
+    };
+    use crate::id::{AccountId, PoolId};
+    use mail::address::Domain;
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn house() -> Snapshot {
+        let (ann, own) = (AccountId::new("ann"), PoolId::new("own"));
+        let mut snapshot = Snapshot::empty();
+        let account = Account {
+            plan: Plan::Standard,
+            default_pool: Some(own.clone()),
+            senders: Senders::Verified,
+            recipients: Vec::new(),
+        };
+        snapshot.accounts.insert(ann.clone(), account);
+        let name = Domain::parse("a.test").unwrap();
+        snapshot.domains.push(SendingDomain { name, account: ann.clone(), return_path: None, dkim: Vec::new() });
+        snapshot.credentials.push(Credential { account: ann.clone(), kind: CredentialKind::Key, digest: [0; 32] });
+        snapshot.pools.insert(own, Pool { kind: PoolKind::Standard, account: Some(ann), ips: vec![IP] });
+        snapshot.ips.insert(IP, Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active });
+        snapshot
+    }
+
+    type Spoil = fn(&mut Snapshot);
+
+    // Every fault is found, and told with its place.
+    #[test]
+    fn each_fault_is_named() {
+        fn own(snapshot: &mut Snapshot) -> &mut Pool {
+            snapshot.pools.get_mut(&PoolId::new("own")).unwrap()
+        }
+        fn ann(snapshot: &mut Snapshot) -> &mut Account {
+            snapshot.accounts.get_mut(&AccountId::new("ann")).unwrap()
+        }
+        fn another_pool(snapshot: &mut Snapshot, kind: PoolKind, account: Option<&str>, ips: Vec<IpAddr>) {
+            let pool = Pool { kind, account: account.map(AccountId::new), ips };
+            snapshot.pools.insert(PoolId::new("two"), pool);
+        }
+        assert_eq!(house().check(), []);
+        let cases: [(Spoil, &str); 14] = [
+            (|s| ann(s).default_pool = Some(PoolId::new("gone")), "account ann: its default pool gone does not exist"),
+            // R2.8
+            (|s| own(s).account = Some(AccountId::new("bob")), "account ann: its default pool own is not its own"),
+            (|s| s.domains[0].account = AccountId::new("bob"), "domain a.test: its account bob does not exist"),
+            (|s| s.credentials[0].account = AccountId::new("bob"), "credential: its account bob does not exist"),
+            (|s| another_pool(s, PoolKind::Standard, Some("bob"), vec![]), "pool two: its account bob does not exist"),
+            (|s| another_pool(s, PoolKind::Standard, None, vec![]), "pool two: a standard pool belongs to an account"),
+            (
+                |s| another_pool(s, PoolKind::Shared, Some("ann"), vec![]),
+                "pool two: a shared pool belongs to no account",
+            ),
+            // R2.6
+            (
+                |s| another_pool(s, PoolKind::Shared, None, vec![IP]),
+                "pool two: its IP 192.0.2.1 is in the pool own too",
+            ),
+            (|s| own(s).ips.push([192, 0, 2, 9].into()), "pool own: its IP 192.0.2.9 does not exist"),
+            (
+                |s| s.ips.get_mut(&IP).unwrap().bind = "::1".parse().unwrap(),
+                "ip 192.0.2.1: cannot be bound as ::1, which is of the other family",
+            ),
+            (|s| s.ips.get_mut(&IP).unwrap().ehlo.clear(), "ip 192.0.2.1: has no EHLO name"),
+            (
+                |s| s.delivery.retry.steps.clear(),
+                "delivery: the retry schedule needs at least one wait, each of a second or more",
+            ),
+            (
+                |s| s.delivery.retry.connect_steps = vec![Duration::ZERO],
+                "delivery: the connect retry schedule needs at least one wait, each of a second or more",
+            ),
+            (|s| s.delivery.lifetime = Duration::ZERO, "delivery: a lifetime of nothing delivers nothing"),
+        ];
+        for (spoil, expected) in cases {
+            let mut snapshot = house();
+            spoil(&mut snapshot);
+            let told: Vec<String> = snapshot.check().iter().map(ToString::to_string).collect();
+            assert!(told.iter().any(|fault| fault == expected), "{expected}: {told:?}");
+        }
+    }
+}

@@ -28,6 +28,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+/// Addresses tried for one session (RFC 5321 5.1 asks for at least two): one whose hosts all keep silent fails in minutes, and
+/// the next session tries them in another order.
+const TARGETS_MAX: usize = 6;
+
 type Stream = Connection<TlsStream<TcpStream>>;
 
 /// How long each step of a conversation with a remote host may take; RFC 5321 4.5.3.2 where it says a number.
@@ -110,45 +114,101 @@ pub(crate) struct Told {
     pub over: Option<SessionId>,
 }
 
+/// Tells of a session; whatever becomes of it, its end is told once.
+struct Teller<F: Fn(Told)> {
+    session: SessionId,
+    tell: F,
+    opened: bool,
+    over: bool,
+}
+
+impl<F: Fn(Told)> Teller<F> {
+    fn opened(&mut self, host: &str) {
+        self.opened = true;
+        let input = Input::SessionOpened { session: self.session, host: host.to_owned() };
+        (self.tell)(Told { input, envelope: None, over: None });
+    }
+
+    /// The session goes on after it.
+    fn attempt_ended(&self, attempt: AttemptId, report: Report, envelope: Option<Arc<Envelope>>) {
+        (self.tell)(Told { input: Input::AttemptEnded { attempt, report }, envelope, over: None });
+    }
+
+    fn over(&mut self, input: Input, envelope: Option<Arc<Envelope>>) {
+        self.over = true;
+        (self.tell)(Told { input, envelope, over: Some(self.session) });
+    }
+}
+
+/// A session that panicked must not keep its place in the lane.
+impl<F: Fn(Told)> Drop for Teller<F> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let session = self.session;
+        let input = if self.opened {
+            Input::SessionClosed { session, reply: None }
+        } else {
+            let failure = failed(ConnectFailureKind::Local, None, "the session ended early".to_owned());
+            Input::SessionFailed { session, failure }
+        };
+        self.over(input, None);
+    }
+}
+
 /// The whole life of a session.
 pub(crate) async fn run(means: Arc<Means>, job: Job, mut commands: UnboundedReceiver<Command>, tell: impl Fn(Told)) {
     let session = job.session;
-    let mut line = match connect(&means, &job).await {
-        Ok(line) => line,
-        Err(failure) => {
-            let input = Input::SessionFailed { session, failure };
-            return tell(Told { input, envelope: None, over: Some(session) });
-        }
+    let mut teller = Teller { session, tell, opened: false, over: false };
+    let connected = tokio::select! {
+        biased;
+        // Nothing but a good-bye comes before the session is open: it is not waited for what does not answer.
+        _ = commands.recv() => return teller.over(Input::SessionClosed { session, reply: None }, None),
+        connected = connect(&means, &job) => connected,
     };
-    tell(Told { input: Input::SessionOpened { session, host: line.host.clone() }, envelope: None, over: None });
+    let mut line = match connected {
+        Ok(line) => line,
+        Err(failure) => return teller.over(Input::SessionFailed { session, failure }, None),
+    };
+    teller.opened(&line.host);
     loop {
         match line.wait(&mut commands).await {
             Waited::Command(Some(Command::Attempt { attempt, message, recipients })) => {
                 let (report, envelope) = line.carry(&means, message, &recipients).await;
-                // A report that says the session is not usable is its end; nothing more is told then.
-                let over = (!report.session_usable).then_some(session);
-                tell(Told { input: Input::AttemptEnded { attempt, report }, envelope, over });
-                if over.is_some() {
-                    return line.stream.close().await;
+                if report.session_usable {
+                    teller.attempt_ended(attempt, report, envelope);
+                    continue;
                 }
+                // A report that says the session is not usable is its end; nothing more is told then.
+                teller.over(Input::AttemptEnded { attempt, report }, envelope);
+                return line.close(means.patience.quit).await;
             }
             Waited::Command(Some(Command::Close) | None) => {
-                line.quit(means.patience.quit).await;
+                // Who is slow to say good-bye is not waited for longer than this.
+                let _ = timeout(means.patience.quit, line.quit()).await;
                 break;
             }
             Waited::Gone => break,
         }
     }
-    line.stream.close().await;
-    // What was ordered while the connection ended was not tried.
-    let input = match commands.try_recv() {
-        Ok(Command::Attempt { attempt, .. }) => {
-            let report = line.report(Vec::new(), means.clock.now(), false);
-            Input::AttemptEnded { attempt, report }
-        }
-        Ok(Command::Close) | Err(_) => Input::SessionClosed { session, reply: line.client.farewell().cloned() },
+    // What was ordered while the connection ended was not tried; what is ordered from here on comes back to the driver.
+    commands.close();
+    let ordered = std::iter::from_fn(|| commands.try_recv().ok()).find_map(|command| match command {
+        Command::Attempt { attempt, .. } => Some(attempt),
+        Command::Close => None,
+    });
+    let input = match ordered {
+        Some(attempt) => Input::AttemptEnded { attempt, report: not_tried() },
+        None => Input::SessionClosed { session, reply: line.client.farewell().cloned() },
     };
-    tell(Told { input, envelope: None, over: Some(session) });
+    teller.over(input, None);
+    line.close(means.patience.quit).await;
+}
+
+/// The report of an attempt whose session was gone before it began.
+pub(crate) fn not_tried() -> Report {
+    Report { results: Vec::new(), host: None, tls: None, took: Duration::ZERO, session_usable: false }
 }
 
 /// An open connection whose greeting is done.
@@ -170,7 +230,7 @@ enum Waited {
 async fn connect(means: &Arc<Means>, job: &Job) -> Result<Line, ConnectFailure> {
     let what = format!("no host of {} has an address that {} can reach", job.domain, job.bind);
     let mut failure = failed(ConnectFailureKind::Dns, None, what);
-    for (host, address) in job.site.targets(job.bind) {
+    for (host, address) in job.site.targets(job.bind).take(TARGETS_MAX) {
         let policy = match policy_for(means, job, host).await {
             Ok(policy) => policy,
             Err(refused) => {
@@ -236,6 +296,19 @@ async fn policy_for(means: &Means, job: &Job, host: &MxHost) -> Result<TlsPolicy
         proof: Policy::Opportunistic,
         clear_allowed: !required,
     })
+}
+
+/// May a domain's mail share connections with other domains that have the same hosts?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    Allowed,
+    /// Its MTA-STS policy asks of the connection what other domains do not.
+    Forbidden,
+}
+
+pub(crate) async fn sharing(means: &Means, domain: &mail::address::Domain) -> Sharing {
+    let Some(sts) = &means.sts else { return Sharing::Allowed };
+    if sts.policy(domain).await.enforced().is_some() { Sharing::Forbidden } else { Sharing::Allowed }
 }
 
 async fn greet(
@@ -434,7 +507,7 @@ impl Line {
         let (envelope, body) = match fetch(means, message).await {
             Ok(found) => found,
             Err(what) => {
-                tracing::error!(message = %message, %what, "a queued message cannot be read from the spool");
+                tracing::error!(id = %message, %what, "a queued message cannot be read from the spool");
                 let reply = Reply::new(451, (4, 3, 0), format!("The message cannot be read from the spool: {what}"));
                 let results =
                     recipients.iter().map(|recipient| (*recipient, Outcome::Ours { reply: reply.clone() })).collect();
@@ -490,7 +563,7 @@ impl Line {
         }
     }
 
-    async fn quit(&mut self, patience: Duration) {
+    async fn quit(&mut self) {
         self.client.quit();
         while let Some(output) = self.client.poll() {
             if let Output::Send(pieces) = output
@@ -500,7 +573,11 @@ impl Line {
             }
         }
         // The answer to QUIT changes nothing; waiting for it keeps the close orderly.
-        let _ = timeout(patience, self.stream.receive(|_| ())).await;
+        let _ = self.stream.receive(|_| ()).await;
+    }
+
+    async fn close(&mut self, patience: Duration) {
+        let _ = timeout(patience, self.stream.close()).await;
     }
 }
 
@@ -516,4 +593,43 @@ async fn fetch(means: &Arc<Means>, message: MessageId) -> Result<(Arc<Envelope>,
     let stored = found.map_err(|fault| fault.to_string())?;
     let envelope = record::read_envelope(&stored.head).map_err(|fault| fault.to_string())?;
     Ok((Arc::new(envelope), stored.body))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{Teller, Told};
+    use engine::Input;
+    use engine::attempt::ConnectFailureKind;
+    use engine::id::SessionId;
+    use std::cell::RefCell;
+
+    fn told(life: impl FnOnce(&mut Teller<Box<dyn Fn(Told) + '_>>)) -> Vec<(Input, Option<SessionId>)> {
+        let words = RefCell::new(Vec::new());
+        let tell: Box<dyn Fn(Told) + '_> = Box::new(|told: Told| words.borrow_mut().push((told.input, told.over)));
+        let mut teller = Teller { session: SessionId(1), tell, opened: false, over: false };
+        life(&mut teller);
+        drop(teller);
+        words.into_inner()
+    }
+
+    // A session whose task stops in the middle gives its place back, and one that ended well says so once.
+    #[test]
+    fn every_session_tells_its_end_once() {
+        let session = SessionId(1);
+        let early = told(|_| ());
+        assert!(
+            matches!(&early[..], [(Input::SessionFailed { failure, .. }, Some(over))]
+                if failure.kind == ConnectFailureKind::Local && *over == session),
+            "{early:?}"
+        );
+        let late = told(|teller| teller.opened("mx.test"));
+        assert!(
+            matches!(&late[..], [(Input::SessionOpened { .. }, None), (Input::SessionClosed { .. }, Some(over))]
+                if *over == session),
+            "{late:?}"
+        );
+        let well = told(|teller| teller.over(Input::SessionClosed { session, reply: None }, None));
+        assert_eq!(well.len(), 1, "{well:?}");
+    }
 }

@@ -2,10 +2,11 @@
 //!
 //! One task owns the engine. Everybody else speaks to it by message; nobody waits for it but those who ask it something.
 
-use crate::deliver::{self, Command, Job, Means, Told};
+use crate::deliver::{self, Command, Job, Means, Sharing, Told};
 use crate::metrics::{ByCode, ByProvider, Metrics, What};
-use crate::record::{self, Entry};
-use engine::envelope::{Envelope, MessageState, TlsWish};
+use crate::record::{self, Entry, Notice, Standing};
+use engine::attempt::ConnectFailureKind;
+use engine::envelope::{Envelope, MessageState, RecipientState, TlsWish};
 use engine::event::{Event, EventKind};
 use engine::id::{MessageId, SessionId};
 use engine::snapshot::Snapshot;
@@ -13,8 +14,8 @@ use engine::time::Timestamp;
 use engine::{Action, Alarm, Engine, Input, NotifyKind, Order, Resolution};
 use mail::address::Domain;
 use net::dns::{Families, Network, Reach, Route, Site, route_of};
-use spool::Spool;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,25 +27,16 @@ use tokio::time::Instant;
 const BATCH_MAX: usize = 256;
 /// Actions carried out before inputs are looked at again: an order over a million messages delays nobody.
 const ACTIONS_MAX: usize = 1_024;
-
-/// A notice that the sender asked for.
-#[derive(Debug)]
-pub struct Notice {
-    pub message: MessageId,
-    pub recipients: Vec<u16>,
-    pub kind: NotifyKind,
-    /// What happened to these recipients just now.
-    pub events: Vec<Event>,
-    /// The message has no recipient left; it leaves the spool when the notice is in it.
-    pub finished: bool,
-}
+/// Resolutions kept before any is looked at for being of no use.
+const SITES_MIN: usize = 1_024;
 
 type Question = Box<dyn FnOnce(&mut Engine, Timestamp) + Send>;
 
 enum Word {
-    Accepted(Arc<Envelope>, Option<MessageState>),
+    Accepted(Arc<Envelope>, Option<Standing>),
+    NoticeDurable(MessageId),
     Told(Told),
-    Resolved(Domain, Route),
+    Resolved(Domain, Route, Sharing),
     /// Whether an address is on this machine.
     Checked(Input),
     Ask(Question),
@@ -64,9 +56,14 @@ pub struct Driver {
 pub struct Stopped;
 
 impl Driver {
-    pub(crate) fn accepted(&self, envelope: Arc<Envelope>, state: Option<MessageState>) {
+    pub(crate) fn accepted(&self, envelope: Arc<Envelope>, standing: Option<Standing>) {
         // The message is durable; if the engine's task has ended, the next start takes it up.
-        let _ = self.words.send(Word::Accepted(envelope, state));
+        let _ = self.words.send(Word::Accepted(envelope, standing));
+    }
+
+    /// The oldest notice that is owed about the message is in the spool itself.
+    pub(crate) fn notice_is_durable(&self, message: MessageId) {
+        let _ = self.words.send(Word::NoticeDurable(message));
     }
 
     pub fn change_snapshot(&self, snapshot: Arc<Snapshot>) {
@@ -104,7 +101,8 @@ pub struct Setting {
     pub seed: u64,
     pub metrics: Arc<Metrics>,
     pub allow_private: Vec<Network>,
-    pub notices: UnboundedSender<Notice>,
+    /// To whoever writes them, in order.
+    pub notices: UnboundedSender<(MessageId, Arc<Notice>)>,
 }
 
 /// Starts the engine's task; the second value ends when the engine has stopped and nothing is in flight.
@@ -120,7 +118,9 @@ pub fn start(setting: Setting) -> (Driver, impl Future<Output = ()> + Send + 'st
         resolved: 0,
         setting,
         in_hand: HashMap::new(),
-        owed: HashMap::new(),
+        asked: HashMap::new(),
+        owing: HashMap::new(),
+        sites_max: SITES_MIN,
     };
     (driver, desk.run(heard))
 }
@@ -130,13 +130,17 @@ struct Desk {
     setting: Setting,
     /// What the last resolution of a domain said; sessions dial by it.
     sites: HashMap<Domain, Arc<Site>>,
+    /// With so many, those that the engine has forgotten are dropped.
+    sites_max: usize,
     sessions: HashMap<SessionId, UnboundedSender<Command>>,
     told: UnboundedSender<Word>,
     resolved: u64,
     /// Envelopes that the inputs of this round were about, to name addresses in events.
     in_hand: HashMap<MessageId, Arc<Envelope>>,
     /// Notices that the engine asked for and whose message is settled next.
-    owed: HashMap<MessageId, Vec<(Vec<u16>, NotifyKind)>>,
+    asked: HashMap<MessageId, Vec<(NotifyKind, Vec<u16>)>>,
+    /// How messages stand about which a notice is being written. They stay in the spool until it is durable.
+    owing: HashMap<MessageId, Standing>,
 }
 
 impl Desk {
@@ -190,7 +194,8 @@ impl Desk {
 
     fn hear(&mut self, word: Word, now: Timestamp) {
         let input = match word {
-            Word::Accepted(envelope, state) => Input::Accepted { envelope, state },
+            Word::Accepted(envelope, standing) => self.take_up(envelope, standing),
+            Word::NoticeDurable(message) => return self.told(message),
             Word::Told(Told { input, envelope, over }) => {
                 if let Some(envelope) = envelope {
                     self.in_hand.insert(envelope.message, envelope);
@@ -201,7 +206,9 @@ impl Desk {
                 input
             }
             Word::Checked(input) => input,
-            Word::Resolved(domain, route) => Input::Resolved { answer: self.resolution(&domain, route), domain },
+            Word::Resolved(domain, route, sharing) => {
+                Input::Resolved { answer: self.resolution(&domain, route, sharing), domain }
+            }
             Word::Ask(question) => return question(&mut self.engine, now),
             Word::Snapshot(snapshot) => {
                 self.setting.snapshot = snapshot.clone();
@@ -229,9 +236,11 @@ impl Desk {
                 Action::Open { session, source, domain, tls } => self.open(session, source, domain, tls),
                 Action::Attempt { session, attempt, message, recipients } => {
                     let command = Command::Attempt { attempt, message, recipients };
-                    if let Some(commands) = self.sessions.get(&session) {
-                        // A session that ends just now answers for what it was told.
-                        let _ = commands.send(command);
+                    let commands = self.sessions.get(&session);
+                    if commands.is_none_or(|commands| commands.send(command).is_err()) {
+                        // The session has just ended: nothing was tried, and the message goes on at once.
+                        let input = Input::AttemptEnded { attempt, report: deliver::not_tried() };
+                        self.engine.handle(input, self.now());
                     }
                 }
                 Action::Close { session } => {
@@ -239,17 +248,20 @@ impl Desk {
                         let _ = commands.send(Command::Close);
                     }
                 }
-                Action::Settle { message, state, finished, events } => self.settle(message, &state, finished, events),
+                Action::Settle { message, state, finished, events } => self.settle(message, state, finished, events),
                 Action::Notify { message, recipients, kind } => {
-                    self.owed.entry(message).or_default().push((recipients, kind));
+                    self.asked.entry(message).or_default().push((kind, recipients));
                 }
                 Action::Record(event) => self.note(event),
                 Action::Alarm(alarm) => self.alarm(&alarm),
                 Action::CheckIp { ip } => self.check_ip(ip),
             }
         }
-        self.in_hand.clear();
-        carried == ACTIONS_MAX
+        let more = carried == ACTIONS_MAX;
+        if !more {
+            self.in_hand.clear();
+        }
+        more
     }
 
     fn resolve(&mut self, domain: Domain) {
@@ -263,17 +275,28 @@ impl Desk {
         self.resolved += 1;
         let seed = self.setting.seed ^ self.resolved;
         let told = self.told.clone();
+        let (asking, name) = (domain.clone(), domain);
+        let looking = tokio::spawn(async move {
+            tokio::join!(route_of(means.dns.as_ref(), &asking, &reach, seed), deliver::sharing(&means, &asking))
+        });
         tokio::spawn(async move {
-            let route = route_of(means.dns.as_ref(), &domain, &reach, seed).await;
-            let _ = told.send(Word::Resolved(domain, route));
+            // A look-up that panicked is one that failed: the engine waits for an answer to each.
+            let failed = |fault: tokio::task::JoinError| (Route::Later(fault.to_string()), Sharing::Allowed);
+            let (route, sharing) = looking.await.unwrap_or_else(failed);
+            let _ = told.send(Word::Resolved(name, route, sharing));
         });
     }
 
-    fn resolution(&mut self, domain: &Domain, route: Route) -> Resolution {
+    fn resolution(&mut self, domain: &Domain, route: Route, sharing: Sharing) -> Resolution {
         match route {
             Route::Site(site) => {
                 let hosts = site.hosts.iter().map(|host| host.name.clone()).collect();
-                let (name, valid_for) = (site.name.clone(), site.valid_for);
+                let valid_for = site.valid_for;
+                let name = site_name(&site, domain, sharing, self.setting.means.dane);
+                if self.sites.len() >= self.sites_max {
+                    self.sites.retain(|known, _| self.engine.knows(known));
+                    self.sites_max = SITES_MIN.max(self.sites.len() * 2);
+                }
                 self.sites.insert(domain.clone(), Arc::new(site));
                 Resolution::Site { site: name, hosts, valid_for }
             }
@@ -291,12 +314,14 @@ impl Desk {
         let ip = self.setting.snapshot.ips.get(&source);
         let site = self.sites.get(&domain).cloned();
         let (Some(ip), Some(site)) = (ip, site) else {
-            // The snapshot changed between decision and deed; the engine hears of it as of any connection that failed.
-            let failure = deliver::failed(
-                engine::attempt::ConnectFailureKind::AddressMissing,
-                None,
-                format!("{source} is not an IP of this installation any more"),
-            );
+            // The world changed between decision and deed; the engine hears of it as of any connection that failed.
+            let failure = match ip {
+                None => {
+                    let what = format!("{source} is not an IP of this installation any more");
+                    deliver::failed(ConnectFailureKind::AddressMissing, None, what)
+                }
+                Some(_) => deliver::failed(ConnectFailureKind::Dns, None, format!("{domain} is not looked up yet")),
+            };
             let input = Input::SessionFailed { session, failure };
             let _ = self.told.send(Word::Told(Told { input, envelope: None, over: Some(session) }));
             return;
@@ -308,7 +333,35 @@ impl Desk {
         }));
     }
 
-    fn settle(&mut self, message: MessageId, state: &MessageState, finished: bool, events: Vec<Event>) {
+    /// A message for the engine. One that comes back at the start may bring notices that were not written before.
+    fn take_up(&mut self, envelope: Arc<Envelope>, standing: Option<Standing>) -> Input {
+        let message = envelope.message;
+        let state = standing.as_ref().map(|standing| standing.state.clone());
+        if let Some(standing) = standing.filter(|standing| !standing.owed.is_empty()) {
+            for notice in &standing.owed {
+                let _ = self.setting.notices.send((message, notice.clone()));
+            }
+            self.owing.insert(message, standing);
+        }
+        Input::Accepted { envelope, state }
+    }
+
+    /// The sender was told: one notice less is owed, and with the last the message may go.
+    fn told(&mut self, message: MessageId) {
+        let Some(standing) = self.owing.get_mut(&message) else { return };
+        standing.owed.pop_front();
+        let spool = &self.setting.means.spool;
+        if standing.owed.is_empty() && standing.state.recipients.iter().all(RecipientState::finished) {
+            spool.remove(message.0, Vec::new());
+        } else {
+            spool.update(message.0, record::write_standing(standing), Vec::new());
+        }
+        if standing.owed.is_empty() {
+            self.owing.remove(&message);
+        }
+    }
+
+    fn settle(&mut self, message: MessageId, state: MessageState, finished: bool, events: Vec<Event>) {
         for event in &events {
             self.count(event);
         }
@@ -319,22 +372,7 @@ impl Desk {
                 self.setting.metrics.delivery_seconds.observe(waited_us as f64 / 1e6);
             }
         }
-        let owed = self.owed.remove(&message).unwrap_or_default();
-        let last = owed.len();
-        let notices: Vec<Notice> = (1..)
-            .zip(owed)
-            .map(|(count, (recipients, kind))| {
-                let told = events.iter().filter(|event| event.recipient.is_some_and(|at| recipients.contains(&at)));
-                // The last one lets the message go.
-                Notice {
-                    message,
-                    kind,
-                    finished: finished && count == last,
-                    events: told.cloned().collect(),
-                    recipients,
-                }
-            })
-            .collect();
+        let owed = notices(self.asked.remove(&message).unwrap_or_default(), &events);
         let entries: Vec<Entry> = events
             .into_iter()
             .map(|event| Entry {
@@ -344,14 +382,25 @@ impl Desk {
             })
             .collect();
         let events = record::write_entries(message, &entries);
-        let spool: &Spool = &self.setting.means.spool;
-        if finished && notices.is_empty() {
-            return spool.remove(message.0, events);
+        for notice in &owed {
+            let _ = self.setting.notices.send((message, notice.clone()));
         }
-        // With a notice owed, the message stays until that is durable itself: a crash between the two loses no notice.
-        spool.update(message.0, record::write_state(state), events);
-        for notice in notices {
-            let _ = self.setting.notices.send(notice);
+        let spool = &self.setting.means.spool;
+        match self.owing.entry(message) {
+            Slot::Occupied(mut entry) => {
+                let standing = entry.get_mut();
+                standing.state = state;
+                standing.owed.extend(owed);
+                spool.update(message.0, record::write_standing(standing), events);
+            }
+            Slot::Vacant(_) if owed.is_empty() && finished => spool.remove(message.0, events),
+            Slot::Vacant(entry) => {
+                let standing = Standing { state, owed };
+                spool.update(message.0, record::write_standing(&standing), events);
+                if !standing.owed.is_empty() {
+                    entry.insert(standing);
+                }
+            }
         }
     }
 
@@ -398,6 +447,56 @@ impl Desk {
     }
 }
 
+/// What was asked for, with what happened to whom it is about.
+fn notices(asked: Vec<(NotifyKind, Vec<u16>)>, events: &[Event]) -> VecDeque<Arc<Notice>> {
+    let notice = |(kind, recipients): (NotifyKind, Vec<u16>)| {
+        let about = |event: &&Event| event.recipient.is_some_and(|at| recipients.contains(&at));
+        let events = events.iter().filter(about).cloned().collect();
+        Arc::new(Notice { kind, recipients, events })
+    };
+    asked.into_iter().map(notice).collect()
+}
+
+/// Domains share connections when their sites have one name. Where a domain's own policy says what the remote must prove, what was
+/// proven for another domain is not enough, so it shares with none.
+fn site_name(site: &Site, domain: &Domain, sharing: Sharing, dane: bool) -> String {
+    if sharing == Sharing::Forbidden || dane && site.secure && site.hosts.iter().any(|host| host.secure) {
+        format!("{} for {domain}", site.name)
+    } else {
+        site.name.clone()
+    }
+}
+
 fn address(envelope: &Envelope, at: u16) -> Option<String> {
     envelope.recipients.get(usize::from(at)).map(|recipient| recipient.address.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{Sharing, Site, site_name};
+    use mail::address::Domain;
+    use net::dns::MxHost;
+    use std::time::Duration;
+
+    // R5.1: what TLS proved for one domain says nothing for another whose policy asks for more.
+    #[test]
+    fn a_domain_with_a_policy_of_its_own_shares_no_connection() {
+        let domain = Domain::parse("a.test").unwrap();
+        let site = |secure: bool| {
+            let name = "mx.test".to_owned();
+            let (canonical, addresses) = (name.clone(), Vec::new());
+            let host = MxHost { name: name.clone(), preference: 10, canonical, addresses, secure };
+            Site { name, hosts: vec![host], secure, valid_for: Duration::from_secs(60) }
+        };
+        let cases = [
+            (false, Sharing::Allowed, true, "mx.test"),
+            (true, Sharing::Allowed, false, "mx.test"),
+            (true, Sharing::Allowed, true, "mx.test for a.test"),
+            (false, Sharing::Forbidden, false, "mx.test for a.test"),
+        ];
+        for (secure, sharing, dane, expected) in cases {
+            assert_eq!(site_name(&site(secure), &domain, sharing, dane), expected);
+        }
+    }
 }

@@ -54,7 +54,7 @@ fn read_back(log: &EventLog, message: MessageId) -> io::Result<Vec<Entry>> {
                 if began { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             }
             Err(fault) => {
-                tracing::warn!(%message, %fault, "an event cannot be read");
+                tracing::warn!(id = %message, %fault, "an event cannot be read");
                 ControlFlow::Continue(())
             }
         }

@@ -236,11 +236,12 @@ impl Intake {
                 "credentials_invalid",
                 (5, 7, 8),
                 "The user name or the password is wrong.",
-                "Check both; a password is shown only once, make a new one if it is lost.",
+                "Check both, or ask the operator for new ones.",
             )
         };
+        let shown = digest::digest(&digest::SHA256, password.as_bytes());
         let credential = known.snapshot.credentials.iter().find(fits).ok_or_else(refused)?;
-        same_secret(&credential.digest, password).then(|| credential.account.clone()).ok_or_else(refused)
+        same(&credential.digest, &shown).then(|| credential.account.clone()).ok_or_else(refused)
     }
 
     /// The account whose HTTP key this is.
@@ -248,8 +249,9 @@ impl Intake {
     pub fn account_of_key(&self, key: &str) -> Option<AccountId> {
         let known = self.known();
         let keys = known.snapshot.credentials.iter().filter(|credential| credential.kind == CredentialKind::Key);
+        let shown = digest::digest(&digest::SHA256, key.as_bytes());
         // Every key is looked at, whichever fits: the time taken says nothing.
-        keys.filter(|credential| same_secret(&credential.digest, key))
+        keys.filter(|credential| same(&credential.digest, &shown))
             .map(|credential| credential.account.clone())
             .next_back()
     }
@@ -288,12 +290,19 @@ impl Intake {
             Health::Failing { .. } => return Err(failing()),
         }
         if self.0.spool.queued() >= self.0.limits.queue_messages_max {
-            return Err(Refusal::new(Kind::Busy, "queue_full", (4, 3, 1), "The queue is full.", "Try again later."));
+            let sentence = format!("The queue is full: queue_messages_max is {}.", self.0.limits.queue_messages_max);
+            return Err(Refusal::new(Kind::Busy, "queue_full", (4, 3, 1), sentence, "Try again later."));
         }
         if self.0.receiving.load(Ordering::Relaxed) > self.0.limits.receiving_bytes_max {
-            return Err(no_memory());
+            return Err(self.too_much());
         }
         Ok(())
+    }
+
+    fn too_much(&self) -> Refusal {
+        let max = self.0.limits.receiving_bytes_max;
+        let sentence = format!("Too much mail is coming in at this moment: receiving_bytes_max is {max}.");
+        Refusal::new(Kind::Busy, "too_much_at_once", (4, 3, 1), sentence, "Try again in a moment.")
     }
 
     /// Keeps count of octets held for a message on its way in.
@@ -334,10 +343,14 @@ impl Intake {
     async fn try_admit(&self, visitor: &Visitor, mut offer: Offer) -> Result<Admitted, Refusal> {
         let known = self.known();
         let (account_id, account) = account_of(&known.snapshot, visitor)?;
-        self.has_room()?;
-        self.check_size(&offer)?;
-        for (to, _) in &offer.recipients {
-            self.may_receive(visitor, to)?;
+        // A notice is always let in: the message it is about leaves only when it is, however full the queue, and it goes to the
+        // sender, whom the account's own list of recipients says nothing about. The disk itself is asked when it is written.
+        if visitor.via != Via::Notice {
+            self.has_room()?;
+            self.check_size(&offer)?;
+            for (to, _) in &offer.recipients {
+                self.may_receive(visitor, to)?;
+            }
         }
         let now = self.now();
         let message = offer.message.unwrap_or_else(Intake::new_id);
@@ -495,7 +508,13 @@ impl Intake {
         let head = record::write_envelope(envelope);
         self.0.spool.put(envelope.message.0, head, Bytes::from(octets), events).await.map_err(|fault| match fault {
             PutFault::Full { .. } => no_space(),
-            PutFault::Busy => no_memory(),
+            PutFault::Busy => Refusal::new(
+                Kind::Busy,
+                "too_much_at_once",
+                (4, 3, 1),
+                "More mail is coming in than the disk takes at this moment.",
+                "Try again in a moment.",
+            ),
             PutFault::TooLarge { octets, octets_max } => Refusal::new(
                 Kind::TooLarge,
                 "message_too_large",
@@ -526,7 +545,11 @@ impl Receiving {
         self.octets = octets;
         self.intake.0.metrics.receiving_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
         // A message that has begun may finish a little above the limit; what is far above is cut off.
-        if total > self.intake.0.limits.receiving_bytes_max.saturating_mul(5) / 4 { Err(no_memory()) } else { Ok(()) }
+        if total > self.intake.0.limits.receiving_bytes_max.saturating_mul(5) / 4 {
+            Err(self.intake.too_much())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -615,8 +638,7 @@ fn known(snapshot: Arc<Snapshot>) -> Known {
     Known { snapshot, signers: Arc::new(signers) }
 }
 
-fn same_secret(digest: &[u8; 32], secret: &str) -> bool {
-    let shown = digest::digest(&digest::SHA256, secret.as_bytes());
+fn same(digest: &[u8; 32], shown: &digest::Digest) -> bool {
     constant_time::verify_slices_are_equal(shown.as_ref(), digest).is_ok()
 }
 
@@ -712,20 +734,4 @@ fn failing() -> Refusal {
         "The message cannot be kept safe right now.",
         "Try again later.",
     )
-}
-
-fn no_memory() -> Refusal {
-    Refusal::new(
-        Kind::Busy,
-        "too_much_at_once",
-        (4, 3, 1),
-        "Too much mail is coming in at this moment.",
-        "Try again in a moment.",
-    )
-}
-
-/// Used by notices and by the HTTP surface to know which domains an account may write from.
-#[must_use]
-pub fn domains_of<'a>(snapshot: &'a Snapshot, account: &AccountId) -> Vec<&'a Domain> {
-    snapshot.domains.iter().filter(|domain| domain.account == *account).map(|domain| &domain.name).collect()
 }

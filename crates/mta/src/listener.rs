@@ -192,13 +192,10 @@ async fn converse(porch: &Porch, stream: TcpStream, peer: SocketAddr, mut stop: 
     let sessions = porch.intake.metrics().sessions.get_or_create(&What { what: "in" }).clone();
     sessions.inc();
     let mut conversation = Conversation::new(porch, stream, peer);
-    let ended = tokio::select! {
-        ended = timeout(porch.limits.session, conversation.run(&mut stop)) => ended,
-    };
-    if ended.is_err() {
+    if timeout(porch.limits.session, conversation.run(&mut stop)).await.is_err() {
         conversation.farewell(Reply::new(421, (4, 4, 2), "This session has lasted too long")).await;
     }
-    conversation.stream.close().await;
+    let _ = timeout(WRITE_MAX, conversation.stream.close()).await;
     sessions.dec();
 }
 
@@ -393,8 +390,11 @@ impl<'a> Conversation<'a> {
                 Kind::TooLarge,
                 "message_too_large",
                 (5, 3, 4),
-                "The message is larger than is taken here.",
-                "",
+                format!(
+                    "The message is larger than message_bytes_max, {} octets.",
+                    self.porch.limits.message_bytes_max
+                ),
+                "Send large files as links.",
             ));
         }
         self.porch.intake.has_room()

@@ -3,49 +3,67 @@
 //! A notice (RFC 3464) is a message like any other: it goes through the same admission, waits in the same queue, and has no sender
 //! itself, so that no notice is ever written about a notice. The message it is about stays in the spool until the notice is durable.
 
-use crate::driver::Notice;
+use crate::driver::Driver;
 use crate::intake::{Intake, Offer, RETRY_AFTER, Via, Visitor};
-use crate::record;
+use crate::record::{self, Notice};
 use engine::NotifyKind;
 use engine::envelope::Envelope;
+use engine::id::MessageId;
 use engine::time::Timestamp;
 use engine::why::Why;
 use mail::address::Mailbox;
 use mail::dsn::{Action, Report, ReportedRecipient};
 use mail::mailboxes::NamedMailbox;
 use mail::reply::{Enhanced, Reply};
-use mail::smtp::command::RecipientParameters;
-use spool::{Spool, Stored};
+use mail::smtp::command::{RecipientParameters, Ret};
+use spool::{ReadFault, Spool, Stored};
+use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+/// Of a larger original, only the header goes with the notice (RFC 3461 6.2 leaves it to us).
+const ORIGINAL_OCTETS_MAX: usize = 1 << 20;
+
 /// Writes notices until the driver has none more to ask for.
-pub async fn run(intake: Intake, spool: Spool, mut notices: UnboundedReceiver<Notice>) {
-    while let Some(notice) = notices.recv().await {
-        let key = notice.message.0;
+pub async fn run(
+    intake: Intake,
+    spool: Spool,
+    driver: Driver,
+    mut notices: UnboundedReceiver<(MessageId, Arc<Notice>)>,
+) {
+    while let Some((message, notice)) = notices.recv().await {
         let reader = spool.clone();
-        match tokio::task::spawn_blocking(move || reader.read(key)).await {
-            Ok(Ok(stored)) => tell(&intake, &notice, &stored).await,
-            Ok(Err(fault)) => {
-                tracing::error!(message = %notice.message, %fault, "a notice cannot be written: its message cannot be read");
+        match tokio::task::spawn_blocking(move || reader.read(message.0)).await {
+            Ok(Ok(stored)) => tell(&intake, message, &notice, &stored).await,
+            // It stays owed: the next start tries again.
+            Ok(Err(fault @ ReadFault::Disk { .. })) => {
+                tracing::error!(id = %message, %fault, "a notice is not written for now: its message cannot be read");
+                continue;
             }
-            Err(fault) => tracing::error!(message = %notice.message, %fault, "a notice was not written"),
+            Ok(Err(fault)) => {
+                tracing::error!(id = %message, %fault, "a notice cannot be written: its message cannot be read");
+            }
+            Err(fault) => {
+                tracing::error!(id = %message, %fault, "a notice is not written for now");
+                continue;
+            }
         }
-        if notice.finished {
-            spool.remove(key, Vec::new());
-        }
+        driver.notice_is_durable(message);
     }
 }
 
 /// Writes the notice and waits until it is durable; a spool without room is waited for.
-async fn tell(intake: &Intake, notice: &Notice, stored: &Stored) {
+async fn tell(intake: &Intake, about: MessageId, notice: &Notice, stored: &Stored) {
     let envelope = match record::read_envelope(&stored.head) {
         Ok(envelope) => envelope,
-        Err(fault) => return tracing::error!(message = %notice.message, %fault, "a notice cannot be written"),
+        Err(fault) => return tracing::error!(id = %about, %fault, "a notice cannot be written"),
     };
     // RFC 3464 2: never about a message that has no sender.
     let Some(sender) = envelope.sender.as_deref().and_then(|sender| Mailbox::parse(sender).ok()) else { return };
     let visitor = Visitor { account: Some(envelope.account.clone()), user: None, via: Via::Notice };
     let octets = write(intake, notice, &envelope, &sender, &stored.body);
+    // As any mail of the account; an account that names a pool with each message has no other way out.
+    let mut pools = [None, Some(envelope.route.pool.clone())].into_iter();
+    let mut pool = pools.next().flatten();
     loop {
         let offer = Offer {
             message: None,
@@ -53,7 +71,7 @@ async fn tell(intake: &Intake, notice: &Notice, stored: &Stored) {
             recipients: vec![(sender.clone(), RecipientParameters::default())],
             octets: octets.clone(),
             protocol: "local",
-            pool: None,
+            pool: pool.clone(),
             stream: None,
             tags: Vec::new(),
             tls: None,
@@ -63,12 +81,15 @@ async fn tell(intake: &Intake, notice: &Notice, stored: &Stored) {
         };
         match intake.admit(&visitor, offer).await {
             Ok(admitted) => {
-                return tracing::info!(about = %notice.message, message = %admitted.message, "told the sender");
+                return tracing::info!(%about, id = %admitted.message, "told the sender");
             }
             Err(refusal) if refusal.is_passing() => tokio::time::sleep(RETRY_AFTER).await,
-            Err(refusal) => {
-                return tracing::warn!(about = %notice.message, code = refusal.code, "the sender cannot be told: {}", refusal.sentence);
-            }
+            Err(refusal) => match pools.next() {
+                Some(next) => pool = next,
+                None => {
+                    return tracing::warn!(%about, code = refusal.code, "the sender cannot be told: {}", refusal.sentence);
+                }
+            },
         }
     }
 }
@@ -104,7 +125,7 @@ fn write(intake: &Intake, notice: &Notice, envelope: &Envelope, sender: &Mailbox
         date_unix: seconds(intake.now()),
         arrived_unix: Some(seconds(envelope.accepted_at)),
         envid: envelope.envid.clone(),
-        ret: envelope.ret,
+        ret: if original.len() > ORIGINAL_OCTETS_MAX { Some(Ret::Headers) } else { envelope.ret },
         recipients,
         original,
         seed: envelope.message.0 as u64,

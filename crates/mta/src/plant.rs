@@ -4,15 +4,13 @@
 //! Ending: no new mail, what is in flight is finished, the rest stays in the spool.
 
 use crate::deliver::Means;
-use crate::driver::{self, Driver, Notice};
+use crate::driver::{self, Driver};
 use crate::explain::Stories;
 use crate::intake::{self, Intake, Limits};
 use crate::metrics::Metrics;
 use crate::notice;
 use crate::record;
 use crate::return_path::{NoRandomness, Sealer};
-use engine::NotifyKind;
-use engine::envelope::{MessageState, RecipientState};
 use engine::id::MessageId;
 use engine::snapshot::Snapshot;
 use mail::address::Domain;
@@ -20,11 +18,11 @@ use net::dns::Network;
 use spool::{LiveMessage, Options, Recovered, Spool};
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Recovered messages told to the engine before it is waited for: what is under way takes bounded memory.
@@ -80,7 +78,7 @@ impl Plant {
             seed: settings.seed,
             metrics: metrics.clone(),
             allow_private: settings.allow_private,
-            notices: notices.clone(),
+            notices,
         });
         let engine_task = tokio::spawn(engine_task);
         let intake = Intake::new(
@@ -95,8 +93,8 @@ impl Plant {
                 snapshot: settings.snapshot,
             },
         );
-        tokio::spawn(notice::run(intake.clone(), spool.clone(), to_write));
-        let recovery = tokio::spawn(recover(recovered, driver.clone(), notices));
+        tokio::spawn(notice::run(intake.clone(), spool.clone(), driver.clone(), to_write));
+        let recovery = tokio::spawn(recover(recovered, driver.clone()));
         Ok(Plant { intake, driver, spool, metrics, engine_task, recovery })
     }
 
@@ -130,7 +128,7 @@ impl Plant {
 }
 
 /// Tells the engine of every message that was queued, in the order they were accepted.
-async fn recover(recovered: Recovered, driver: Driver, notices: UnboundedSender<Notice>) {
+async fn recover(recovered: Recovered, driver: Driver) {
     let mut live = recovered.live;
     let mut count = 0u64;
     loop {
@@ -148,7 +146,7 @@ async fn recover(recovered: Recovered, driver: Driver, notices: UnboundedSender<
             match message {
                 Ok(message) => {
                     count += 1;
-                    take_up(&message, &driver, &notices);
+                    take_up(&message, &driver);
                 }
                 Err(fault) => tracing::error!(%fault, "a queued message cannot be read"),
             }
@@ -160,36 +158,21 @@ async fn recover(recovered: Recovered, driver: Driver, notices: UnboundedSender<
     tracing::info!(messages = count, "the queue is recovered");
 }
 
-fn take_up(live: &LiveMessage, driver: &Driver, notices: &UnboundedSender<Notice>) {
+fn take_up(live: &LiveMessage, driver: &Driver) {
     let message = MessageId(live.key);
     let envelope = match record::read_envelope(&live.head) {
         Ok(envelope) => envelope,
-        Err(fault) => return tracing::error!(%message, %fault, "a queued message cannot be read"),
+        Err(fault) => return tracing::error!(id = %message, %fault, "a queued message cannot be read"),
     };
-    let state = match record::read_state(&live.state) {
-        Ok(state) => state,
+    let standing = match record::read_standing(&live.state) {
+        Ok(standing) => standing,
         // Delivering twice is better than losing: without its state, the message begins anew.
         Err(fault) => {
-            tracing::error!(%message, %fault, "the state of a queued message cannot be read; it is delivered anew");
+            tracing::error!(id = %message, %fault, "the state of a queued message cannot be read; it is delivered anew");
             None
         }
     };
-    match state.as_ref().and_then(notice_owed) {
-        // Every recipient has met its fate, and only the notice about it is missing.
-        Some(recipients) => {
-            let kind = NotifyKind::Failed;
-            let _ = notices.send(Notice { message, recipients, kind, events: Vec::new(), finished: true });
-        }
-        None => driver.accepted(Arc::new(envelope), state),
-    }
-}
-
-fn notice_owed(state: &MessageState) -> Option<Vec<u16>> {
-    if !state.recipients.iter().all(RecipientState::finished) {
-        return None;
-    }
-    let failed = |state: &RecipientState| matches!(state, RecipientState::Bounced | RecipientState::Expired);
-    Some((0u16..).zip(&state.recipients).filter(|(_, state)| failed(state)).map(|(at, _)| at).collect())
+    driver.accepted(Arc::new(envelope), standing);
 }
 
 /// The secret of this installation's return paths; made at the first start, and never lost: what was sealed with it comes back
@@ -209,7 +192,7 @@ fn return_path_secret(path: &Path) -> Result<Vec<u8>, StartFault> {
     let secret = Sealer::fresh_secret()?;
     let write = || -> io::Result<()> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         // Under another name first: a crash in between leaves no half a key.
         let fresh = path.with_extension("new");

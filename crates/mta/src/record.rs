@@ -2,10 +2,13 @@
 //!
 //! One place for all three, so that what one version wrote the next can read: each begins with an octet that names its form.
 
+use engine::NotifyKind;
 use engine::envelope::{Envelope, MessageState};
 use engine::event::{Event, EventKind};
 use engine::id::MessageId;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Postcard, first form.
 const FORM: u8 = 1;
@@ -30,6 +33,23 @@ pub struct Entry {
     pub address: Option<String>,
     /// With `Accepted`: all that was accepted.
     pub accepted: Option<Envelope>,
+}
+
+/// A notice that the sender asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    pub kind: NotifyKind,
+    pub recipients: Vec<u16>,
+    /// What happened to these recipients.
+    pub events: Vec<Event>,
+}
+
+/// How a message stands. It leaves the spool when no recipient is left and no notice is owed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    pub state: MessageState,
+    /// Notices about it that are not durable themselves yet: a crash loses none.
+    pub owed: VecDeque<Arc<Notice>>,
 }
 
 impl Entry {
@@ -57,12 +77,12 @@ pub fn read_envelope(octets: &[u8]) -> Result<Envelope, RecordFault> {
 }
 
 #[must_use]
-pub fn write_state(state: &MessageState) -> Vec<u8> {
-    write(state)
+pub fn write_standing(standing: &Standing) -> Vec<u8> {
+    write(standing)
 }
 
 /// None for the empty state of a message that was never tried.
-pub fn read_state(octets: &[u8]) -> Result<Option<MessageState>, RecordFault> {
+pub fn read_standing(octets: &[u8]) -> Result<Option<Standing>, RecordFault> {
     if octets.is_empty() { Ok(None) } else { read(octets).map(Some) }
 }
 

@@ -245,8 +245,10 @@ pub fn waiting(recovered: Recovered) -> Result<u64, Failure> {
     let mut count = 0;
     for message in recovered.live {
         let message = message?;
-        let open = match record::read_state(&message.state)? {
-            Some(state) => state.recipients.iter().filter(|recipient| !RecipientState::finished(recipient)).count(),
+        let open = match record::read_standing(&message.state)? {
+            Some(standing) => {
+                standing.state.recipients.iter().filter(|recipient| !RecipientState::finished(recipient)).count()
+            }
             None => record::read_envelope(&message.head)?.recipients.len(),
         };
         count += open as u64;

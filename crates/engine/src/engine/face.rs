@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 use crate::why::Why;
 use mail::address::Domain;
 use mail::reply::Reply;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,7 +115,8 @@ pub enum Action {
         finished: bool,
         events: Vec<Event>,
     },
-    /// Tell the sender (DSN) of what the `Settle` that follows says. Which recipients asked for it was looked at already.
+    /// Tell the sender (DSN). Which recipients asked for it was looked at already. Comes before the `Settle` that says what
+    /// happened to them, so that the message does not leave the spool before its notice is written.
     Notify {
         message: MessageId,
         recipients: Vec<u16>,
@@ -130,7 +132,7 @@ pub enum Action {
 }
 
 /// What a notice to the sender says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NotifyKind {
     Failed,
     Delayed,

@@ -5,7 +5,7 @@ use crate::attempt::{Outcome, Report, Stage};
 use crate::classify::{Class, Meaning, MessageFate, Subtype};
 use crate::envelope::{LastAnswer, MessageState, RecipientState};
 use crate::event::{Event, EventKind};
-use crate::id::{AttemptId, MessageId};
+use crate::id::AttemptId;
 use crate::queue::{After, End, Fate, Place, Recipients, Wait};
 use crate::retry::draw;
 use crate::snapshot::NotifyDefault;
@@ -142,9 +142,8 @@ impl Engine {
             }
         }
         let id = self.queue.messages[message].id();
-        for (recipients, kind) in [(failed, NotifyKind::Failed), (relayed, NotifyKind::Relayed)] {
-            self.notify(id, recipients, kind);
-        }
+        self.notify(message, NotifyKind::Failed, failed);
+        self.notify(message, NotifyKind::Relayed, relayed);
         if !events.is_empty() {
             self.settle(message, events);
         }
@@ -389,7 +388,7 @@ impl Engine {
                 .into_iter()
                 .filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Delayed))
                 .collect();
-            self.notify(self.queue.messages[message].id(), recipients, NotifyKind::Delayed);
+            self.notify(message, NotifyKind::Delayed, recipients);
             self.settle(message, vec![event]);
             return;
         }
@@ -482,17 +481,17 @@ impl Engine {
 
     /// Settles, and tells the sender of the failures.
     fn settle_failed(&mut self, message: u32, events: Vec<Event>) {
-        let id = self.queue.messages[message].id();
         let ended: Vec<u16> = events.iter().filter_map(|event| event.recipient).collect();
         let recipients: Vec<u16> =
             ended.into_iter().filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Failed)).collect();
-        self.notify(id, recipients, NotifyKind::Failed);
+        self.notify(message, NotifyKind::Failed, recipients);
         self.settle(message, events);
     }
 
-    /// Before the `Settle` it belongs to: a message that is over must not leave the spool while a notice needs it.
-    fn notify(&mut self, message: MessageId, recipients: Vec<u16>, kind: NotifyKind) {
+    /// Asks for a notice. Before the `Settle` it belongs to: a message that is finished would be gone when its notice is written.
+    fn notify(&mut self, message: u32, kind: NotifyKind, recipients: Vec<u16>) {
         if !recipients.is_empty() {
+            let message = self.queue.messages[message].id();
             self.actions.push_back(Action::Notify { message, recipients, kind });
         }
     }

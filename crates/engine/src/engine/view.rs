@@ -93,6 +93,12 @@ impl Engine {
         }
     }
 
+    /// Whether the answer about a domain may still be used: the host may forget the answers about the others.
+    #[must_use]
+    pub fn knows(&self, domain: &mail::address::Domain) -> bool {
+        self.domain_of.contains_key(domain)
+    }
+
     /// What is under way. When no attempt and no session is left after `Stopping`, the host may go.
     #[must_use]
     pub fn in_flight(&self) -> Figures {

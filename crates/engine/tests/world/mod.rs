@@ -285,6 +285,12 @@ impl World {
                 self.states.insert(message, state);
             }
             Action::Notify { message, recipients, kind } => {
+                // A message that is finished leaves the spool: a notice asked for afterwards could not be written.
+                let over = self
+                    .states
+                    .get(&message)
+                    .is_some_and(|state| state.recipients.iter().all(engine::envelope::RecipientState::finished));
+                assert!(!over, "a notice about {message} after its last settle");
                 let line = format!("notify {} {recipients:?} {kind:?}", self.name(message));
                 self.say(&line);
                 self.notices.push(line);

@@ -2,7 +2,7 @@
 //!
 //! RFC 5321 5.1 with RFC 7505. A function of what the DNS says, of `Reach` and of a seed: it opens no connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -61,7 +61,8 @@ pub enum Refusal {
 /// Hosts that take a domain's mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Its most preferred hosts, sorted and joined by commas: domains with the same name share connections.
+    /// All its hosts, by preference: domains with the same name share connections. The less preferred ones count as well: a
+    /// connection may be to any of them, and no domain's mail may go to a host that only another domain named.
     pub name: String,
     /// The order in which to try them.
     pub hosts: Vec<MxHost>,
@@ -177,7 +178,7 @@ fn conclude(
     reach: &Reach,
     seed: u64,
 ) -> Route {
-    let name = site_name(&mx.hosts);
+    let name = site_name(&ordered);
     let mut valid_for = mx.valid_for;
     let mut hosts = Vec::new();
     let mut refusal = None;
@@ -223,11 +224,14 @@ fn conclude(
     }
 }
 
-fn site_name(published: &[(u16, String)]) -> String {
-    let lowest = published.iter().map(|(preference, _)| *preference).min();
-    let names: BTreeSet<&str> =
-        published.iter().filter(|(preference, _)| Some(*preference) == lowest).map(|(_, host)| host.as_str()).collect();
-    names.into_iter().collect::<Vec<_>>().join(",")
+/// Each preference's hosts sorted and joined by commas, the preferences by semicolons.
+fn site_name(ordered: &[(u16, String)]) -> String {
+    let mut ranks: BTreeMap<u16, BTreeSet<&str>> = BTreeMap::new();
+    for (preference, host) in ordered {
+        ranks.entry(*preference).or_default().insert(host);
+    }
+    let joined = |hosts: BTreeSet<&str>| hosts.into_iter().collect::<Vec<_>>().join(",");
+    ranks.into_values().map(joined).collect::<Vec<_>>().join(";")
 }
 
 fn allowed(host: &str, addresses: Vec<IpAddr>, reach: &Reach) -> (Vec<IpAddr>, Vec<Refusal>) {
