@@ -1,8 +1,8 @@
 //! Who vouches for a fake provider? An authority made for one test.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::sync::Arc;
 
 pub struct CertificateAuthority(CertifiedIssuer<'static, KeyPair>);
@@ -11,6 +11,9 @@ pub struct CertificateAuthority(CertifiedIssuer<'static, KeyPair>);
 pub struct Certified {
     pub der: CertificateDer<'static>,
     pub config: Arc<ServerConfig>,
+    /// The certificate and its key, as files have them.
+    pub pem: String,
+    pub key_pem: String,
 }
 
 impl CertificateAuthority {
@@ -38,6 +41,15 @@ impl CertificateAuthority {
             .with_no_client_auth()
             .with_single_cert(vec![der.clone()], private)
             .unwrap();
-        Certified { der, config: Arc::new(config) }
+        Certified { der, config: Arc::new(config), pem: certificate.pem(), key_pem: key.serialize_pem() }
+    }
+
+    /// A client that believes this authority and no other.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        Arc::new(config.with_root_certificates(roots).with_no_client_auth())
     }
 }

@@ -1,14 +1,18 @@
 //! How does an application hand mail in? By SMTP, octet by octet where a test wants it, or by HTTP.
 
 use super::DEADLINE;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection};
 use serde_json::Value;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One conversation.
 pub struct Smtp {
     pub stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     held: Vec<u8>,
 }
 
@@ -34,11 +38,37 @@ impl Smtp {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
-        Ok(Smtp { stream, held: Vec::new() })
+        Ok(Smtp { stream, tls: None, held: Vec::new() })
+    }
+
+    /// Goes on under TLS, with a server that must prove this name.
+    pub fn secure(&mut self, config: &Arc<ClientConfig>, name: &str) {
+        assert!(self.held.is_empty(), "the server has spoken in clear already");
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut connection = ClientConnection::new(config.clone(), name).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut self.stream).unwrap();
+        }
+        self.tls = Some(Box::new(connection));
+    }
+
+    /// The certificate the server has shown.
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.tls.as_ref()?.peer_certificates()?.first().cloned().map(CertificateDer::into_owned)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(connection) => rustls::Stream::new(connection.as_mut(), &mut self.stream).read(buffer),
+            None => self.stream.read(buffer),
+        }
     }
 
     pub fn raw(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.stream.write_all(octets)
+        match &mut self.tls {
+            Some(connection) => rustls::Stream::new(connection.as_mut(), &mut self.stream).write_all(octets),
+            None => self.stream.write_all(octets),
+        }
     }
 
     pub fn answer(&mut self) -> io::Result<Answer> {
@@ -61,7 +91,7 @@ impl Smtp {
                 return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
             }
             let mut buffer = [0; 4 << 10];
-            match self.stream.read(&mut buffer)? {
+            match self.read(&mut buffer)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 count => self.held.extend_from_slice(&buffer[..count]),
             }
@@ -124,7 +154,7 @@ impl Smtp {
     pub fn is_closed(&mut self) -> bool {
         let mut buffer = [0; 4 << 10];
         loop {
-            match self.stream.read(&mut buffer) {
+            match self.read(&mut buffer) {
                 Ok(0) => return true,
                 Ok(_) => {}
                 Err(fault) => return fault.kind() == io::ErrorKind::ConnectionReset,
