@@ -183,7 +183,11 @@ fn order(order: &str, chosen: &Chosen) -> Done {
             "say what to {order}: a message, an account, a pool, a domain, an IP, a provider, or --all"
         )));
     }
-    let filter: Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    let mut filter: Map<String, Value> =
+        fields.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    if filter.is_empty() {
+        filter.insert("all".to_owned(), json!(true));
+    }
     let answer = runtime()?.block_on(chosen.target.call(
         Method::POST,
         &format!("/api/v1/queue/{order}"),

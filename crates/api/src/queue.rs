@@ -26,6 +26,8 @@ pub struct Which {
     domain: Option<String>,
     ip: Option<String>,
     provider: Option<String>,
+    /// Orders without any of the fields above need it: nobody empties a queue by a slip.
+    all: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,6 +95,12 @@ pub struct Concerned {
 }
 
 impl Which {
+    fn names_something(&self) -> bool {
+        [&self.message, &self.account, &self.pool, &self.domain, &self.ip, &self.provider]
+            .iter()
+            .any(|field| field.is_some())
+    }
+
     fn filter(&self, caller: &Caller) -> Result<Filter, Problem> {
         let own = match caller {
             Caller::Operator => self.account.as_deref().map(AccountId::new),
@@ -149,6 +157,7 @@ pub async fn list(
         domain: listing.domain,
         ip: listing.ip,
         provider: listing.provider,
+        all: true,
     };
     let filter = which.filter(&caller)?;
     let shown =
@@ -203,6 +212,14 @@ pub async fn order(
         Problem::new(rejection.status(), "body_unreadable", rejection.body_text(), "Send the body again.")
     })?;
     let which: Which = if body.is_empty() { Which::default() } else { read(&body)? };
+    if !which.names_something() && !which.all {
+        let detail = format!("It is not said what to {name}.");
+        return Err(Problem::invalid(
+            "all",
+            detail,
+            "Name a message, account, pool, domain, ip or provider, or say \"all\": true.",
+        ));
+    }
     let filter = which.filter(&caller)?;
     tracing::info!(
         order = %name,

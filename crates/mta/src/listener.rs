@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 /// RFC 5321 asks for 512 octets; the extensions offered add up to about 2,000.
@@ -192,15 +192,14 @@ async fn converse(porch: &Porch, stream: TcpStream, peer: SocketAddr, mut stop: 
     let sessions = porch.intake.metrics().sessions.get_or_create(&What { what: "in" }).clone();
     sessions.inc();
     let mut conversation = Conversation::new(porch, stream, peer);
-    if timeout(porch.limits.session, conversation.run(&mut stop)).await.is_err() {
-        conversation.farewell(Reply::new(421, (4, 4, 2), "This session has lasted too long")).await;
-    }
+    conversation.run(&mut stop).await;
     let _ = timeout(WRITE_MAX, conversation.stream.close()).await;
     sessions.dec();
 }
 
 struct Conversation<'a> {
     porch: &'a Porch,
+    peer: SocketAddr,
     stream: Stream,
     session: Session,
     visitor: Visitor,
@@ -210,7 +209,10 @@ struct Conversation<'a> {
 
 /// How a turn of the conversation ended.
 enum Turn {
-    Listen,
+    /// Whether anything was said: then the peer has finished a step, and may take its time for the next one.
+    Listen {
+        said: bool,
+    },
     Close,
 }
 
@@ -222,6 +224,7 @@ impl<'a> Conversation<'a> {
         let account = porch.door.account.clone().filter(|_| trusted);
         Conversation {
             porch,
+            peer,
             stream: Connection::Clear(stream),
             session: Session::new(settings.clone(), porch.door.tls == DoorTls::Implicit),
             visitor: Visitor { account, user: None, via: Via::Smtp },
@@ -234,29 +237,22 @@ impl<'a> Conversation<'a> {
         if self.porch.door.tls == DoorTls::Implicit && self.secure().await.is_err() {
             return;
         }
-        let mut data_since: Option<tokio::time::Instant> = None;
+        // An admission under way is never cut short: limits on time count only while we listen.
+        let limits = &self.porch.limits;
+        let begun = Instant::now();
+        let mut step = begun;
         let mut stopping = false;
         loop {
             match self.speak().await {
-                Ok(Turn::Listen) => {}
+                Ok(Turn::Listen { said: true }) => step = Instant::now(),
+                Ok(Turn::Listen { said: false }) => {}
                 Ok(Turn::Close) | Err(_) => return,
             }
-            let patience = match (self.session.in_data(), data_since) {
-                (true, None) => {
-                    data_since = Some(tokio::time::Instant::now());
-                    self.porch.limits.idle
-                }
-                (true, Some(since)) => {
-                    self.porch.limits.data.saturating_sub(since.elapsed()).min(self.porch.limits.idle)
-                }
-                (false, _) => {
-                    data_since = None;
-                    self.porch.limits.idle
-                }
-            };
+            let step_max = if self.session.in_data() { limits.data } else { limits.idle };
+            let ends = (step + step_max).min(Instant::now() + limits.idle).min(begun + limits.session);
             let session = &mut self.session;
             let heard = tokio::select! {
-                heard = timeout(patience, self.stream.receive(|octets| session.receive(octets))) => heard,
+                heard = timeout_at(ends, self.stream.receive(|octets| session.receive(octets))) => heard,
                 _ = stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
                     self.session.shut_down(Reply::new(421, (4, 3, 2), "This server is stopping; try again in a moment"));
@@ -273,8 +269,12 @@ impl<'a> Conversation<'a> {
                     }
                 }
                 Err(_) => {
-                    self.farewell(Reply::new(421, (4, 4, 2), "Nothing was heard in time; closing")).await;
-                    return;
+                    let words = if begun.elapsed() >= limits.session {
+                        "This session has lasted too long"
+                    } else {
+                        "Nothing whole was heard in time; closing"
+                    };
+                    return self.farewell(Reply::new(421, (4, 4, 2), words)).await;
                 }
             }
         }
@@ -282,9 +282,11 @@ impl<'a> Conversation<'a> {
 
     /// Says and answers all there is, with as few writes as possible.
     async fn speak(&mut self) -> io::Result<Turn> {
+        let mut said = false;
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Send(octets) => {
+                    said = true;
                     if self.out.is_empty() {
                         self.out = octets;
                     } else {
@@ -307,7 +309,7 @@ impl<'a> Conversation<'a> {
             }
         }
         self.flush().await?;
-        Ok(Turn::Listen)
+        Ok(Turn::Listen { said })
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -350,6 +352,7 @@ impl<'a> Conversation<'a> {
                     Ok(())
                 }
                 Err(refusal) => {
+                    tracing::warn!(peer = %self.peer.ip(), %user, "a sign-in failed");
                     tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
                     Err(refusal)
                 }

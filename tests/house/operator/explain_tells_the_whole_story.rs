@@ -90,7 +90,7 @@ fn another_accounts_message_is_unknown() {
     house.wait_why(&grey, "greylisted");
     let page = call(house.http_at(), "GET", "/api/v1/queue", Some("other-key"), b"").unwrap();
     assert_eq!(page.json()["messages"].as_array().unwrap().len(), 0, "{}", page.json());
-    let deleted = call(house.http_at(), "POST", "/api/v1/queue/delete", Some("other-key"), b"{}").unwrap();
+    let deleted = call(house.http_at(), "POST", "/api/v1/queue/delete", Some("other-key"), b"{\"all\":true}").unwrap();
     assert_ne!(deleted.json()["messages"], 1, "{}", deleted.json());
     assert_eq!(house.recipient(&grey)["state"], "queued");
 }
