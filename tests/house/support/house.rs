@@ -404,7 +404,7 @@ impl House {
 
     /// Brings the next attempt of everything forward.
     pub fn retry_all(&self) {
-        let answer = self.call("POST", "/api/v1/queue/retry", OPERATOR, &json!({}));
+        let answer = self.call("POST", "/api/v1/queue/retry", OPERATOR, &json!({ "all": true }));
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     }
 
