@@ -73,8 +73,38 @@ pub struct Route {
 #[serde(rename_all = "kebab-case")]
 pub enum PoolRule {
     NamedOnMessage,
+    ConfigurationSet,
+    Subaccount,
     AccountDefault,
     Shared,
+}
+
+impl PoolRule {
+    /// Never changes once published.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            PoolRule::NamedOnMessage => "named-on-message",
+            PoolRule::ConfigurationSet => "configuration-set",
+            PoolRule::Subaccount => "subaccount",
+            PoolRule::AccountDefault => "account-default",
+            PoolRule::Shared => "shared",
+        }
+    }
+
+    /// A sentence without its full stop.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            PoolRule::NamedOnMessage => "the pool was named on the message",
+            PoolRule::ConfigurationSet => "no pool was named, so the configuration set's pool carries it",
+            PoolRule::Subaccount => "no pool was named, so the subaccount's pool carries it",
+            PoolRule::AccountDefault => "no pool was named, so the account's default pool carries it",
+            PoolRule::Shared => {
+                "no pool was named and the account has no default pool with an IP, so the shared pool carries it"
+            }
+        }
+    }
 }
 
 /// Where each recipient stands, in the order of the envelope.

@@ -31,6 +31,13 @@ macro_rules! named {
             }
         }
 
+        /// Tables are asked with the text at hand.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -46,6 +53,12 @@ named! {
     PoolId
     /// A kind of mail inside an account that shares fairly with the account's other streams.
     StreamId
+    /// A named place with its own IPs, nodes and quotas.
+    RegionId
+    /// A named part of an account.
+    SubaccountId
+    /// A credential, by its public name.
+    CredentialId
 }
 
 macro_rules! numbered {

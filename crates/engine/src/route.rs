@@ -1,47 +1,107 @@
 //! Which pool and which IP carries this message?
 
 use crate::envelope::{PoolRule, Route};
-use crate::id::{AccountId, MessageId, PoolId};
+use crate::id::{AccountId, MessageId, PoolId, RegionId, SubaccountId};
 use crate::retry::draw;
-use crate::snapshot::{Plan, Pool, PoolKind, Snapshot};
+use crate::snapshot::{Account, Plan, Pool, PoolKind, Snapshot};
 use crate::why::Why;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-/// The route of a new message: the first rule of R2.1 that applies. `named` is the pool named on the message.
-pub fn choose(
+/// What a message says about where it wants to leave from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Wish {
+    pub region: RegionId,
+    /// The pool named on the message, by its name or its id.
+    pub pool: Option<Arc<str>>,
+    pub set: Option<Arc<str>>,
+    pub subaccount: Option<SubaccountId>,
+}
+
+/// The route of a message that leaves now: the first rule of R2.1 that applies.
+pub fn choose(snapshot: &Snapshot, id: &AccountId, wish: &Wish, message: MessageId) -> Result<Route, Why> {
+    let account = snapshot.accounts.get(id).ok_or(Why::NoPool)?;
+    // R2.2: a pool that somebody named is meant; there is no falling back from it.
+    if let Some((rule, named, pool)) = meant(snapshot, id, account, wish) {
+        let (pool_id, pool) = pool.ok_or(Why::PoolUnknown { pool: named.clone() })?;
+        return spread(pool_id, rule, snapshot.usable_ips(pool), message).ok_or(Why::PoolEmpty { pool: named });
+    }
+    unnamed(snapshot, id, account, &wish.region, message)
+}
+
+/// R2.3: the route of a scheduled message whose time has come. Where what it named is gone or empty by now, it falls back as if it
+/// had named nothing.
+pub fn choose_when_due(snapshot: &Snapshot, id: &AccountId, wish: &Wish, message: MessageId) -> Result<Route, Why> {
+    match choose(snapshot, id, wish, message) {
+        Err(Why::PoolUnknown { .. } | Why::PoolEmpty { .. }) => {
+            let account = snapshot.accounts.get(id).ok_or(Why::NoPool)?;
+            unnamed(snapshot, id, account, &wish.region, message)
+        }
+        decided => decided,
+    }
+}
+
+type Found<'a> = Option<(&'a PoolId, &'a Pool)>;
+
+/// The pool that was named by somebody, and what it was called: on the message, in its configuration set, for its subaccount. Another
+/// account's pool is as unknown as one that is not there: its name is nobody else's business (R2.8).
+fn meant<'a>(
+    snapshot: &'a Snapshot,
+    id: &AccountId,
+    account: &'a Account,
+    wish: &Wish,
+) -> Option<(PoolRule, String, Found<'a>)> {
+    let own = |pool: &str| -> Found<'a> {
+        let (pool_id, pool) = snapshot.pools.get_key_value(pool)?;
+        may_use(pool, id, account).then_some((pool_id, &**pool))
+    };
+    if let Some(name) = &wish.pool {
+        let pool = match account.pool_named(&wish.region, name) {
+            Some(pool) => own(pool.as_str()),
+            None => own(name),
+        };
+        return Some((PoolRule::NamedOnMessage, name.to_string(), pool));
+    }
+    let called =
+        |pool: &PoolId| snapshot.pools.get(pool).map_or_else(|| pool.to_string(), |known| known.name.to_string());
+    let of_set = wish.set.as_ref().and_then(|set| account.sets.get(set)?.pool.as_ref());
+    if let Some(pool) = of_set {
+        return Some((PoolRule::ConfigurationSet, called(pool), own(pool.as_str())));
+    }
+    let of_subaccount = wish.subaccount.as_ref().and_then(|part| account.subaccounts.get(part)?.pool.as_ref());
+    of_subaccount.map(|pool| (PoolRule::Subaccount, called(pool), own(pool.as_str())))
+}
+
+/// The account's default pool if it has IPs; then, but for enterprise, the region's shared pool.
+fn unnamed(
     snapshot: &Snapshot,
-    account: &AccountId,
-    named: Option<&PoolId>,
+    id: &AccountId,
+    account: &Account,
+    region: &RegionId,
     message: MessageId,
 ) -> Result<Route, Why> {
-    // R2.2: a named pool is meant; there is no falling back from it.
-    if let Some(id) = named {
-        // Another account's pool is as unknown as one that is not there: its name is nobody else's business (R2.8).
-        let unknown = || Why::PoolUnknown { pool: id.to_string() };
-        let pool = snapshot.pools.get(id).filter(|pool| may_name(pool, account)).ok_or_else(unknown)?;
-        let candidates = snapshot.usable_ips(pool);
-        return spread(id, PoolRule::NamedOnMessage, candidates, message)
-            .ok_or_else(|| Why::PoolEmpty { pool: id.to_string() });
-    }
-    let known = snapshot.accounts.get(account).ok_or(Why::NoPool)?;
-    if let Some(id) = &known.default_pool
-        && let Some(pool) = snapshot.pools.get(id).filter(|pool| may_name(pool, account))
-        && let Some(route) = spread(id, PoolRule::AccountDefault, snapshot.usable_ips(pool), message)
+    if let Some(pool_id) = account.default_pools.get(region)
+        && let Some(pool) = snapshot.pools.get(pool_id).filter(|pool| may_use(pool, id, account))
+        && let Some(route) = spread(pool_id, PoolRule::AccountDefault, snapshot.usable_ips(pool), message)
     {
         return Ok(route);
     }
-    if known.plan == Plan::Enterprise {
-        return Err(Why::NoPool);
+    if account.plan == Plan::Enterprise {
+        return Err(Why::NoDedicatedIp);
     }
-    let shared = snapshot.pools.iter().filter(|(_, pool)| pool.kind == PoolKind::Shared);
+    let shared = snapshot.shared.get(region).and_then(|id| snapshot.pools.get_key_value(id));
     shared
-        .filter_map(|(id, pool)| spread(id, PoolRule::Shared, snapshot.usable_ips(pool), message))
-        .next()
+        .and_then(|(pool_id, pool)| spread(pool_id, PoolRule::Shared, snapshot.usable_ips(pool), message))
         .ok_or(Why::NoPool)
 }
 
-fn may_name(pool: &Pool, account: &AccountId) -> bool {
-    pool.kind == PoolKind::Shared || pool.account.as_ref() == Some(account)
+/// R2.8; and an enterprise account never sends from shared IPs, also not by naming them.
+fn may_use(pool: &Pool, id: &AccountId, account: &Account) -> bool {
+    match pool.kind {
+        PoolKind::Shared => account.plan != Plan::Enterprise,
+        PoolKind::Standard | PoolKind::Managed => pool.account.as_ref() == Some(id),
+    }
 }
 
 fn spread(pool: &PoolId, rule: PoolRule, candidates: Vec<IpAddr>, message: MessageId) -> Option<Route> {
@@ -60,97 +120,179 @@ pub fn place(message: MessageId, round: u64, count: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
-    use super::choose;
+    use super::{Wish, choose, choose_when_due};
     use crate::envelope::PoolRule;
-    use crate::id::{AccountId, MessageId, PoolId};
-    use crate::snapshot::{Account, Ip, IpState, Plan, Pool, PoolKind, Senders, Snapshot};
+    use crate::id::{AccountId, MessageId, PoolId, RegionId, SubaccountId};
+    use crate::snapshot::{Account, ConfigurationSet, Ip, IpState, Plan, Pool, PoolKind, Snapshot, Subaccount};
     use crate::why::Why;
     use std::collections::BTreeSet;
     use std::net::IpAddr;
+    use std::sync::Arc;
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
     }
 
-    /// ann has the pools own (her default) and empty, bob the pool bobs; shared is the operator's.
+    fn account<'a>(snapshot: &'a mut Snapshot, id: &str) -> &'a mut Account {
+        Arc::make_mut(Arc::make_mut(&mut snapshot.accounts).get_mut(&AccountId::new(id)).unwrap())
+    }
+
+    fn empty(snapshot: &mut Snapshot, pool: &str) {
+        Arc::make_mut(Arc::make_mut(&mut snapshot.pools).get_mut(&PoolId::new(pool)).unwrap()).ips.clear();
+    }
+
+    /// ann has the pools p1 (“own”, her default), p2 (“empty”) and p3 (“news”), bob has p4; p5 is the operator's shared one.
     fn house(plan: Plan) -> Snapshot {
         let mut snapshot = Snapshot::empty();
-        for (id, default_pool) in [("ann", Some("own")), ("bob", None)] {
-            let default_pool = default_pool.map(PoolId::new);
-            let account = Account { plan, default_pool, senders: Senders::Any, recipients: Vec::new() };
-            snapshot.accounts.insert(AccountId::new(id), account);
+        let region = snapshot.region.clone();
+        for id in ["ann", "bob"] {
+            let account = Account { plan, ..Account::default() };
+            Arc::make_mut(&mut snapshot.accounts).insert(AccountId::new(id), Arc::new(account));
         }
         let pools = [
-            ("own", PoolKind::Standard, Some("ann"), vec![1, 2, 3]),
-            ("empty", PoolKind::Standard, Some("ann"), vec![]),
-            ("bobs", PoolKind::Standard, Some("bob"), vec![4]),
-            ("shared", PoolKind::Shared, None, vec![5]),
+            ("p1", "own", PoolKind::Standard, Some("ann"), vec![1, 2, 3]),
+            ("p2", "empty", PoolKind::Standard, Some("ann"), vec![]),
+            ("p3", "news", PoolKind::Standard, Some("ann"), vec![6]),
+            ("p4", "bobs", PoolKind::Standard, Some("bob"), vec![4]),
+            ("p5", "shared", PoolKind::Shared, None, vec![5]),
         ];
-        for (id, kind, account, ips) in pools {
+        for (id, name, kind, owner, ips) in pools {
             for last in &ips {
-                let known = Ip { bind: ip(*last), ehlo: "mx.weir.test".into(), state: IpState::Active };
-                snapshot.ips.insert(ip(*last), known);
+                let known = Ip { bind: ip(*last), ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None };
+                Arc::make_mut(&mut snapshot.ips).insert(ip(*last), known);
             }
-            let pool = Pool { kind, account: account.map(AccountId::new), ips: ips.into_iter().map(ip).collect() };
-            snapshot.pools.insert(PoolId::new(id), pool);
+            if let Some(owner) = owner {
+                let names = account(&mut snapshot, owner).pools.entry(region.clone()).or_default();
+                names.insert(name.into(), PoolId::new(id));
+            }
+            let pool = Pool {
+                kind,
+                name: name.into(),
+                region: region.clone(),
+                account: owner.map(AccountId::new),
+                ips: ips.into_iter().map(ip).collect(),
+                overflow: None,
+            };
+            Arc::make_mut(&mut snapshot.pools).insert(PoolId::new(id), Arc::new(pool));
         }
+        let ann = account(&mut snapshot, "ann");
+        ann.default_pools.insert(region.clone(), PoolId::new("p1"));
+        let news = Some(PoolId::new("p3"));
+        ann.sets.insert("letters".into(), ConfigurationSet { pool: news.clone(), ..ConfigurationSet::default() });
+        ann.sets.insert("plain".into(), ConfigurationSet::default());
+        ann.subaccounts.insert(SubaccountId::new("shop"), Subaccount { pool: news, ..Subaccount::default() });
+        ann.subaccounts.insert(SubaccountId::new("blog"), Subaccount::default());
+        Arc::make_mut(&mut snapshot.shared).insert(region, PoolId::new("p5"));
         assert_eq!(snapshot.check(), []);
         snapshot
     }
 
-    fn route(snapshot: &Snapshot, account: &str, named: Option<&str>) -> Result<(String, PoolRule), Why> {
-        let named = named.map(PoolId::new);
-        choose(snapshot, &AccountId::new(account), named.as_ref(), MessageId(7))
+    fn wish(pool: Option<&str>, set: Option<&str>, subaccount: Option<&str>) -> Wish {
+        let (pool, set) = (pool.map(Arc::from), set.map(Arc::from));
+        Wish { region: RegionId::new("local"), pool, set, subaccount: subaccount.map(SubaccountId::new) }
+    }
+
+    type Chosen = Result<(String, PoolRule), Why>;
+
+    fn route(snapshot: &Snapshot, account: &str, wish: &Wish) -> Chosen {
+        choose(snapshot, &AccountId::new(account), wish, MessageId(7)).map(|route| (route.pool.to_string(), route.rule))
+    }
+
+    fn route_when_due(snapshot: &Snapshot, account: &str, wish: &Wish) -> Chosen {
+        choose_when_due(snapshot, &AccountId::new(account), wish, MessageId(7))
             .map(|route| (route.pool.to_string(), route.rule))
     }
 
-    // R2.1: the first rule that applies.
-    #[test]
-    fn the_named_pool_then_the_default_then_the_shared() {
-        let mut snapshot = house(Plan::Standard);
-        assert_eq!(route(&snapshot, "ann", Some("shared")), Ok(("shared".into(), PoolRule::NamedOnMessage)));
-        assert_eq!(route(&snapshot, "ann", None), Ok(("own".into(), PoolRule::AccountDefault)));
-        assert_eq!(route(&snapshot, "bob", None), Ok(("shared".into(), PoolRule::Shared)));
-        // A default pool whose IPs take nothing new is as good as none.
-        for last in [1, 2, 3] {
-            snapshot.ips.get_mut(&ip(last)).unwrap().state = IpState::Draining;
-        }
-        assert_eq!(route(&snapshot, "ann", None), Ok(("shared".into(), PoolRule::Shared)));
+    fn by(pool: &str, rule: PoolRule) -> Chosen {
+        Ok((pool.into(), rule))
     }
 
-    // R2.1: an enterprise account has no shared fallback.
+    // R2.1: the first rule that applies, in this order.
+    #[test]
+    fn the_first_rule_that_applies_picks_the_pool() {
+        let mut snapshot = house(Plan::Standard);
+        let everything = wish(Some("own"), Some("letters"), Some("shop"));
+        assert_eq!(route(&snapshot, "ann", &everything), by("p1", PoolRule::NamedOnMessage));
+        assert_eq!(route(&snapshot, "ann", &wish(Some("p1"), None, None)), by("p1", PoolRule::NamedOnMessage));
+        assert_eq!(route(&snapshot, "ann", &wish(Some("p5"), None, None)), by("p5", PoolRule::NamedOnMessage));
+        let set = wish(None, Some("letters"), Some("blog"));
+        assert_eq!(route(&snapshot, "ann", &set), by("p3", PoolRule::ConfigurationSet));
+        // R2.5: a subaccount's mail uses its pool without naming it.
+        let shop = wish(None, Some("plain"), Some("shop"));
+        assert_eq!(route(&snapshot, "ann", &shop), by("p3", PoolRule::Subaccount));
+        let blog = wish(None, Some("plain"), Some("blog"));
+        assert_eq!(route(&snapshot, "ann", &blog), by("p1", PoolRule::AccountDefault));
+        assert_eq!(route(&snapshot, "bob", &wish(None, None, None)), by("p5", PoolRule::Shared));
+        // A default pool whose IPs take nothing new is as good as none.
+        for last in [1, 2, 3] {
+            Arc::make_mut(&mut snapshot.ips).get_mut(&ip(last)).unwrap().state = IpState::Draining;
+        }
+        assert_eq!(route(&snapshot, "ann", &wish(None, None, None)), by("p5", PoolRule::Shared));
+    }
+
+    // R2.1: an enterprise account has no shared fallback, and no way of its own to shared IPs.
     #[test]
     fn enterprise_mail_does_not_fall_back() {
         let mut snapshot = house(Plan::Enterprise);
-        assert_eq!(route(&snapshot, "ann", None), Ok(("own".into(), PoolRule::AccountDefault)));
-        assert_eq!(route(&snapshot, "bob", None), Err(Why::NoPool));
-        snapshot.pools.get_mut(&PoolId::new("own")).unwrap().ips.clear();
-        assert_eq!(route(&snapshot, "ann", None), Err(Why::NoPool));
+        let plain = wish(None, None, None);
+        assert_eq!(route(&snapshot, "ann", &plain), by("p1", PoolRule::AccountDefault));
+        assert_eq!(route(&snapshot, "bob", &plain), Err(Why::NoDedicatedIp));
+        let shared = route(&snapshot, "ann", &wish(Some("p5"), None, None));
+        assert_eq!(shared, Err(Why::PoolUnknown { pool: "p5".into() }));
+        empty(&mut snapshot, "p1");
+        assert_eq!(route(&snapshot, "ann", &plain), Err(Why::NoDedicatedIp));
     }
 
     // R2.2: a named pool is meant. R2.8: somebody else's is as unknown as none.
     #[test]
     fn a_named_pool_never_falls_back() {
-        let snapshot = house(Plan::Standard);
-        let unknown = |pool: &str| Err(Why::PoolUnknown { pool: pool.into() });
-        assert_eq!(route(&snapshot, "ann", Some("nowhere")), unknown("nowhere"));
-        assert_eq!(route(&snapshot, "ann", Some("bobs")), unknown("bobs"));
-        assert_eq!(route(&snapshot, "ann", Some("empty")), Err(Why::PoolEmpty { pool: "empty".into() }));
+        let mut snapshot = house(Plan::Standard);
+        for name in ["nowhere", "bobs", "p4"] {
+            let unknown = Err(Why::PoolUnknown { pool: name.into() });
+            assert_eq!(route(&snapshot, "ann", &wish(Some(name), None, None)), unknown, "{name}");
+        }
+        let empty_pool = |pool: &str| Err(Why::PoolEmpty { pool: pool.into() });
+        assert_eq!(route(&snapshot, "ann", &wish(Some("empty"), None, None)), empty_pool("empty"));
+        empty(&mut snapshot, "p3");
+        assert_eq!(route(&snapshot, "ann", &wish(None, Some("letters"), None)), empty_pool("news"));
+        assert_eq!(route(&snapshot, "ann", &wish(None, None, Some("shop"))), empty_pool("news"));
     }
 
-    // R2.8: also not by way of a default pool that is not one's own.
+    // R2.3: gone or empty at its time: the default pool, then the shared one, and for enterprise neither.
     #[test]
-    fn a_default_pool_of_somebody_else_is_not_used() {
+    fn a_scheduled_message_falls_back_when_its_pool_is_gone_or_empty() {
+        for named in [wish(Some("nowhere"), None, None), wish(Some("empty"), None, None)] {
+            let mut snapshot = house(Plan::Standard);
+            assert_eq!(route_when_due(&snapshot, "ann", &named), by("p1", PoolRule::AccountDefault));
+            empty(&mut snapshot, "p1");
+            assert_eq!(route_when_due(&snapshot, "ann", &named), by("p5", PoolRule::Shared));
+            account(&mut snapshot, "ann").plan = Plan::Enterprise;
+            assert_eq!(route_when_due(&snapshot, "ann", &named), Err(Why::NoDedicatedIp));
+        }
+        let snapshot = house(Plan::Standard);
+        let there = wish(Some("news"), None, None);
+        assert_eq!(route_when_due(&snapshot, "ann", &there), by("p3", PoolRule::NamedOnMessage));
+    }
+
+    // R2.8: also not by way of a default pool, a set or a subaccount that names one that is not one's own.
+    #[test]
+    fn a_pool_of_somebody_else_is_never_used() {
         let mut snapshot = house(Plan::Standard);
-        snapshot.accounts.get_mut(&AccountId::new("ann")).unwrap().default_pool = Some(PoolId::new("bobs"));
-        assert_eq!(route(&snapshot, "ann", None), Ok(("shared".into(), PoolRule::Shared)));
+        let bobs = PoolId::new("p4");
+        let region = snapshot.region.clone();
+        let ann = account(&mut snapshot, "ann");
+        ann.default_pools.insert(region, bobs.clone());
+        ann.sets.get_mut("letters").unwrap().pool = Some(bobs);
+        assert_eq!(route(&snapshot, "ann", &wish(None, None, None)), by("p5", PoolRule::Shared));
+        let set = route(&snapshot, "ann", &wish(None, Some("letters"), None));
+        assert!(matches!(set, Err(Why::PoolUnknown { .. })), "{set:?}");
     }
 
     // R2.4: the route carries the pool's IPs of this moment; the same message always gets the same one of them.
     #[test]
     fn messages_spread_over_all_ips_and_each_keeps_its_own() {
         let snapshot = house(Plan::Standard);
-        let of = |id: u128| choose(&snapshot, &AccountId::new("ann"), None, MessageId(id)).unwrap();
+        let of = |id: u128| choose(&snapshot, &AccountId::new("ann"), &wish(None, None, None), MessageId(id)).unwrap();
         assert_eq!(of(1).candidates, [ip(1), ip(2), ip(3)]);
         assert!((0..100).all(|id| of(id) == of(id)));
         let used: BTreeSet<IpAddr> = (0..100).map(|id| of(id).chosen).collect();

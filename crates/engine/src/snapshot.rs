@@ -1,40 +1,61 @@
 //! What does the data plane need to know of accounts, domains, IPs, pools and policy? One value, replaced as a whole.
 
 use crate::classify::Rules;
-use crate::id::{AccountId, PoolId};
+use crate::envelope::TlsWish;
+use crate::id::{AccountId, CredentialId, PoolId, RegionId, SubaccountId};
 use crate::provider::Providers;
 use crate::retry::RetrySchedule;
-use mail::address::Domain;
-use std::collections::BTreeMap;
+use crate::time::Timestamp;
+use mail::address::{Domain, Mailbox};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The tables are shared: a change copies the one it is about, and nothing else.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Grows with every change.
     pub version: u64,
-    pub accounts: BTreeMap<AccountId, Account>,
-    pub domains: Vec<SendingDomain>,
-    pub credentials: Vec<Credential>,
-    pub pools: BTreeMap<PoolId, Pool>,
-    pub ips: BTreeMap<IpAddr, Ip>,
+    /// Where a submission belongs that names no region.
+    pub region: RegionId,
+    pub accounts: Arc<BTreeMap<AccountId, Arc<Account>>>,
+    /// Those that are shown as a whole (`Authorization: Bearer`), by the SHA-256 of what is shown.
+    pub keys: Arc<BTreeMap<Digest, Arc<Credential>>>,
+    /// Those that sign in with a name: SMTP users, and access key ids.
+    pub logins: Arc<BTreeMap<Arc<str>, Arc<Login>>>,
+    pub pools: Arc<BTreeMap<PoolId, Arc<Pool>>>,
+    /// The operator's pool of each region, for all tenants that may fall back to it.
+    pub shared: Arc<BTreeMap<RegionId, PoolId>>,
+    pub ips: Arc<BTreeMap<IpAddr, Ip>>,
     pub rules: Arc<Rules>,
     pub providers: Arc<Providers>,
     pub delivery: Delivery,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// SHA-256.
+pub type Digest = [u8; 32];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub plan: Plan,
-    pub default_pool: Option<PoolId>,
+    pub standing: Standing,
     pub senders: Senders,
     /// When not empty, only recipients in these domains are taken.
     pub recipients: Vec<DomainPattern>,
+    pub default_pools: BTreeMap<RegionId, PoolId>,
+    /// Its own pools by region and name; a message names one by its name or by its id.
+    pub pools: BTreeMap<RegionId, BTreeMap<Arc<str>, PoolId>>,
+    pub subaccounts: BTreeMap<SubaccountId, Subaccount>,
+    pub sets: BTreeMap<Arc<str>, ConfigurationSet>,
+    pub domains: BTreeMap<Domain, Arc<SendingDomain>>,
+    /// Single addresses it has shown to be its own, in the form of `Mailbox`.
+    pub addresses: BTreeSet<Arc<str>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Plan {
     Free,
     #[default]
@@ -42,10 +63,21 @@ pub enum Plan {
     Enterprise,
 }
 
+/// Whether an account may send, and to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// Only to recipients it has shown to be its own (R7.1).
+    Sandbox,
+    #[default]
+    Production,
+    /// Nothing is taken until the reason is mended.
+    Paused { reason: Arc<str> },
+}
+
 /// What an account may put into From and MAIL FROM.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Senders {
-    /// Only domains listed for it.
+    /// Only domains and addresses listed for it.
     #[default]
     Verified,
     /// Any domain: for try-outs on closed networks.
@@ -53,24 +85,46 @@ pub enum Senders {
 }
 
 /// A domain, or with `*.` all below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DomainPattern {
     Exactly(Domain),
     Below(Domain),
 }
 
+/// A named part of an account; at most one pool (R2.5).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subaccount {
+    pub pool: Option<PoolId>,
+    pub sending: Sending,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sending {
+    #[default]
+    On,
+    Off,
+}
+
+/// What an application sends with. What is not set is as the installation has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationSet {
+    pub sending: Sending,
+    pub pool: Option<PoolId>,
+    pub tls: Option<TlsWish>,
+    pub lifetime: Option<Duration>,
+}
+
 /// A domain that an account has shown to be its own. It covers the domains below it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendingDomain {
     pub name: Domain,
-    pub account: AccountId,
     /// Where bounces go to; without one, `Delivery::return_path` or the sender's own address stands.
     pub return_path: Option<Domain>,
     pub dkim: Vec<DkimKey>,
 }
 
 /// Key material as it was read; only `mail::dkim` understands it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DkimKey {
     pub selector: String,
     pub pem: Arc<[u8]>,
@@ -83,58 +137,102 @@ impl fmt::Debug for DkimKey {
     }
 }
 
-/// A secret that signs an account in. Only its digest is here; the host compares digests, in constant time.
-#[derive(Clone, PartialEq, Eq)]
+/// Who is let in by a secret, to do what, from where, until when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
-    pub account: AccountId,
-    pub kind: CredentialKind,
-    /// SHA-256 of the password or key.
-    pub digest: [u8; 32],
+    /// Its public name, for the log and for taking it back.
+    pub id: CredentialId,
+    pub holder: Holder,
+    pub scopes: BTreeSet<Scope>,
+    /// When not empty, only from these networks: address and length of the prefix.
+    pub networks: Vec<(IpAddr, u8)>,
+    pub expires_at: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// SMTP AUTH with this user name.
-    Password { user: String },
-    /// HTTP, `Authorization: Bearer`.
-    Key,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Holder {
+    /// Who runs the installation.
+    Operator,
+    Account {
+        account: AccountId,
+        subaccount: Option<SubaccountId>,
+    },
 }
 
-impl fmt::Debug for Credential {
+/// What a credential is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Hand in mail.
+    Send,
+    /// Look at everything of the holder's.
+    Read,
+    /// Change what is the holder's.
+    Manage,
+}
+
+/// A credential that is named when signing in. The secrets are those that are good at this moment: two while one takes the place
+/// of the other.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    pub credential: Arc<Credential>,
+    /// SHA-256 of each password.
+    pub passwords: Vec<Digest>,
+}
+
+impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("account", &self.account).field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Login").field("credential", &self.credential).finish_non_exhaustive()
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
     pub kind: PoolKind,
+    /// What its owner calls it.
+    pub name: Arc<str>,
+    pub region: RegionId,
     /// Whose it is; a shared pool is the operator's.
     pub account: Option<AccountId>,
     pub ips: Vec<IpAddr>,
+    /// Where mail goes that exceeds the allowance of a warming IP (R4.2); that pool's own overflow is not followed.
+    pub overflow: Option<PoolId>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PoolKind {
     Shared,
     Standard,
+    /// Arranged by the service; its owner sees no addresses (R2.8).
+    Managed,
 }
 
 /// An address that mail leaves from. Its key in the snapshot is the public address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ip {
     /// What to bind; differs from the public address behind one-to-one NAT.
     pub bind: IpAddr,
     pub ehlo: String,
     pub state: IpState,
+    /// For an address that lives on another machine.
+    pub hop: Option<Hop>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IpState {
     #[default]
     Active,
     /// Takes no new messages; what is queued on it still leaves from it (R2.4).
     Draining,
+}
+
+/// The machine that has the address, and how it is asked to connect from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hop {
+    /// RFC 1928: the proxy connects from the address it was asked by.
+    Socks5 { proxy: SocketAddr },
+    /// HAProxy's PROXY protocol, second version: the header names the source and the target.
+    Proxy { proxy: SocketAddr },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +242,7 @@ pub struct Delivery {
     /// After this long in the queue, the sender who asked for it is told.
     pub delay_notice: Duration,
     pub notify: NotifyDefault,
-    pub tls: crate::envelope::TlsWish,
+    pub tls: TlsWish,
     pub return_path: Option<Domain>,
 }
 
@@ -155,7 +253,7 @@ impl Default for Delivery {
             retry: RetrySchedule::default(),
             delay_notice: Duration::from_secs(4 * 3600),
             notify: NotifyDefault::Asked,
-            tls: crate::envelope::TlsWish::IfOffered,
+            tls: TlsWish::IfOffered,
             return_path: None,
         }
     }
@@ -183,11 +281,38 @@ impl DomainPattern {
     pub fn covers(&self, domain: &Domain) -> bool {
         match self {
             DomainPattern::Exactly(own) => own == domain,
-            DomainPattern::Below(own) => {
-                domain.as_str().strip_suffix(own.as_str()).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
-            }
+            DomainPattern::Below(own) => is_below(domain, own),
         }
     }
+}
+
+impl Account {
+    /// Its domain that covers this one; the closest if there are several.
+    #[must_use]
+    pub fn sending_domain(&self, domain: &Domain) -> Option<&Arc<SendingDomain>> {
+        if let Some(own) = self.domains.get(domain) {
+            return Some(own);
+        }
+        let covering = |own: &&Arc<SendingDomain>| is_below(domain, &own.name);
+        // An account has few domains; one that has very many pays for the names below them.
+        self.domains.values().filter(covering).max_by_key(|own| own.name.as_str().len())
+    }
+
+    /// Whether it has shown this single address to be its own.
+    #[must_use]
+    pub fn owns_address(&self, mailbox: &Mailbox) -> bool {
+        !self.addresses.is_empty() && self.addresses.contains(mailbox.to_string().as_str())
+    }
+
+    /// The id of its pool of this name in the region; an id names itself, where it is known to be the account's.
+    #[must_use]
+    pub fn pool_named(&self, region: &RegionId, name: &str) -> Option<&PoolId> {
+        self.pools.get(region)?.get(name)
+    }
+}
+
+fn is_below(domain: &Domain, own: &Domain) -> bool {
+    domain.as_str().strip_suffix(own.as_str()).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
 }
 
 impl Snapshot {
@@ -196,25 +321,17 @@ impl Snapshot {
     pub fn empty() -> Snapshot {
         Snapshot {
             version: 0,
-            accounts: BTreeMap::new(),
-            domains: Vec::new(),
-            credentials: Vec::new(),
-            pools: BTreeMap::new(),
-            ips: BTreeMap::new(),
+            region: RegionId::new("local"),
+            accounts: Arc::default(),
+            keys: Arc::default(),
+            logins: Arc::default(),
+            pools: Arc::default(),
+            shared: Arc::default(),
+            ips: Arc::default(),
             rules: Arc::new(Rules::shipped()),
             providers: Arc::new(Providers::shipped()),
             delivery: Delivery::default(),
         }
-    }
-
-    /// The account's domain that covers this one; the closest if there are several.
-    #[must_use]
-    pub fn sending_domain(&self, account: &AccountId, domain: &Domain) -> Option<&SendingDomain> {
-        self.domains
-            .iter()
-            .filter(|own| own.account == *account)
-            .filter(|own| own.name == *domain || DomainPattern::Below(own.name.clone()).covers(domain))
-            .max_by_key(|own| own.name.as_str().len())
     }
 
     /// The pool's IPs that may take new messages.
@@ -228,54 +345,13 @@ impl Snapshot {
     #[must_use]
     pub fn check(&self) -> Vec<SnapshotFault> {
         let mut faults = Vec::new();
+        for (id, account) in self.accounts.iter() {
+            self.check_account(id, account, &mut faults);
+        }
+        self.check_credentials(&mut faults);
+        self.check_pools(&mut faults);
         let mut wrong = |place: String, what: String| faults.push(SnapshotFault { place, what });
-        for (id, account) in &self.accounts {
-            let Some(pool_id) = &account.default_pool else {
-                continue;
-            };
-            match self.pools.get(pool_id) {
-                None => wrong(format!("account {id}"), format!("its default pool {pool_id} does not exist")),
-                Some(pool) if pool.kind == PoolKind::Standard && pool.account.as_ref() != Some(id) => {
-                    wrong(format!("account {id}"), format!("its default pool {pool_id} is not its own"));
-                }
-                Some(_) => {}
-            }
-        }
-        for domain in &self.domains {
-            if !self.accounts.contains_key(&domain.account) {
-                wrong(format!("domain {}", domain.name), format!("its account {} does not exist", domain.account));
-            }
-        }
-        for credential in &self.credentials {
-            if !self.accounts.contains_key(&credential.account) {
-                wrong("credential".into(), format!("its account {} does not exist", credential.account));
-            }
-        }
-        let mut owner: BTreeMap<IpAddr, &PoolId> = BTreeMap::new();
-        for (id, pool) in &self.pools {
-            match (&pool.account, pool.kind) {
-                (Some(account), PoolKind::Standard) if !self.accounts.contains_key(account) => {
-                    wrong(format!("pool {id}"), format!("its account {account} does not exist"));
-                }
-                (None, PoolKind::Standard) => {
-                    wrong(format!("pool {id}"), "a standard pool belongs to an account".into());
-                }
-                (Some(_), PoolKind::Shared) => {
-                    wrong(format!("pool {id}"), "a shared pool belongs to no account".into());
-                }
-                _ => {}
-            }
-            for ip in &pool.ips {
-                if !self.ips.contains_key(ip) {
-                    wrong(format!("pool {id}"), format!("its IP {ip} does not exist"));
-                }
-                // R2.8, R2.6: an IP in two pools would be sent from by two tenants.
-                if let Some(other) = owner.insert(*ip, id) {
-                    wrong(format!("pool {id}"), format!("its IP {ip} is in the pool {other} too"));
-                }
-            }
-        }
-        for (address, ip) in &self.ips {
+        for (address, ip) in self.ips.iter() {
             if ip.bind.is_ipv4() != address.is_ipv4() {
                 wrong(format!("ip {address}"), format!("cannot be bound as {}, which is of the other family", ip.bind));
             }
@@ -297,36 +373,111 @@ impl Snapshot {
         }
         faults
     }
+
+    fn check_account(&self, id: &AccountId, account: &Account, faults: &mut Vec<SnapshotFault>) {
+        let named =
+            account.default_pools.iter().map(|(region, pool)| (format!("its default pool for {region},"), pool));
+        let of_sets =
+            account.sets.iter().filter_map(|(name, set)| Some((format!("its set {name} uses"), set.pool.as_ref()?)));
+        let of_subaccounts = account
+            .subaccounts
+            .iter()
+            .filter_map(|(name, sub)| Some((format!("its subaccount {name} uses"), sub.pool.as_ref()?)));
+        let own = account.pools.iter().flat_map(|(region, pools)| {
+            pools.iter().map(move |(name, pool)| (format!("its pool {name} in {region} is"), pool))
+        });
+        for (what, pool) in named.chain(of_sets).chain(of_subaccounts).chain(own) {
+            let fault = match self.pools.get(pool) {
+                None => "which does not exist",
+                // R2.8
+                Some(known) if known.account.as_ref().is_some_and(|owner| owner != id) => "which is not its own",
+                Some(_) => continue,
+            };
+            faults.push(SnapshotFault { place: format!("account {id}"), what: format!("{what} {pool}, {fault}") });
+        }
+    }
+
+    fn check_credentials(&self, faults: &mut Vec<SnapshotFault>) {
+        let logins = self.logins.values().map(|login| &login.credential);
+        for credential in self.keys.values().chain(logins) {
+            if let Holder::Account { account, .. } = &credential.holder
+                && !self.accounts.contains_key(account)
+            {
+                let what = format!("its account {account} does not exist");
+                faults.push(SnapshotFault { place: format!("credential {}", credential.id), what });
+            }
+        }
+    }
+
+    fn check_pools(&self, faults: &mut Vec<SnapshotFault>) {
+        let mut owner: BTreeMap<IpAddr, &PoolId> = BTreeMap::new();
+        for (id, pool) in self.pools.iter() {
+            let mut wrong = |what: String| faults.push(SnapshotFault { place: format!("pool {id}"), what });
+            match (&pool.account, pool.kind) {
+                (Some(_), PoolKind::Shared) => wrong("a shared pool belongs to no account".into()),
+                (Some(account), _) if !self.accounts.contains_key(account) => {
+                    wrong(format!("its account {account} does not exist"));
+                }
+                (None, PoolKind::Standard | PoolKind::Managed) => {
+                    wrong("a dedicated pool belongs to an account".into())
+                }
+                _ => {}
+            }
+            for ip in &pool.ips {
+                if !self.ips.contains_key(ip) {
+                    wrong(format!("its IP {ip} does not exist"));
+                }
+                // R2.8, R2.6: an IP in two pools would be sent from by two tenants.
+                if let Some(other) = owner.insert(*ip, id) {
+                    wrong(format!("its IP {ip} is in the pool {other} too"));
+                }
+            }
+        }
+        for (region, id) in self.shared.iter() {
+            if self.pools.get(id).is_none_or(|pool| pool.kind != PoolKind::Shared) {
+                let what = format!("its shared pool {id} is none");
+                faults.push(SnapshotFault { place: format!("region {region}"), what });
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
-    use super::{
-        Account, Credential, CredentialKind, Ip, IpState, Plan, Pool, PoolKind, Senders, SendingDomain, Snapshot,
-    };
-    use crate::id::{AccountId, PoolId};
+    use super::{Account, Credential, Holder, Ip, IpState, Pool, PoolKind, SendingDomain, Snapshot};
+    use crate::id::{AccountId, CredentialId, PoolId, RegionId};
     use mail::address::Domain;
+    use std::collections::BTreeSet;
     use std::net::IpAddr;
+    use std::sync::Arc;
     use std::time::Duration;
 
     const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
+    fn pool(kind: PoolKind, account: Option<&str>, ips: Vec<IpAddr>) -> Arc<Pool> {
+        let account = account.map(AccountId::new);
+        Arc::new(Pool { kind, name: "a pool".into(), region: RegionId::new("local"), account, ips, overflow: None })
+    }
+
+    fn key(account: &str) -> Arc<Credential> {
+        let holder = Holder::Account { account: AccountId::new(account), subaccount: None };
+        let id = CredentialId::new("k1");
+        Arc::new(Credential { id, holder, scopes: BTreeSet::new(), networks: Vec::new(), expires_at: None })
+    }
+
     fn house() -> Snapshot {
         let (ann, own) = (AccountId::new("ann"), PoolId::new("own"));
         let mut snapshot = Snapshot::empty();
-        let account = Account {
-            plan: Plan::Standard,
-            default_pool: Some(own.clone()),
-            senders: Senders::Verified,
-            recipients: Vec::new(),
-        };
-        snapshot.accounts.insert(ann.clone(), account);
+        let mut account = Account::default();
+        account.default_pools.insert(snapshot.region.clone(), own.clone());
         let name = Domain::parse("a.test").unwrap();
-        snapshot.domains.push(SendingDomain { name, account: ann.clone(), return_path: None, dkim: Vec::new() });
-        snapshot.credentials.push(Credential { account: ann.clone(), kind: CredentialKind::Key, digest: [0; 32] });
-        snapshot.pools.insert(own, Pool { kind: PoolKind::Standard, account: Some(ann), ips: vec![IP] });
-        snapshot.ips.insert(IP, Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active });
+        account.domains.insert(name.clone(), Arc::new(SendingDomain { name, return_path: None, dkim: Vec::new() }));
+        Arc::make_mut(&mut snapshot.accounts).insert(ann, Arc::new(account));
+        Arc::make_mut(&mut snapshot.keys).insert([0; 32], key("ann"));
+        Arc::make_mut(&mut snapshot.pools).insert(own, pool(PoolKind::Standard, Some("ann"), vec![IP]));
+        let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None };
+        Arc::make_mut(&mut snapshot.ips).insert(IP, ip);
         snapshot
     }
 
@@ -335,40 +486,70 @@ mod tests {
     // Every fault is found, and told with its place.
     #[test]
     fn each_fault_is_named() {
-        fn own(snapshot: &mut Snapshot) -> &mut Pool {
-            snapshot.pools.get_mut(&PoolId::new("own")).unwrap()
-        }
         fn ann(snapshot: &mut Snapshot) -> &mut Account {
-            snapshot.accounts.get_mut(&AccountId::new("ann")).unwrap()
+            Arc::make_mut(Arc::make_mut(&mut snapshot.accounts).get_mut(&AccountId::new("ann")).unwrap())
         }
-        fn another_pool(snapshot: &mut Snapshot, kind: PoolKind, account: Option<&str>, ips: Vec<IpAddr>) {
-            let pool = Pool { kind, account: account.map(AccountId::new), ips };
-            snapshot.pools.insert(PoolId::new("two"), pool);
+        fn set_pool(snapshot: &mut Snapshot, id: &str, pool: Arc<Pool>) {
+            Arc::make_mut(&mut snapshot.pools).insert(PoolId::new(id), pool);
+        }
+        fn ip(snapshot: &mut Snapshot) -> &mut Ip {
+            Arc::make_mut(&mut snapshot.ips).get_mut(&IP).unwrap()
         }
         assert_eq!(house().check(), []);
         let cases: [(Spoil, &str); 14] = [
-            (|s| ann(s).default_pool = Some(PoolId::new("gone")), "account ann: its default pool gone does not exist"),
-            // R2.8
-            (|s| own(s).account = Some(AccountId::new("bob")), "account ann: its default pool own is not its own"),
-            (|s| s.domains[0].account = AccountId::new("bob"), "domain a.test: its account bob does not exist"),
-            (|s| s.credentials[0].account = AccountId::new("bob"), "credential: its account bob does not exist"),
-            (|s| another_pool(s, PoolKind::Standard, Some("bob"), vec![]), "pool two: its account bob does not exist"),
-            (|s| another_pool(s, PoolKind::Standard, None, vec![]), "pool two: a standard pool belongs to an account"),
             (
-                |s| another_pool(s, PoolKind::Shared, Some("ann"), vec![]),
+                |s| {
+                    let region = s.region.clone();
+                    ann(s).default_pools.insert(region, PoolId::new("gone"));
+                },
+                "account ann: its default pool for local, gone, which does not exist",
+            ),
+            // R2.8
+            (
+                |s| {
+                    Arc::make_mut(&mut s.accounts).insert(AccountId::new("bob"), Arc::default());
+                    set_pool(s, "own", pool(PoolKind::Standard, Some("bob"), vec![]));
+                },
+                "account ann: its default pool for local, own, which is not its own",
+            ),
+            (
+                |s| {
+                    Arc::make_mut(&mut s.keys).insert([1; 32], key("bob"));
+                },
+                "credential k1: its account bob does not exist",
+            ),
+            (
+                |s| set_pool(s, "two", pool(PoolKind::Standard, Some("bob"), vec![])),
+                "pool two: its account bob does not exist",
+            ),
+            (
+                |s| set_pool(s, "two", pool(PoolKind::Standard, None, vec![])),
+                "pool two: a dedicated pool belongs to an account",
+            ),
+            (
+                |s| set_pool(s, "two", pool(PoolKind::Shared, Some("ann"), vec![])),
                 "pool two: a shared pool belongs to no account",
             ),
             // R2.6
             (
-                |s| another_pool(s, PoolKind::Shared, None, vec![IP]),
+                |s| set_pool(s, "two", pool(PoolKind::Shared, None, vec![IP])),
                 "pool two: its IP 192.0.2.1 is in the pool own too",
             ),
-            (|s| own(s).ips.push([192, 0, 2, 9].into()), "pool own: its IP 192.0.2.9 does not exist"),
             (
-                |s| s.ips.get_mut(&IP).unwrap().bind = "::1".parse().unwrap(),
+                |s| set_pool(s, "own", pool(PoolKind::Standard, Some("ann"), vec![[192, 0, 2, 9].into()])),
+                "pool own: its IP 192.0.2.9 does not exist",
+            ),
+            (
+                |s| {
+                    Arc::make_mut(&mut s.shared).insert(RegionId::new("local"), PoolId::new("own"));
+                },
+                "region local: its shared pool own is none",
+            ),
+            (
+                |s| ip(s).bind = "::1".parse().unwrap(),
                 "ip 192.0.2.1: cannot be bound as ::1, which is of the other family",
             ),
-            (|s| s.ips.get_mut(&IP).unwrap().ehlo.clear(), "ip 192.0.2.1: has no EHLO name"),
+            (|s| ip(s).ehlo.clear(), "ip 192.0.2.1: has no EHLO name"),
             (
                 |s| s.delivery.retry.steps.clear(),
                 "delivery: the retry schedule needs at least one wait, each of a second or more",

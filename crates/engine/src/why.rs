@@ -80,6 +80,8 @@ pub enum Why {
         pool: String,
     },
     NoPool,
+    /// An enterprise account sends from dedicated IPs only.
+    NoDedicatedIp,
     // Changes.
     ReleasedByOrder,
     RetriedByOrder,
@@ -134,6 +136,7 @@ impl Why {
             Why::PoolUnknown { .. } => "pool-unknown",
             Why::PoolEmpty { .. } => "pool-empty",
             Why::NoPool => "no-pool",
+            Why::NoDedicatedIp => "no-dedicated-ip",
             Why::ReleasedByOrder => "released-by-order",
             Why::RetriedByOrder => "retried-by-order",
             Why::IpBack { .. } => "ip-back",
@@ -196,6 +199,10 @@ impl Why {
             Why::PoolUnknown { pool } => format!("there is no pool {pool}"),
             Why::PoolEmpty { pool } => format!("the pool {pool} has no IP that can send"),
             Why::NoPool => "the account has no pool with an IP that can send, and no shared one to fall back to".into(),
+            Why::NoDedicatedIp => {
+                "no pool was named and the account's default pool has no IP; an enterprise account has no shared one to fall back to"
+                    .into()
+            }
             Why::ReleasedByOrder => "an operator released it".into(),
             Why::RetriedByOrder => "an operator asked for a try now".into(),
             Why::IpBack { ip } => format!("the address {ip} is back on this machine"),
