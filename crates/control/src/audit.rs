@@ -1,0 +1,155 @@
+//! Who did what, when, from where? (R7.6)
+//!
+//! A line for every change, written in the change's own transaction. The publisher reads these lines too, to know what the data
+//! plane must be told: so nothing can change without one.
+
+use crate::actor::Actor;
+use crate::page::{Page, Window};
+use crate::refusal::Refusal;
+use crate::store::{Change, Columns, q, rows, run};
+use engine::time::Timestamp;
+use serde_json::Value;
+use sqlx::AnyConnection;
+
+/// What kind of thing a line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    Region,
+    Account,
+    Subaccount,
+    ConfigurationSet,
+    Pool,
+    Ip,
+    Lease,
+    Credential,
+    Domain,
+    Address,
+    Person,
+    Setting,
+}
+
+const SUBJECTS: [Subject; 12] = [
+    Subject::Region,
+    Subject::Account,
+    Subject::Subaccount,
+    Subject::ConfigurationSet,
+    Subject::Pool,
+    Subject::Ip,
+    Subject::Lease,
+    Subject::Credential,
+    Subject::Domain,
+    Subject::Address,
+    Subject::Person,
+    Subject::Setting,
+];
+
+impl Subject {
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Subject::Region => "region",
+            Subject::Account => "account",
+            Subject::Subaccount => "subaccount",
+            Subject::ConfigurationSet => "configuration-set",
+            Subject::Pool => "pool",
+            Subject::Ip => "ip",
+            Subject::Lease => "lease",
+            Subject::Credential => "credential",
+            Subject::Domain => "domain",
+            Subject::Address => "address",
+            Subject::Person => "person",
+            Subject::Setting => "setting",
+        }
+    }
+
+    #[must_use]
+    pub fn of(code: &str) -> Option<Subject> {
+        SUBJECTS.into_iter().find(|subject| subject.code() == code)
+    }
+}
+
+/// What a change writes down.
+pub(crate) struct Line<'a> {
+    pub subject: Subject,
+    pub id: &'a str,
+    pub account: Option<&'a str>,
+    /// A word in the past: `created`, `moved`.
+    pub action: &'static str,
+    /// What was and what is, without secrets.
+    pub detail: Value,
+}
+
+pub(crate) async fn write(change: &mut Change, by: &Actor, now: Timestamp, line: Line<'_>) -> Result<(), Refusal> {
+    let insert = q!(
+        "INSERT INTO audit (at, actor_kind, actor, actor_name, actor_from, account, subject_kind, subject, action, detail) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        now.0,
+        by.kind.code(),
+        by.id.clone(),
+        by.name.clone(),
+        by.from.map(|from| from.to_string()),
+        line.account.map(str::to_owned),
+        line.subject.code(),
+        line.id.to_owned(),
+        line.action,
+        line.detail.to_string(),
+    );
+    run(change.conn(), insert).await?;
+    Ok(())
+}
+
+/// A line as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub id: i64,
+    pub at: Timestamp,
+    pub actor_kind: String,
+    pub actor: String,
+    pub actor_name: String,
+    pub actor_from: Option<String>,
+    pub account: Option<String>,
+    pub subject_kind: String,
+    pub subject: String,
+    pub action: String,
+    pub detail: Value,
+}
+
+/// Newest first; of one account, or of one subject, or of all.
+pub(crate) async fn list(
+    conn: &mut AnyConnection,
+    account: Option<&str>,
+    subject: Option<&str>,
+    window: &Window,
+) -> Result<Page<Entry>, Refusal> {
+    let before: i64 = window.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
+    let found = rows(
+        conn,
+        q!(
+            "SELECT id, at, actor_kind, actor, actor_name, actor_from, account, subject_kind, subject, action, detail \
+             FROM audit WHERE id < $1 AND (CAST($2 AS TEXT) IS NULL OR account = $2) \
+             AND (CAST($3 AS TEXT) IS NULL OR subject = $3) ORDER BY id DESC LIMIT $4",
+            before,
+            account.map(str::to_owned),
+            subject.map(str::to_owned),
+            window.fetch(),
+        ),
+    )
+    .await?;
+    let entries = found.iter().map(|row| {
+        Ok(Entry {
+            id: row.whole(0)?,
+            at: Timestamp(row.whole(1)?),
+            actor_kind: row.text(2)?,
+            actor: row.text(3)?,
+            actor_name: row.text(4)?,
+            actor_from: row.text_or_none(5)?,
+            account: row.text_or_none(6)?,
+            subject_kind: row.text(7)?,
+            subject: row.text(8)?,
+            action: row.text(9)?,
+            detail: serde_json::from_str(&row.text(10)?).unwrap_or(Value::Null),
+        })
+    });
+    let entries: Vec<Entry> = entries.collect::<Result<_, Refusal>>()?;
+    Ok(Page::of(entries, window, |entry| entry.id.to_string()))
+}

@@ -1,0 +1,35 @@
+//! Who may use what, and what became of it? The control plane.
+//!
+//! It owns accounts, IPs, leases, pools and the database. Down it sends one value, the `Snapshot`; up come `Event`s. It never touches a
+//! queue or a socket of the mail path, and knows nothing of HTTP. Modules from the ground up; each uses only those above its line.
+
+/// What do we tell a caller whose wish is not carried out?
+pub mod refusal;
+/// How do secrets lie in the database?
+pub mod seal;
+/// By what is a thing called that has no name of its own?
+pub mod id;
+/// Which part of a long list is meant?
+pub mod page;
+mod schema;
+/// Where does the control plane keep what it knows?
+pub mod store;
+/// Who wants it, and may they?
+pub mod actor;
+/// Who did what, when, from where?
+pub mod audit;
+/// What may things be called?
+mod name;
+/// Which of its own limits can an operator move?
+pub mod setting;
+/// Where does all of it stand?
+pub mod office;
+/// Where are there places to send from?
+pub mod region;
+/// Who are the tenants?
+pub mod account;
+
+pub use actor::{Actor, ActorKind};
+pub use office::Office;
+pub use page::{Page, Window};
+pub use refusal::{Kind, Refusal};

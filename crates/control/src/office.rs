@@ -1,0 +1,92 @@
+//! Where does all of it stand? The handle through which every surface reaches the control plane.
+
+use crate::actor::Actor;
+use crate::audit::{self, Entry};
+use crate::page::{Page, Window};
+use crate::refusal::Refusal;
+use crate::seal::Sealer;
+use crate::store::Store;
+use engine::id::RegionId;
+use engine::time::Timestamp;
+use net::clock::Clock;
+use net::dns::Dns;
+use std::sync::Arc;
+
+/// What an office stands on.
+pub struct Setting {
+    pub store: Store,
+    pub sealer: Sealer,
+    pub clock: Clock,
+    /// For the checks of domains and IPs.
+    pub dns: Arc<dyn Dns>,
+    /// The name this installation greets with; records that point here name it.
+    pub host: String,
+    /// Where things belong that name no region.
+    pub region: RegionId,
+}
+
+/// Cheap to clone. What can be asked of it stands with the noun it is about: `impl Office` in `account`, `pool`, `lease` …
+#[derive(Clone)]
+pub struct Office(Arc<Setting>);
+
+impl Office {
+    #[must_use]
+    pub fn new(setting: Setting) -> Office {
+        Office(Arc::new(setting))
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.0.sealer
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.0.clock.now())
+    }
+
+    pub(crate) fn dns(&self) -> &dyn Dns {
+        &*self.0.dns
+    }
+
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.0.host
+    }
+
+    #[must_use]
+    pub fn home_region(&self) -> &RegionId {
+        &self.0.region
+    }
+
+    /// R7.6. An account sees the lines about itself.
+    pub async fn audit(
+        &self,
+        by: &Actor,
+        account: Option<&str>,
+        subject: Option<&str>,
+        window: &Window,
+    ) -> Result<Page<Entry>, Refusal> {
+        let own = by.account().map(|own| own.as_str().to_owned());
+        let account = match (account, own) {
+            (Some(account), _) => {
+                by.may_read(account)?;
+                Some(account.to_owned())
+            }
+            (None, Some(own)) => {
+                by.may_read(&own)?;
+                Some(own)
+            }
+            (None, None) => {
+                by.may_watch()?;
+                None
+            }
+        };
+        let mut conn = self.store().read().await?;
+        audit::list(&mut conn, account.as_deref(), subject, window).await
+    }
+}

@@ -1,0 +1,444 @@
+//! What does the database hold, and what does it refuse by itself?
+//!
+//! One list of steps; a database that is behind goes through those it lacks, each in a transaction of its own. A step that has been
+//! published never changes. `{octets}` and `{serial}` are what the engines write differently.
+
+use crate::store::{Engine, StoreFault};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
+
+struct Step {
+    both: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+const STEPS: &[Step] = &[Step { both: TENANTS, sqlite: GUARDS_SQLITE, postgres: GUARDS_POSTGRES }];
+
+const TENANTS: &str = "
+CREATE TABLE region (
+    id TEXT PRIMARY KEY,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE node (
+    id TEXT PRIMARY KEY,
+    region TEXT NOT NULL REFERENCES region (id),
+    name TEXT NOT NULL UNIQUE,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE account (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    plan TEXT NOT NULL CHECK (plan IN ('free', 'standard', 'enterprise')),
+    standing TEXT NOT NULL CHECK (standing IN ('sandbox', 'production', 'paused')),
+    standing_reason TEXT,
+    senders TEXT NOT NULL CHECK (senders IN ('verified', 'any')),
+    has_payment_method BIGINT NOT NULL CHECK (has_payment_method IN (0, 1)),
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE quota (
+    account TEXT NOT NULL REFERENCES account (id),
+    region TEXT NOT NULL REFERENCES region (id),
+    per_day BIGINT NOT NULL CHECK (per_day >= 0),
+    per_second BIGINT NOT NULL CHECK (per_second >= 0),
+    PRIMARY KEY (account, region)
+);
+
+CREATE TABLE pool (
+    id TEXT PRIMARY KEY,
+    account TEXT REFERENCES account (id),
+    region TEXT NOT NULL REFERENCES region (id),
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('shared', 'standard', 'managed')),
+    is_default BIGINT NOT NULL CHECK (is_default IN (0, 1)),
+    overflow TEXT REFERENCES pool (id),
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    CHECK ((kind = 'shared') = (account IS NULL)),
+    CHECK (overflow IS NULL OR overflow <> id)
+);
+CREATE UNIQUE INDEX pool_name ON pool (account, region, name) WHERE account IS NOT NULL;
+CREATE UNIQUE INDEX pool_name_shared ON pool (region, name) WHERE account IS NULL;
+CREATE UNIQUE INDEX pool_default ON pool (account, region) WHERE is_default = 1 AND account IS NOT NULL;
+CREATE UNIQUE INDEX pool_default_shared ON pool (region) WHERE is_default = 1 AND account IS NULL;
+CREATE INDEX pool_overflow ON pool (overflow) WHERE overflow IS NOT NULL;
+
+CREATE TABLE subaccount (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (id),
+    name TEXT NOT NULL,
+    pool TEXT REFERENCES pool (id),
+    sending BIGINT NOT NULL CHECK (sending IN (0, 1)),
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    UNIQUE (account, name)
+);
+CREATE INDEX subaccount_pool ON subaccount (pool) WHERE pool IS NOT NULL;
+
+CREATE TABLE configuration_set (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (id),
+    name TEXT NOT NULL,
+    pool TEXT REFERENCES pool (id),
+    tls TEXT CHECK (tls IN ('if-offered', 'required')),
+    lifetime_s BIGINT CHECK (lifetime_s > 0),
+    suppression TEXT NOT NULL,
+    tracking_host TEXT,
+    destinations TEXT NOT NULL,
+    sending BIGINT NOT NULL CHECK (sending IN (0, 1)),
+    reputation BIGINT NOT NULL CHECK (reputation IN (0, 1)),
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    UNIQUE (account, name)
+);
+CREATE INDEX configuration_set_pool ON configuration_set (pool) WHERE pool IS NOT NULL;
+
+CREATE TABLE ip (
+    address TEXT PRIMARY KEY,
+    region TEXT NOT NULL REFERENCES region (id),
+    node TEXT REFERENCES node (id),
+    bind TEXT NOT NULL,
+    ehlo TEXT NOT NULL,
+    hop TEXT,
+    state TEXT NOT NULL CHECK (state IN ('available', 'leased', 'shared', 'draining', 'resting', 'out-of-service')),
+    state_since BIGINT NOT NULL,
+    state_until BIGINT,
+    -- One column, so that an IP is in one pool at most.
+    pool TEXT REFERENCES pool (id),
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    CHECK (pool IS NULL OR state IN ('leased', 'shared'))
+);
+CREATE INDEX ip_pool ON ip (pool) WHERE pool IS NOT NULL;
+CREATE INDEX ip_state ON ip (region, state, state_since);
+
+CREATE TABLE ip_history (
+    id {serial},
+    ip TEXT NOT NULL REFERENCES ip (address),
+    at BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    actor TEXT NOT NULL
+);
+CREATE INDEX ip_history_ip ON ip_history (ip, id);
+
+CREATE TABLE ip_check (
+    ip TEXT NOT NULL REFERENCES ip (address),
+    name TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('good', 'bad', 'unknown')),
+    words TEXT NOT NULL,
+    PRIMARY KEY (ip, name)
+);
+
+CREATE TABLE lease (
+    id TEXT PRIMARY KEY,
+    ip TEXT NOT NULL REFERENCES ip (address),
+    account TEXT NOT NULL REFERENCES account (id),
+    origin TEXT NOT NULL CHECK (origin IN ('purchase', 'grant')),
+    price_cents BIGINT NOT NULL CHECK (price_cents >= 0),
+    started_at BIGINT NOT NULL,
+    ended_at BIGINT CHECK (ended_at >= started_at)
+);
+CREATE UNIQUE INDEX lease_open ON lease (ip) WHERE ended_at IS NULL;
+CREATE INDEX lease_account ON lease (account, id);
+CREATE INDEX lease_ip ON lease (ip, started_at);
+
+CREATE TABLE release_request (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (id),
+    leases TEXT NOT NULL,
+    digest {octets} NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    confirmed_at BIGINT
+);
+
+CREATE TABLE credential (
+    id TEXT PRIMARY KEY,
+    account TEXT REFERENCES account (id),
+    subaccount TEXT REFERENCES subaccount (id),
+    kind TEXT NOT NULL CHECK (kind IN ('api', 'aws', 'smtp')),
+    name TEXT NOT NULL,
+    login TEXT UNIQUE,
+    scopes TEXT NOT NULL,
+    networks TEXT NOT NULL,
+    expires_at BIGINT,
+    revoked_at BIGINT,
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    CHECK ((kind = 'api') = (login IS NULL)),
+    CHECK (account IS NOT NULL OR kind = 'api')
+);
+CREATE INDEX credential_account ON credential (account, id);
+
+-- Two for one credential while one takes the place of the other.
+CREATE TABLE credential_secret (
+    id TEXT PRIMARY KEY,
+    credential TEXT NOT NULL REFERENCES credential (id),
+    digest {octets} NOT NULL UNIQUE,
+    -- Where the secret itself is needed: signatures are checked with it, passwords derived from it.
+    sealed {octets},
+    created_at BIGINT NOT NULL,
+    until BIGINT
+);
+CREATE INDEX credential_secret_of ON credential_secret (credential);
+
+CREATE TABLE domain (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (id),
+    name TEXT NOT NULL,
+    token TEXT NOT NULL,
+    verified_at BIGINT,
+    verified_by TEXT CHECK (verified_by IN ('dns', 'operator')),
+    mail_from TEXT,
+    tracking_host TEXT,
+    checked_at BIGINT,
+    report TEXT,
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    UNIQUE (account, name)
+);
+CREATE INDEX domain_checked ON domain (checked_at);
+
+CREATE TABLE dkim_key (
+    id TEXT PRIMARY KEY,
+    domain TEXT NOT NULL REFERENCES domain (id),
+    selector TEXT NOT NULL,
+    algorithm TEXT NOT NULL CHECK (algorithm IN ('rsa-2048', 'ed25519', 'brought')),
+    sealed {octets} NOT NULL,
+    record TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('next', 'active', 'retired')),
+    state_since BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    UNIQUE (domain, selector)
+);
+
+CREATE TABLE address (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (id),
+    address TEXT NOT NULL,
+    digest {octets},
+    expires_at BIGINT,
+    verified_at BIGINT,
+    created_at BIGINT NOT NULL,
+    UNIQUE (account, address)
+);
+
+CREATE TABLE person (
+    id TEXT PRIMARY KEY,
+    account TEXT REFERENCES account (id),
+    email TEXT NOT NULL UNIQUE,
+    role TEXT NOT NULL CHECK (role IN ('operator', 'operator-read-only', 'owner', 'developer', 'viewer')),
+    password TEXT,
+    totp {octets},
+    totp_on BIGINT NOT NULL CHECK (totp_on IN (0, 1)),
+    totp_step BIGINT NOT NULL,
+    disabled_at BIGINT,
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    CHECK ((role IN ('operator', 'operator-read-only')) = (account IS NULL))
+);
+CREATE INDEX person_account ON person (account, id);
+
+CREATE TABLE link (
+    digest {octets} PRIMARY KEY,
+    person TEXT NOT NULL REFERENCES person (id),
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+
+CREATE TABLE session (
+    digest {octets} PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    person TEXT NOT NULL REFERENCES person (id),
+    from_address TEXT,
+    created_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX session_person ON session (person);
+
+CREATE TABLE setting (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+CREATE TABLE suppression (
+    account TEXT NOT NULL REFERENCES account (id),
+    address TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (account, address)
+);
+
+CREATE TABLE idempotency (
+    holder TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest {octets} NOT NULL,
+    status BIGINT NOT NULL,
+    body {octets} NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (holder, key)
+);
+CREATE INDEX idempotency_at ON idempotency (at);
+
+-- How far events of the data plane have been taken in.
+CREATE TABLE taken_in (
+    source TEXT PRIMARY KEY,
+    position TEXT NOT NULL
+);
+
+-- Who did what, when, from where. What the data plane must be told is found here too: nothing changes without a line.
+CREATE TABLE audit (
+    id {serial},
+    at BIGINT NOT NULL,
+    actor_kind TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    actor_name TEXT NOT NULL,
+    actor_from TEXT,
+    account TEXT,
+    subject_kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    action TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+CREATE INDEX audit_account ON audit (account, id);
+CREATE INDEX audit_subject ON audit (subject, id);
+";
+
+const GUARDS_SQLITE: &str = "
+CREATE TRIGGER lease_overlap_insert BEFORE INSERT ON lease
+WHEN EXISTS (
+    SELECT 1 FROM lease l WHERE l.ip = NEW.ip
+    AND COALESCE(l.ended_at, 9223372036854775807) > NEW.started_at
+    AND COALESCE(NEW.ended_at, 9223372036854775807) > l.started_at
+)
+BEGIN SELECT RAISE(ABORT, 'two leases of one IP overlap'); END;
+
+CREATE TRIGGER lease_overlap_update BEFORE UPDATE ON lease
+WHEN EXISTS (
+    SELECT 1 FROM lease l WHERE l.ip = NEW.ip AND l.id <> OLD.id
+    AND COALESCE(l.ended_at, 9223372036854775807) > NEW.started_at
+    AND COALESCE(NEW.ended_at, 9223372036854775807) > l.started_at
+)
+BEGIN SELECT RAISE(ABORT, 'two leases of one IP overlap'); END;
+
+CREATE TRIGGER lease_region BEFORE UPDATE OF region ON ip WHEN NEW.region <> OLD.region
+BEGIN SELECT RAISE(ABORT, 'an IP belongs to one region for ever'); END;
+
+CREATE TRIGGER ip_home_insert BEFORE INSERT ON ip WHEN NEW.pool IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM pool p WHERE p.id = NEW.pool AND p.region = NEW.region AND (
+        (p.account IS NULL AND NEW.state = 'shared')
+        OR EXISTS (SELECT 1 FROM lease l WHERE l.ip = NEW.address AND l.ended_at IS NULL AND l.account = p.account)
+    )
+)
+BEGIN SELECT RAISE(ABORT, 'an IP is only in a pool of its region and of who leases it'); END;
+
+CREATE TRIGGER ip_home_update BEFORE UPDATE ON ip WHEN NEW.pool IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM pool p WHERE p.id = NEW.pool AND p.region = NEW.region AND (
+        (p.account IS NULL AND NEW.state = 'shared')
+        OR EXISTS (SELECT 1 FROM lease l WHERE l.ip = NEW.address AND l.ended_at IS NULL AND l.account = p.account)
+    )
+)
+BEGIN SELECT RAISE(ABORT, 'an IP is only in a pool of its region and of who leases it'); END;
+
+CREATE TRIGGER overflow_insert BEFORE INSERT ON pool WHEN NEW.overflow IS NOT NULL AND EXISTS (
+    SELECT 1 FROM pool p WHERE (p.id = NEW.overflow AND p.overflow IS NOT NULL)
+)
+BEGIN SELECT RAISE(ABORT, 'an overflow pool has no overflow pool'); END;
+
+CREATE TRIGGER overflow_update BEFORE UPDATE OF overflow ON pool WHEN NEW.overflow IS NOT NULL AND EXISTS (
+    SELECT 1 FROM pool p WHERE (p.id = NEW.overflow AND p.overflow IS NOT NULL) OR p.overflow = NEW.id
+)
+BEGIN SELECT RAISE(ABORT, 'an overflow pool has no overflow pool'); END;
+
+CREATE TRIGGER audit_update BEFORE UPDATE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
+
+CREATE TRIGGER audit_delete BEFORE DELETE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
+";
+
+const GUARDS_POSTGRES: &str = "
+CREATE EXTENSION IF NOT EXISTS btree_gist;
+ALTER TABLE lease ADD CONSTRAINT lease_overlap EXCLUDE USING gist (
+    ip WITH =, int8range(started_at, COALESCE(ended_at, 9223372036854775807)) WITH &&
+);
+
+CREATE FUNCTION weir_ip_home() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.region <> OLD.region THEN
+        RAISE EXCEPTION 'an IP belongs to one region for ever' USING ERRCODE = '23P01';
+    END IF;
+    IF NEW.pool IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM pool p WHERE p.id = NEW.pool AND p.region = NEW.region AND (
+            (p.account IS NULL AND NEW.state = 'shared')
+            OR EXISTS (SELECT 1 FROM lease l WHERE l.ip = NEW.address AND l.ended_at IS NULL AND l.account = p.account)
+        )
+    ) THEN
+        RAISE EXCEPTION 'an IP is only in a pool of its region and of who leases it' USING ERRCODE = '23P01';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER ip_home BEFORE INSERT OR UPDATE ON ip FOR EACH ROW EXECUTE FUNCTION weir_ip_home();
+
+CREATE FUNCTION weir_overflow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.overflow IS NOT NULL AND EXISTS (
+        SELECT 1 FROM pool p WHERE (p.id = NEW.overflow AND p.overflow IS NOT NULL) OR p.overflow = NEW.id
+    ) THEN
+        RAISE EXCEPTION 'an overflow pool has no overflow pool' USING ERRCODE = '23P01';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER overflow BEFORE INSERT OR UPDATE OF overflow ON pool FOR EACH ROW EXECUTE FUNCTION weir_overflow();
+
+CREATE FUNCTION weir_audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the audit log is only added to' USING ERRCODE = '23P01';
+END $$;
+CREATE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION weir_audit();
+";
+
+/// Brings the schema to this program's version; a newer one is left alone and named.
+pub(crate) async fn bring_up_to_date(engine: Engine, conn: &mut AnyConnection) -> Result<(), StoreFault> {
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let found = version(conn).await.map_err(unusable)?;
+    if found > known {
+        return Err(StoreFault::Newer { found, known });
+    }
+    for (step, number) in STEPS.iter().zip(1i64..).skip(usize::try_from(found).unwrap_or(0)) {
+        take(engine, conn, step, number).await.map_err(unusable)?;
+        tracing::info!(version = number, "the database's schema is brought up to date");
+    }
+    Ok(())
+}
+
+fn unusable(fault: sqlx::Error) -> StoreFault {
+    StoreFault::Unusable(fault.to_string())
+}
+
+async fn version(conn: &mut AnyConnection) -> Result<i64, sqlx::Error> {
+    conn.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL, taken_at BIGINT)").await?;
+    let row = conn.fetch_one("SELECT COALESCE(MAX(version), 0) FROM schema_version").await?;
+    row.try_get(0)
+}
+
+async fn take(engine: Engine, conn: &mut AnyConnection, step: &Step, number: i64) -> Result<(), sqlx::Error> {
+    let (octets, serial, guards) = match engine {
+        Engine::Sqlite => ("BLOB", "INTEGER PRIMARY KEY AUTOINCREMENT", step.sqlite),
+        Engine::Postgres => ("BYTEA", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", step.postgres),
+    };
+    let both = step.both.replace("{octets}", octets).replace("{serial}", serial);
+    let mut tx = conn.begin().await?;
+    // Ours, from the constants above.
+    tx.execute(sqlx::raw_sql(AssertSqlSafe(both))).await?;
+    tx.execute(sqlx::raw_sql(guards)).await?;
+    let noted = sqlx::query("INSERT INTO schema_version (version) VALUES ($1)").bind(number);
+    noted.execute(&mut *tx).await?;
+    tx.commit().await
+}

@@ -1,0 +1,136 @@
+//! Which of its own limits can an operator move? Each has a name, a default, and a reason.
+
+use crate::actor::Actor;
+use crate::audit::{self, Line, Subject};
+use crate::office::Office;
+use crate::refusal::Refusal;
+use crate::store::{Columns, q, row, rows, run};
+use serde_json::json;
+use sqlx::AnyConnection;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// R3.4: dedicated IPs a standard account holds at a time.
+    DedicatedIpsMax,
+    /// R3.5: how long a given-back IP rests before it can be leased again.
+    RestDays,
+    /// R3.7: how old a good check may be when an IP is leased.
+    CheckMaxAgeHours,
+    /// R3.7: whether an IP must have passed its checks to be leased.
+    ChecksRequired,
+    /// R7.5: what a purchased IP costs a month, in cents.
+    PurchasePriceCents,
+    /// R7.5: what a standard dedicated IP costs a month, in cents.
+    StandardPriceCents,
+}
+
+pub const SETTINGS: [Setting; 6] = [
+    Setting::DedicatedIpsMax,
+    Setting::RestDays,
+    Setting::CheckMaxAgeHours,
+    Setting::ChecksRequired,
+    Setting::PurchasePriceCents,
+    Setting::StandardPriceCents,
+];
+
+impl Setting {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Setting::DedicatedIpsMax => "dedicated_ips_max",
+            Setting::RestDays => "rest_days",
+            Setting::CheckMaxAgeHours => "check_max_age_hours",
+            Setting::ChecksRequired => "checks_required",
+            Setting::PurchasePriceCents => "purchase_price_cents",
+            Setting::StandardPriceCents => "standard_price_cents",
+        }
+    }
+
+    #[must_use]
+    pub fn default(self) -> i64 {
+        match self {
+            Setting::DedicatedIpsMax => 4,
+            // Reputation at the large providers fades in about a month without mail.
+            Setting::RestDays => 30,
+            Setting::CheckMaxAgeHours => 24,
+            Setting::ChecksRequired => 1,
+            Setting::PurchasePriceCents => 2_000,
+            Setting::StandardPriceCents => 2_495,
+        }
+    }
+
+    /// What it decides, for whoever reads the list.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Setting::DedicatedIpsMax => "dedicated IPs that an account of the standard plan holds at a time",
+            Setting::RestDays => "days that a given-back IP rests before it can be leased again",
+            Setting::CheckMaxAgeHours => "hours that a good check of an IP is believed",
+            Setting::ChecksRequired => "1: an IP is leased only when its checks are good; 0: checks are only shown",
+            Setting::PurchasePriceCents => "US cents a month for an IP that is purchased in one step",
+            Setting::StandardPriceCents => "US cents a month for a standard dedicated IP that is granted",
+        }
+    }
+
+    fn max(self) -> i64 {
+        match self {
+            Setting::ChecksRequired => 1,
+            Setting::RestDays => 3_650,
+            Setting::CheckMaxAgeHours => 87_600,
+            Setting::DedicatedIpsMax => 1_000_000,
+            Setting::PurchasePriceCents | Setting::StandardPriceCents => 100_000_000,
+        }
+    }
+
+    #[must_use]
+    pub fn of(name: &str) -> Option<Setting> {
+        SETTINGS.into_iter().find(|setting| setting.name() == name)
+    }
+}
+
+pub(crate) async fn value(conn: &mut AnyConnection, setting: Setting) -> Result<i64, Refusal> {
+    let found = row(conn, q!("SELECT value FROM setting WHERE name = $1", setting.name())).await?;
+    let written = found.map(|row| row.text(0)).transpose()?;
+    Ok(written.and_then(|text| text.parse().ok()).unwrap_or_else(|| setting.default()))
+}
+
+impl Office {
+    /// Every setting with its value.
+    pub async fn settings(&self, by: &Actor) -> Result<Vec<(Setting, i64)>, Refusal> {
+        by.may_watch()?;
+        let mut conn = self.store().read().await?;
+        let written = rows(&mut conn, q!("SELECT name, value FROM setting")).await?;
+        let mut values: Vec<(Setting, i64)> =
+            SETTINGS.into_iter().map(|setting| (setting, setting.default())).collect();
+        for row in written {
+            let (name, value) = (row.text(0)?, row.text(1)?.parse());
+            if let (Some(place), Ok(value)) = (values.iter_mut().find(|(setting, _)| setting.name() == name), value) {
+                place.1 = value;
+            }
+        }
+        Ok(values)
+    }
+
+    pub async fn set_setting(&self, by: &Actor, setting: Setting, to: i64) -> Result<(), Refusal> {
+        by.may_operate()?;
+        if !(0..=setting.max()).contains(&to) {
+            return Err(Refusal::invalid(
+                "value",
+                format!("{} is from 0 to {}.", setting.name(), setting.max()),
+                "Give a whole number in that range.",
+            ));
+        }
+        let mut change = self.store().change().await?;
+        let was = value(change.conn(), setting).await?;
+        let put = q!(
+            "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            setting.name(),
+            to.to_string(),
+        );
+        run(change.conn(), put).await?;
+        let detail = json!({ "was": was, "is": to });
+        let line = Line { subject: Subject::Setting, id: setting.name(), account: None, action: "set", detail };
+        audit::write(&mut change, by, self.now(), line).await?;
+        change.commit().await
+    }
+}

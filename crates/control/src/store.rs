@@ -1,0 +1,273 @@
+//! Where does the control plane keep what it knows? One schema, on SQLite or PostgreSQL.
+//!
+//! Every statement runs on both as it stands: `$1` for values, TEXT, BIGINT and octets for types, times in microseconds. Changes are
+//! made one after another, on either engine: SQLite has one writer by nature, PostgreSQL is told to (an advisory lock for the length
+//! of the change). So no change is made on what another is just about to change, and the constraints of the schema are the second
+//! line of defence, not the first.
+
+use crate::refusal::{Kind, Refusal};
+use crate::schema;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Readers of SQLite; more would wait for processors anyway.
+const SQLITE_READERS: u32 = 4;
+/// Of all processes of an installation together, a default PostgreSQL takes a hundred.
+const POSTGRES_CONNECTIONS: u32 = 8;
+/// How long a call waits for the database before it is told that there is none.
+const WAIT: Duration = Duration::from_secs(5);
+/// Held by whoever changes something, on PostgreSQL.
+const CHANGE_LOCK: i64 = 0x7765_6972;
+
+/// Where the database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// One file, beside the queue.
+    Sqlite(PathBuf),
+    /// `postgres://user:password@host:port/name`
+    Postgres(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreFault {
+    #[error("the database cannot be used: {0}")]
+    Unusable(String),
+    #[error(
+        "the database is of a newer version ({found}) than this program knows ({known}): install the newer program again, or restore a backup made before the upgrade"
+    )]
+    Newer { found: i64, known: i64 },
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    readers: AnyPool,
+    writer: AnyPool,
+    /// Counts changes made here.
+    changed: watch::Sender<u64>,
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    pub async fn open(location: &Location) -> Result<Store, StoreFault> {
+        sqlx::any::install_default_drivers();
+        let store = Store::connect(location)?;
+        let mut conn = store.0.writer.acquire().await.map_err(|fault| StoreFault::Unusable(fault.to_string()))?;
+        schema::bring_up_to_date(store.0.engine, &mut conn).await?;
+        Ok(store)
+    }
+
+    fn connect(location: &Location) -> Result<Store, StoreFault> {
+        let unusable = |fault: sqlx::Error| StoreFault::Unusable(fault.to_string());
+        let pool = |connections: u32| {
+            // A connection that went bad is found by using it; asking first would double the cost of every read.
+            AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT).test_before_acquire(false)
+        };
+        let (engine, readers, writer) = match location {
+            Location::Sqlite(path) => {
+                let options = AnyConnectOptions::from_str(&sqlite_url(path)).map_err(unusable)?;
+                let pool = |connections| {
+                    pool(connections).after_connect(|conn, _| {
+                        Box::pin(async move {
+                            conn.execute(
+                                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                                 PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY;",
+                            )
+                            .await
+                            .map(|_| ())
+                        })
+                    })
+                };
+                let readers = pool(SQLITE_READERS).connect_lazy_with(options.clone());
+                (Engine::Sqlite, readers, pool(1).connect_lazy_with(options))
+            }
+            Location::Postgres(url) => {
+                let options = AnyConnectOptions::from_str(url).map_err(unusable)?;
+                let both = pool(POSTGRES_CONNECTIONS).connect_lazy_with(options);
+                (Engine::Postgres, both.clone(), both)
+            }
+        };
+        Ok(Store(Arc::new(Inner { engine, readers, writer, changed: watch::Sender::new(0) })))
+    }
+
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.0.engine
+    }
+
+    /// Tells of every change that was made here.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    pub async fn read(&self) -> Result<PoolConnection<Any>, Refusal> {
+        self.0.readers.acquire().await.map_err(|fault| refuse(&fault))
+    }
+
+    /// A transaction that no other change runs beside. Dropped without `commit`, nothing of it was.
+    pub async fn change(&self) -> Result<Change, Refusal> {
+        let begun = match self.0.engine {
+            Engine::Sqlite => self.0.writer.begin_with("BEGIN IMMEDIATE").await,
+            Engine::Postgres => self.0.writer.begin().await,
+        };
+        let mut tx = begun.map_err(|fault| refuse(&fault))?;
+        if self.0.engine == Engine::Postgres {
+            let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(CHANGE_LOCK);
+            lock.execute(&mut *tx).await.map_err(|fault| refuse(&fault))?;
+        }
+        Ok(Change { tx, store: self.clone() })
+    }
+
+    /// Writes all that is in memory to its place and lets go of the files.
+    pub async fn close(&self) {
+        self.0.readers.close().await;
+        self.0.writer.close().await;
+    }
+}
+
+fn sqlite_url(path: &Path) -> String {
+    // What would be read as the end of the path.
+    let path = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    format!("sqlite://{path}?mode=rwc")
+}
+
+/// One change under way.
+pub struct Change {
+    tx: Transaction<'static, Any>,
+    store: Store,
+}
+
+impl Change {
+    pub fn conn(&mut self) -> &mut AnyConnection {
+        &mut self.tx
+    }
+
+    /// Now it is durable, or the answer is a refusal and nothing of it is.
+    pub async fn commit(self) -> Result<(), Refusal> {
+        self.tx.commit().await.map_err(|fault| refuse(&fault))?;
+        self.store.0.changed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+}
+
+pub(crate) type Query = sqlx::query::Query<'static, Any, sqlx::any::AnyArguments>;
+
+/// `q!("SELECT … WHERE a = $1", a)`
+macro_rules! q {
+    ($sql:expr $(, $value:expr)* $(,)?) => { sqlx::query($sql)$(.bind($value))* };
+}
+pub(crate) use q;
+
+pub(crate) async fn rows(conn: &mut AnyConnection, query: Query) -> Result<Vec<AnyRow>, Refusal> {
+    query.fetch_all(conn).await.map_err(|fault| refuse(&fault))
+}
+
+pub(crate) async fn row(conn: &mut AnyConnection, query: Query) -> Result<Option<AnyRow>, Refusal> {
+    query.fetch_optional(conn).await.map_err(|fault| refuse(&fault))
+}
+
+/// The first column of the only row, a whole number.
+pub(crate) async fn number(conn: &mut AnyConnection, query: Query) -> Result<i64, Refusal> {
+    let row = query.fetch_one(conn).await.map_err(|fault| refuse(&fault))?;
+    row.try_get(0).map_err(|fault| refuse(&fault))
+}
+
+/// How many rows it changed.
+pub(crate) async fn run(conn: &mut AnyConnection, query: Query) -> Result<u64, Refusal> {
+    query.execute(conn).await.map(|done| done.rows_affected()).map_err(|fault| refuse(&fault))
+}
+
+/// As `run`, where the schema may say no: something is there already, or must not be.
+pub(crate) async fn run_unless(
+    conn: &mut AnyConnection,
+    query: Query,
+    said_no: impl FnOnce() -> Refusal,
+) -> Result<u64, Refusal> {
+    match query.execute(conn).await {
+        Ok(done) => Ok(done.rows_affected()),
+        Err(fault) if is_guarded(&fault) => Err(said_no()),
+        Err(fault) => Err(refuse(&fault)),
+    }
+}
+
+/// Columns by place; the statement names them, so a wrong type is a fault of ours.
+pub(crate) trait Columns {
+    fn text(&self, at: usize) -> Result<String, Refusal>;
+    fn text_or_none(&self, at: usize) -> Result<Option<String>, Refusal>;
+    fn whole(&self, at: usize) -> Result<i64, Refusal>;
+    fn whole_or_none(&self, at: usize) -> Result<Option<i64>, Refusal>;
+    fn octets(&self, at: usize) -> Result<Vec<u8>, Refusal>;
+    fn octets_or_none(&self, at: usize) -> Result<Option<Vec<u8>>, Refusal>;
+    fn yes(&self, at: usize) -> Result<bool, Refusal> {
+        Ok(self.whole(at)? != 0)
+    }
+}
+
+impl Columns for AnyRow {
+    fn text(&self, at: usize) -> Result<String, Refusal> {
+        self.try_get(at).map_err(|fault| refuse(&fault))
+    }
+    fn text_or_none(&self, at: usize) -> Result<Option<String>, Refusal> {
+        self.try_get(at).map_err(|fault| refuse(&fault))
+    }
+    fn whole(&self, at: usize) -> Result<i64, Refusal> {
+        self.try_get(at).map_err(|fault| refuse(&fault))
+    }
+    fn whole_or_none(&self, at: usize) -> Result<Option<i64>, Refusal> {
+        self.try_get(at).map_err(|fault| refuse(&fault))
+    }
+    fn octets(&self, at: usize) -> Result<Vec<u8>, Refusal> {
+        self.try_get(at).map_err(|fault| refuse(&fault))
+    }
+    fn octets_or_none(&self, at: usize) -> Result<Option<Vec<u8>>, Refusal> {
+        self.try_get(at).map_err(|fault| refuse(&fault))
+    }
+}
+
+/// Whether a constraint or a trigger of the schema said no.
+fn is_guarded(fault: &sqlx::Error) -> bool {
+    /// SQLITE_CONSTRAINT_TRIGGER; and PostgreSQL's exclusion_violation, which our triggers raise too.
+    const GUARDS: [&str; 2] = ["1811", "23P01"];
+    let Some(fault) = fault.as_database_error() else { return false };
+    fault.is_unique_violation() || fault.code().is_some_and(|code| GUARDS.contains(&&*code))
+}
+
+/// What the database cannot do, in words a caller may read; the cause goes to the log, once, here.
+pub(crate) fn refuse(fault: &sqlx::Error) -> Refusal {
+    match fault {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+            tracing::warn!(%fault, "the database cannot be reached");
+        }
+        _ => tracing::error!(%fault, "the database refused a statement"),
+    }
+    Refusal::new(
+        Kind::Unavailable,
+        "database_unavailable",
+        "The database cannot be used at this moment; mail goes on with what was known last.",
+        "Try again in a moment; the service's log names the cause.",
+    )
+}
+
+/// Whether the database answers.
+pub async fn answers(store: &Store) -> bool {
+    match store.0.readers.acquire().await {
+        Ok(mut conn) => conn.ping().await.is_ok(),
+        Err(_) => false,
+    }
+}
