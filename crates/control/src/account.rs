@@ -315,8 +315,11 @@ pub(crate) async fn default_pool(
     region: &str,
     now: Timestamp,
 ) -> Result<String, Refusal> {
-    let query =
-        q!("SELECT id FROM pool WHERE account = $1 AND region = $2 AND is_default = 1", account.to_owned(), region.to_owned());
+    let query = q!(
+        "SELECT id FROM pool WHERE account = $1 AND region = $2 AND is_default = 1",
+        account.to_owned(),
+        region.to_owned()
+    );
     if let Some(found) = row(change.conn(), query).await? {
         return found.text(0);
     }
@@ -337,9 +340,10 @@ pub(crate) async fn default_pool(
 /// A pause says why: whoever is stopped reads it in every refusal.
 fn reason(standing: Standing, reason: Option<String>) -> Result<Option<String>, Refusal> {
     let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-    if reason.as_ref().is_some_and(|reason| {
-        reason.chars().count() > REASON_LETTERS_MAX || reason.chars().any(char::is_control)
-    }) {
+    if reason
+        .as_ref()
+        .is_some_and(|reason| reason.chars().count() > REASON_LETTERS_MAX || reason.chars().any(char::is_control))
+    {
         let sentence = format!("A reason has at most {REASON_LETTERS_MAX} characters, in one line.");
         return Err(Refusal::invalid("standing_reason", sentence, "Say it shorter."));
     }

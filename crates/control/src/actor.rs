@@ -27,7 +27,9 @@ pub enum ActorKind {
     CommandLine,
     Key,
     /// A signed-in person; owners may do what spends money or lets people in.
-    Person { is_owner: bool },
+    Person {
+        is_owner: bool,
+    },
 }
 
 impl ActorKind {

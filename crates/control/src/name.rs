@@ -44,7 +44,9 @@ fn plain(name: &str, letters_max: usize, field: &str, may: impl Fn(char) -> bool
     }
     Err(Refusal::invalid(
         field,
-        format!("This name has 1 to {letters_max} letters and digits, and `-` or `_` where they are allowed; no blanks."),
+        format!(
+            "This name has 1 to {letters_max} letters and digits, and `-` or `_` where they are allowed; no blanks."
+        ),
         "Choose another, such as news-1.",
     ))
 }
