@@ -28,6 +28,18 @@ pub mod office;
 pub mod region;
 /// Who are the tenants?
 pub mod account;
+/// Which IPs send together, and for whom?
+pub mod pool;
+/// Which IPs are there, and what may be done with each?
+pub mod inventory;
+/// Who has an IP from when until when?
+pub mod lease;
+/// Which parts has an account?
+pub mod subaccount;
+/// What does an application send with?
+pub mod configuration_set;
+/// What must the data plane be told?
+pub mod publish;
 
 pub use actor::{Actor, ActorKind};
 pub use office::Office;

@@ -108,6 +108,8 @@ CREATE TABLE ip (
     state_until BIGINT,
     -- One column, so that an IP is in one pool at most.
     pool TEXT REFERENCES pool (id),
+    -- Why it takes no new mail although it could; empty while it does.
+    rotation_reason TEXT,
     revision BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     CHECK (pool IS NULL OR state IN ('leased', 'shared'))
@@ -407,18 +409,18 @@ CREATE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE 
 /// Brings the schema to this program's version; a newer one is left alone and named.
 pub(crate) async fn bring_up_to_date(engine: Engine, conn: &mut AnyConnection) -> Result<(), StoreFault> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-    let found = version(conn).await.map_err(unusable)?;
+    let found = version(conn).await.map_err(|fault| unusable(&fault))?;
     if found > known {
         return Err(StoreFault::Newer { found, known });
     }
     for (step, number) in STEPS.iter().zip(1i64..).skip(usize::try_from(found).unwrap_or(0)) {
-        take(engine, conn, step, number).await.map_err(unusable)?;
+        take(engine, conn, step, number).await.map_err(|fault| unusable(&fault))?;
         tracing::info!(version = number, "the database's schema is brought up to date");
     }
     Ok(())
 }
 
-fn unusable(fault: sqlx::Error) -> StoreFault {
+fn unusable(fault: &sqlx::Error) -> StoreFault {
     StoreFault::Unusable(fault.to_string())
 }
 

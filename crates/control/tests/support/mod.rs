@@ -57,17 +57,17 @@ impl Drop for Bench {
 
 /// Runs the test on SQLite, then on PostgreSQL.
 pub fn on_both<F: AsyncFn(&Bench)>(test: F) {
-    on_both_with(no_dns(), test);
+    on_both_with(&no_dns(), test);
 }
 
-pub fn on_both_with<F: AsyncFn(&Bench)>(dns: Arc<dyn Dns>, test: F) {
+pub fn on_both_with<F: AsyncFn(&Bench)>(dns: &Arc<dyn Dns>, test: F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let sqlite = bench(Engine::Sqlite, dns.clone()).await;
         test(&sqlite).await;
         sqlite.office.store().close().await;
         drop(sqlite);
-        let postgres = bench(Engine::Postgres, dns).await;
+        let postgres = bench(Engine::Postgres, dns.clone()).await;
         test(&postgres).await;
         postgres.office.store().close().await;
     });
