@@ -24,6 +24,8 @@ mod name;
 pub mod setting;
 /// Where does all of it stand?
 pub mod office;
+/// Was this call made before?
+pub mod idempotency;
 /// Where are there places to send from?
 pub mod region;
 /// Who are the tenants?
