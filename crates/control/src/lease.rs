@@ -270,10 +270,12 @@ impl Office {
         };
         let ids: Vec<&str> = leases.iter().map(|lease| lease.id.as_str()).collect();
         let insert = q!(
-            "INSERT INTO release_request (id, account, leases, digest, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO release_request (id, account, leases, although_empty, digest, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
             request.id.clone(),
             account.id.clone(),
             ids.join(" "),
+            i64::from(although_empty),
             id::digest_of(&request.token).to_vec(),
             now.0,
             request.expires_at.0,
@@ -307,7 +309,7 @@ impl Office {
         let account = account::find(change.conn(), account).await?;
         by.may_own(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
         let query = q!(
-            "SELECT leases, digest, expires_at, confirmed_at FROM release_request WHERE id = $1 AND account = $2",
+            "SELECT leases, digest, expires_at, confirmed_at, although_empty FROM release_request WHERE id = $1 AND account = $2",
             request.to_owned(),
             account.id.clone(),
         );
@@ -328,13 +330,18 @@ impl Office {
             let sentence = "This release was not confirmed in time.";
             return Err(Refusal::conflict("too_late", sentence, "Ask for it again."));
         }
-        let mut ended = Vec::new();
+        let mut leases = Vec::new();
         for lease in found.text(0)?.split(' ') {
             let query =
                 q!(concat!("SELECT ", columns!(), " FROM lease WHERE id = $1 AND ended_at IS NULL"), lease.to_owned(),);
-            // Given back meanwhile by another request.
-            let Some(lease) = row(change.conn(), query).await? else { continue };
-            ended.push(self.end_lease(&mut change, by, read(&lease)?).await?);
+            // One that was given back meanwhile by another request is not there any more.
+            leases.extend(row(change.conn(), query).await?.as_ref().map(read).transpose()?);
+        }
+        // The pools may have changed since: what would empty one now was not agreed to.
+        self.pools_may_lose(&mut change, by, &leases, found.yes(4)?).await?;
+        let mut ended = Vec::with_capacity(leases.len());
+        for lease in leases {
+            ended.push(self.end_lease(&mut change, by, lease).await?);
         }
         let update = q!("UPDATE release_request SET confirmed_at = $2 WHERE id = $1", request.to_owned(), now.0);
         run(change.conn(), update).await?;
@@ -410,23 +417,35 @@ impl Office {
             return Err(Refusal::invalid("ips", sentence, "Name the IPs."));
         }
         let mut leases: Vec<Lease> = Vec::with_capacity(ips.len());
-        let mut leaving: Vec<(Pool, usize)> = Vec::new();
         for ip in ips {
             let query = q!(
                 concat!("SELECT ", columns!(), " FROM lease WHERE ip = $1 AND account = $2 AND ended_at IS NULL"),
                 ip.to_string(),
                 account.id.clone(),
             );
-            let unknown = || Refusal::not_found("IP of this account", &ip.to_string()).at("ips").by_rule("R2.8");
-            let lease = read(&row(change.conn(), query).await?.ok_or_else(unknown)?)?;
+            let lease = read(&row(change.conn(), query).await?.ok_or_else(|| not_held(*ip))?)?;
             if leases.iter().any(|known| known.id == lease.id) {
                 return Err(Refusal::invalid("ips", format!("{ip} stands there twice."), "Name it once."));
             }
             leases.push(lease);
-            let Some(id) = inventory::find(change.conn(), *ip).await?.pool else { continue };
+        }
+        self.pools_may_lose(change, by, &leases, although_empty).await?;
+        Ok(leases)
+    }
+
+    async fn pools_may_lose(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        leases: &[Lease],
+        although_empty: bool,
+    ) -> Result<(), Refusal> {
+        let mut leaving: Vec<(Pool, usize)> = Vec::new();
+        for lease in leases {
+            let Some(id) = inventory::find(change.conn(), lease.ip).await?.pool else { continue };
             let Some(pool) = pool::by_id(change.conn(), &id).await? else { continue };
             if pool.kind == PoolKind::Managed && !by.is_operator() {
-                return Err(unknown());
+                return Err(not_held(lease.ip));
             }
             match leaving.iter_mut().find(|(known, _)| known.id == pool.id) {
                 Some((_, count)) => *count += 1,
@@ -436,8 +455,13 @@ impl Office {
         for (pool, count) in &leaving {
             pool::may_lose(change.conn(), pool, *count, although_empty).await?;
         }
-        Ok(leases)
+        Ok(())
     }
+}
+
+/// R2.8: another account's, a managed pool's and one that is nobody's are all as unknown as one that is not there.
+fn not_held(ip: IpAddr) -> Refusal {
+    Refusal::not_found("IP of this account", &ip.to_string()).at("ips").by_rule("R2.8")
 }
 
 /// R3.4: a free account needs a payment method; a standard one holds so many; enterprise has no limit.

@@ -153,6 +153,7 @@ CREATE TABLE release_request (
     id TEXT PRIMARY KEY,
     account TEXT NOT NULL REFERENCES account (id),
     leases TEXT NOT NULL,
+    although_empty BIGINT NOT NULL CHECK (although_empty IN (0, 1)),
     digest {octets} NOT NULL,
     created_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,

@@ -5,15 +5,21 @@
 //! promised.
 #![allow(dead_code, clippy::unwrap_used)] // Each test uses its part; and may stop at the first surprise.
 
+use control::account::{NewAccount, Standing};
+use control::inventory::{Check, NewIps, Outcome};
+use control::lease::{Grant, Into, Leased, Order};
 use control::office::Setting;
+use control::pool::{NewPool, Pool};
 use control::seal::Sealer;
 use control::store::{Location, Store};
-use control::{Actor, Office};
-use engine::id::RegionId;
+use control::{Actor, ActorKind, Office};
+use engine::id::{AccountId, RegionId};
+use engine::snapshot::{Holder, Plan, PoolKind, Scope};
 use engine::time::Timestamp;
 use net::dns::{Dns, FixedAnswers, FixedDns};
 use sqlx::{Connection as _, Executor as _};
-use std::net::TcpListener;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,6 +54,57 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// The region `local`.
+    pub async fn region(&self) {
+        self.office.create_region(&self.by, "local").await.unwrap();
+    }
+
+    pub async fn account(&self, name: &str, plan: Plan) -> String {
+        let new = NewAccount { name: name.into(), plan, standing: Standing::Production, has_payment_method: false };
+        self.office.create_account(&self.by, new).await.unwrap().id
+    }
+
+    /// 192.0.2.1 and so many more, each looked at and found good.
+    pub async fn ips(&self, count: u8) -> Vec<IpAddr> {
+        let addresses: Vec<IpAddr> = (1..=count).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+        let new = NewIps { addresses: addresses.iter().map(ToString::to_string).collect(), ..NewIps::default() };
+        self.office.add_ips(&self.by, new).await.unwrap();
+        for address in &addresses {
+            self.good(*address).await;
+        }
+        addresses
+    }
+
+    pub async fn good(&self, address: IpAddr) {
+        let words = "as it should be".to_owned();
+        let check = Check { name: "reverse-dns".into(), at: self.office.now(), outcome: Outcome::Good, words };
+        self.office.note_checks(address, &[check]).await.unwrap();
+    }
+
+    pub async fn grant(&self, account: &str, ips: &[IpAddr], into: Into) -> Leased {
+        let order = Order { region: None, quantity: 0, into };
+        self.office.grant(&self.by, account, &Grant { order, ips: ips.to_vec() }).await.unwrap()
+    }
+
+    pub async fn pool(&self, account: &str, name: &str) -> Pool {
+        let new = NewPool { region: None, name: name.into(), kind: PoolKind::Standard, overflow: None };
+        self.office.create_pool(&self.by, account, new).await.unwrap()
+    }
+
+    /// A key of this account that may do everything in it.
+    pub fn key_of(&self, account: &str) -> Actor {
+        Actor {
+            kind: ActorKind::Key,
+            id: "key".into(),
+            name: "key".into(),
+            holder: Holder::Account { account: AccountId::new(account), subaccount: None },
+            scopes: BTreeSet::from([Scope::Send, Scope::Read, Scope::Manage]),
+            from: None,
+        }
+    }
+}
+
 impl Drop for Bench {
     fn drop(&mut self) {
         self.server.take();
@@ -60,6 +117,7 @@ pub fn on_both<F: AsyncFn(&Bench)>(test: F) {
     on_both_with(&no_dns(), test);
 }
 
+#[allow(clippy::needless_pass_by_value)] // A closure is written in the call.
 pub fn on_both_with<F: AsyncFn(&Bench)>(dns: &Arc<dyn Dns>, test: F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
