@@ -1,13 +1,14 @@
 //! What does the DNS say?
 //!
 //! Three who answer: `Resolver` (real servers), `FixedDns` (answers from the configuration, before another `Dns`), and
-//! behind them, for the demo and for tests, `Authority` (a server on a socket). Two who ask: `route_of` and
-//! `dane_of`.
+//! behind them, for the demo and for tests, `Authority` (a server on a socket). Who ask: `route_of` and `dane_of` for mail;
+//! `records_of` to check what our customers publish.
 
 pub mod authority;
 mod dane;
 mod fixed;
 mod network;
+mod records;
 mod resolver;
 mod route;
 
@@ -22,6 +23,7 @@ use mail::dane::Tlsa;
 pub use dane::{Dane, dane_of};
 pub use fixed::{FixedAnswers, FixedDns, FixedRule};
 pub use network::{Network, NetworkError, not_public};
+pub use records::records_of;
 pub use resolver::{Resolver, ResolverError, ResolverSettings, Servers};
 pub use route::{MxHost, Reach, Refusal, Route, Site, route_of};
 
