@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod dns;
 pub mod dial;
+pub mod interfaces;
 pub mod tls;
 
 // Apart, because rustfmt sorts neighbours: it uses `dns` and `tls`.
