@@ -34,12 +34,18 @@ pub mod pool;
 pub mod inventory;
 /// Who has an IP from when until when?
 pub mod lease;
+/// Is an IP fit to be sent from?
+pub mod look;
 /// Which parts has an account?
 pub mod subaccount;
 /// What does an application send with?
 pub mod configuration_set;
 /// What must the data plane be told?
 pub mod publish;
+/// What did the data plane tell us?
+pub mod ingest;
+/// How does an installation begin?
+pub mod install;
 
 pub use actor::{Actor, ActorKind};
 pub use office::Office;

@@ -9,6 +9,7 @@ use crate::store::Store;
 use engine::id::RegionId;
 use engine::time::Timestamp;
 use net::dns::Dns;
+use net::dns::blocklist::BlockList;
 use std::sync::Arc;
 
 /// What an office stands on.
@@ -19,6 +20,8 @@ pub struct Setting {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// For the checks of domains and IPs.
     pub dns: Arc<dyn Dns>,
+    /// Asked about every IP before it is leased.
+    pub block_lists: Vec<BlockList>,
     /// The name this installation greets with; records that point here name it.
     pub host: String,
     /// Where things belong that name no region.
@@ -51,6 +54,10 @@ impl Office {
 
     pub(crate) fn dns(&self) -> &dyn Dns {
         &*self.0.dns
+    }
+
+    pub(crate) fn block_lists(&self) -> &[BlockList] {
+        &self.0.block_lists
     }
 
     #[must_use]

@@ -89,7 +89,7 @@ fn what_is_published_routes_mail_by_the_rules_and_follows_every_change() {
         // R2.4: given back, it stays bound, also while it rests.
         let asked = office.ask_release(by, &acme, &ips, true).await.unwrap();
         office.confirm_release(by, &acme, &asked.id, &asked.token).await.unwrap();
-        office.ip_drained(ips[0]).await.unwrap();
+        bench.drained(ips[0]).await;
         publisher.refresh().await.unwrap();
         assert_eq!(publisher.snapshot().ips[&ips[0]].state, IpState::Draining);
         bench.days(31);
@@ -293,7 +293,7 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
                 Err(refusal) => Err(refusal),
             }
         }
-        Step::Drained { ip: which } => office.ip_drained(ip(*which)).await,
+        Step::Drained { ip: which } => office.take_in("queue", 1, &[support::drained(ip(*which))]).await,
         Step::Rested => {
             bench.days(31);
             office.end_rests().await.map(|_| ())

@@ -13,6 +13,7 @@ use control::pool::{NewPool, Pool};
 use control::seal::Sealer;
 use control::store::{Location, Store};
 use control::{Actor, ActorKind, Office};
+use engine::event::{Event, EventKind};
 use engine::id::{AccountId, RegionId};
 use engine::snapshot::{Holder, Plan, PoolKind, Scope};
 use engine::time::Timestamp;
@@ -80,6 +81,11 @@ impl Bench {
         good(&self.office, address).await;
     }
 
+    /// The data plane tells that nothing is queued on it any more.
+    pub async fn drained(&self, address: IpAddr) {
+        self.office.take_in("queue", 1, &[drained(address)]).await.unwrap();
+    }
+
     pub async fn grant(&self, account: &str, ips: &[IpAddr], into: Into) -> Leased {
         let order = Order { region: None, quantity: 0, into };
         self.office.grant(&self.by, account, &Grant { order, ips: ips.to_vec() }).await.unwrap()
@@ -115,6 +121,10 @@ pub async fn good(office: &Office, address: IpAddr) {
     let words = "as it should be".to_owned();
     let check = Check { name: "reverse-dns".into(), at: office.now(), outcome: Outcome::Good, words };
     office.note_checks(address, &[check]).await.unwrap();
+}
+
+pub fn drained(ip: IpAddr) -> Event {
+    Event { ip: Some(ip), ..Event::new(Timestamp(START), EventKind::IpDrained) }
 }
 
 /// Runs the test on SQLite, then on PostgreSQL.
@@ -169,6 +179,7 @@ async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>) -> 
         sealer: Sealer::of_key(&[7; 32]).unwrap(),
         now: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
         dns,
+        block_lists: Vec::new(),
         host: "weir.test".to_owned(),
         region: RegionId::new("local"),
     })
