@@ -143,9 +143,8 @@ mod tests {
 
     #[test]
     fn a_network_covers_itself_and_what_lies_in_it() {
-        let covers = |network: &str, other: &str| {
-            network.parse::<Network>().unwrap().covers(&other.parse::<Network>().unwrap())
-        };
+        let covers =
+            |network: &str, other: &str| network.parse::<Network>().unwrap().covers(&other.parse::<Network>().unwrap());
         assert!(covers("10.0.0.0/8", "10.0.0.0/8") && covers("10.0.0.0/8", "10.1.0.0/16"));
         assert!(!covers("10.1.0.0/16", "10.0.0.0/8") && !covers("10.0.0.0/8", "11.0.0.0/16"));
         assert!(covers("0.0.0.0/0", "192.0.2.1") && !covers("::/0", "192.0.2.1") && covers("::/0", "2001:db8::/32"));
