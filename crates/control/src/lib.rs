@@ -28,6 +28,8 @@ pub mod office;
 pub mod region;
 /// Who are the tenants?
 pub mod account;
+/// By which secrets are programs let in?
+pub mod credential;
 
 pub use actor::{Actor, ActorKind};
 pub use office::Office;
