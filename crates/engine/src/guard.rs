@@ -293,7 +293,8 @@ mod tests {
             let from = Some(IpAddr::from([0x2001, 0xdb8, 0, 1, at, 2, 3, 4]));
             assert_eq!(fail(&mut guard, from, &format!("m{at}"), START), Ok(()));
         }
-        let (same, next) = (IpAddr::from([0x2001, 0xdb8, 0, 1, 9, 9, 9, 9]), IpAddr::from([0x2001, 0xdb8, 0, 2, 0, 0, 0, 1]));
+        let (same, next) =
+            (IpAddr::from([0x2001, 0xdb8, 0, 1, 9, 9, 9, 9]), IpAddr::from([0x2001, 0xdb8, 0, 2, 0, 0, 0, 1]));
         assert!(fail(&mut guard, Some(same), "bob", START).is_err());
         assert_eq!(fail(&mut guard, Some(next), "bob", START), Ok(()));
     }
