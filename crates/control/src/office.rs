@@ -2,6 +2,7 @@
 
 use crate::actor::Actor;
 use crate::audit::{self, Entry};
+use crate::door::Door;
 use crate::page::{Page, Window};
 use crate::refusal::Refusal;
 use crate::seal::Sealer;
@@ -30,12 +31,12 @@ pub struct Setting {
 
 /// Cheap to clone. What can be asked of it stands with the noun it is about: `impl Office` in `account`, `pool`, `lease` …
 #[derive(Clone)]
-pub struct Office(Arc<Setting>);
+pub struct Office(Arc<Setting>, Arc<Door>);
 
 impl Office {
     #[must_use]
     pub fn new(setting: Setting) -> Office {
-        Office(Arc::new(setting))
+        Office(Arc::new(setting), Arc::default())
     }
 
     #[must_use]
@@ -45,6 +46,10 @@ impl Office {
 
     pub(crate) fn sealer(&self) -> &Sealer {
         &self.0.sealer
+    }
+
+    pub(crate) fn door(&self) -> &Door {
+        &self.1
     }
 
     #[must_use]
