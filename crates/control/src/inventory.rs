@@ -106,6 +106,8 @@ pub enum Outcome {
     Bad,
     /// It could not be found out this time.
     Unknown,
+    /// What was answered does not count: the list that was asked is broken, or does not answer us.
+    Void,
 }
 
 impl Outcome {
@@ -115,11 +117,13 @@ impl Outcome {
             Outcome::Good => "good",
             Outcome::Bad => "bad",
             Outcome::Unknown => "unknown",
+            Outcome::Void => "void",
         }
     }
 
     fn of(code: &str) -> Outcome {
-        [Outcome::Good, Outcome::Bad].into_iter().find(|known| known.code() == code).unwrap_or(Outcome::Unknown)
+        let known = [Outcome::Good, Outcome::Bad, Outcome::Void];
+        known.into_iter().find(|known| known.code() == code).unwrap_or(Outcome::Unknown)
     }
 }
 
@@ -509,13 +513,11 @@ impl Office {
         Ok(ip)
     }
 
-    /// The data plane tells that nothing is queued on it any more: it rests (R3.5).
-    pub async fn ip_drained(&self, address: IpAddr) -> Result<(), Refusal> {
-        let (by, now) = (Actor::service(), self.now());
-        let mut change = self.store().change().await?;
+    /// Nothing is queued on it any more: it rests (R3.5). Told twice, or of an IP that went another way meanwhile, it changes nothing.
+    pub(crate) async fn rest(&self, change: &mut Change, by: &Actor, address: IpAddr) -> Result<(), Refusal> {
+        let now = self.now();
         let ip = match find(change.conn(), address).await {
             Ok(ip) if ip.state == State::Draining => ip,
-            // It was told twice, or taken out of service meanwhile.
             Ok(_) => return Ok(()),
             Err(refusal) if refusal.kind == crate::refusal::Kind::NotFound => return Ok(()),
             Err(refusal) => return Err(refusal),
@@ -523,16 +525,9 @@ impl Office {
         let days = setting::value(change.conn(), Setting::RestDays).await?;
         let until = now + DAY * u32::try_from(days).unwrap_or(0);
         let reason = format!("nothing is queued on it any more; it rests for {days} days");
-        put_state(
-            &mut change,
-            &by,
-            now,
-            address,
-            Next { state: State::Resting, until: Some(until), pool: None, reason: &reason },
-        )
-        .await?;
-        self.write_ip(&mut change, &by, &ip, "drained", json!({ "rests_until": until.to_string() })).await?;
-        change.commit().await
+        let next = Next { state: State::Resting, until: Some(until), pool: None, reason: &reason };
+        put_state(change, by, now, address, next).await?;
+        self.write_ip(change, by, &ip, "drained", json!({ "rests_until": until.to_string() })).await
     }
 
     /// Those that have rested long enough return to the inventory.
@@ -553,14 +548,14 @@ impl Office {
         Ok(rested.len())
     }
 
-    /// Keeps what a look at an IP found; the newest of each kind counts.
+    /// Keeps what a look at an IP found, in place of what the look before it found.
     pub async fn note_checks(&self, address: IpAddr, found: &[Check]) -> Result<(), Refusal> {
         let mut change = self.store().change().await?;
         find(change.conn(), address).await?;
+        run(change.conn(), q!("DELETE FROM ip_check WHERE ip = $1", address.to_string())).await?;
         for check in found {
             let put = q!(
-                "INSERT INTO ip_check (ip, name, at, outcome, words) VALUES ($1, $2, $3, $4, $5) \
-                 ON CONFLICT (ip, name) DO UPDATE SET at = excluded.at, outcome = excluded.outcome, words = excluded.words",
+                "INSERT INTO ip_check (ip, name, at, outcome, words) VALUES ($1, $2, $3, $4, $5)",
                 address.to_string(),
                 check.name.clone(),
                 check.at.0,

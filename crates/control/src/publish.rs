@@ -64,7 +64,8 @@ impl Publisher {
         let mut conn = self.office.store().read().await?;
         // First how far the log is, then the rest: what changes in between is read once more, which does no harm.
         self.seen = number(&mut conn, q!("SELECT COALESCE(MAX(id), 0) FROM audit")).await?;
-        let ips = inventory::bound(&mut conn, None).await?;
+        let mut ips = inventory::bound(&mut conn, None).await?;
+        ips.sort_by_key(|ip| ip.address);
         self.homes = ips.iter().filter_map(|ip| Some((ip.address, PoolId::new(ip.pool.as_deref()?)))).collect();
         let mut in_pool: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
         for ip in &ips {

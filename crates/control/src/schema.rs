@@ -131,7 +131,7 @@ CREATE TABLE ip_check (
     ip TEXT NOT NULL REFERENCES ip (address),
     name TEXT NOT NULL,
     at BIGINT NOT NULL,
-    outcome TEXT NOT NULL CHECK (outcome IN ('good', 'bad', 'unknown')),
+    outcome TEXT NOT NULL CHECK (outcome IN ('good', 'bad', 'unknown', 'void')),
     words TEXT NOT NULL,
     PRIMARY KEY (ip, name)
 );

@@ -20,12 +20,25 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::net::IpAddr;
 use std::sync::Arc;
-use support::{Bench, Engine, bench, no_dns, on_both};
+use support::{Bench, Engine, bench, good, no_dns, on_both};
 
 /// What is told of tenants, to be compared.
 fn told(snapshot: &Snapshot) -> String {
     let Snapshot { accounts, keys, logins, pools, shared, ips, .. } = snapshot;
     format!("{accounts:#?}\n{keys:#?}\n{logins:#?}\n{pools:#?}\n{shared:#?}\n{ips:#?}")
+}
+
+/// Where the two differ first; both are long.
+fn difference(one: &Snapshot, other: &Snapshot) -> Option<(String, String)> {
+    let (one, other) = (told(one), told(other));
+    let (mut one, mut other) = (one.lines(), other.lines());
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return None,
+            (a, b) if a == b => {}
+            (a, b) => return Some((a.unwrap_or("nothing").to_owned(), b.unwrap_or("nothing").to_owned())),
+        }
+    }
 }
 
 async fn fresh(office: &Office) -> Snapshot {
@@ -76,7 +89,7 @@ fn what_is_published_routes_mail_by_the_rules_and_follows_every_change() {
         // R2.4: given back, it stays bound, also while it rests.
         let asked = office.ask_release(by, &acme, &ips, true).await.unwrap();
         office.confirm_release(by, &acme, &asked.id, &asked.token).await.unwrap();
-        office.ip_drained(ips[0]).await.unwrap();
+        bench.drained(ips[0]).await;
         publisher.refresh().await.unwrap();
         assert_eq!(publisher.snapshot().ips[&ips[0]].state, IpState::Draining);
         bench.days(31);
@@ -92,7 +105,7 @@ fn what_is_published_routes_mail_by_the_rules_and_follows_every_change() {
         let reason = snapshot::Standing::Paused { reason: "it sent to traps".into() };
         assert_eq!(publisher.snapshot().accounts[&id].standing, reason);
         assert!(!publisher.refresh().await.unwrap());
-        assert_eq!(told(&publisher.snapshot()), told(&fresh(office).await));
+        assert_eq!(difference(&publisher.snapshot(), &fresh(office).await), None);
     });
 }
 
@@ -111,7 +124,7 @@ fn the_last_snapshot_is_kept_beside_the_queue() {
         assert!(kept(&Snapshot::empty(), &sealer, &path).unwrap().is_none());
         keep(&snapshot, &sealer, &path).unwrap();
         let found = kept(&Snapshot::empty(), &sealer, &path).unwrap().unwrap();
-        assert_eq!((told(&found), found.version), (told(&snapshot), snapshot.version));
+        assert_eq!((difference(&found, &snapshot), found.version), (None, snapshot.version));
         assert!(!std::fs::read(&path).unwrap().windows(4).any(|octets| octets == b"acme" || octets == b"192."));
         assert!(kept(&Snapshot::empty(), &Sealer::of_key(&[8; 32]).unwrap(), &path).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
@@ -197,9 +210,9 @@ fn step() -> impl Strategy<Value = Step> {
 fn random_sequences_leave_every_ip_with_one_home() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        let cases = if engine == Engine::Sqlite { 24 } else { 4 };
+        let cases = if engine == Engine::Sqlite { 12 } else { 2 };
         let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-        let steps = proptest::collection::vec(step(), 1..60);
+        let steps = proptest::collection::vec(step(), 1..50);
         runner.run(&steps, |steps| runtime.block_on(play(engine, &steps))).unwrap();
     }
 }
@@ -236,7 +249,7 @@ async fn play(engine: Engine, steps: &[Step]) -> Result<(), TestCaseError> {
     publisher.refresh().await.unwrap();
     let now = fresh(&office).await;
     prop_assert_eq!(now.check(), []);
-    prop_assert_eq!(told(&publisher.snapshot()), told(&now));
+    prop_assert_eq!(difference(&publisher.snapshot(), &now), None);
     office.store().close().await;
     Ok(())
 }
@@ -249,7 +262,7 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
     let ip = |at: u8| ips[usize::from(at)];
     let outcome = match step {
         Step::Grant { account: of, ip: which, pool: into } => {
-            bench.good(ip(*which)).await;
+            good(office, ip(*which)).await;
             let order = control::lease::Order { region: None, quantity: 0, into: Into::Pool(pool(*into)) };
             let grant = control::lease::Grant { order, ips: vec![ip(*which)] };
             office.grant(by, account(*of), &grant).await.map(|_| ())
@@ -280,7 +293,7 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
                 Err(refusal) => Err(refusal),
             }
         }
-        Step::Drained { ip: which } => office.ip_drained(ip(*which)).await,
+        Step::Drained { ip: which } => office.take_in("queue", 1, &[support::drained(ip(*which))]).await,
         Step::Rested => {
             bench.days(31);
             office.end_rests().await.map(|_| ())

@@ -13,6 +13,7 @@ use control::pool::{NewPool, Pool};
 use control::seal::Sealer;
 use control::store::{Location, Store};
 use control::{Actor, ActorKind, Office};
+use engine::event::{Event, EventKind};
 use engine::id::{AccountId, RegionId};
 use engine::snapshot::{Holder, Plan, PoolKind, Scope};
 use engine::time::Timestamp;
@@ -77,9 +78,12 @@ impl Bench {
     }
 
     pub async fn good(&self, address: IpAddr) {
-        let words = "as it should be".to_owned();
-        let check = Check { name: "reverse-dns".into(), at: self.office.now(), outcome: Outcome::Good, words };
-        self.office.note_checks(address, &[check]).await.unwrap();
+        good(&self.office, address).await;
+    }
+
+    /// The data plane tells that nothing is queued on it any more.
+    pub async fn drained(&self, address: IpAddr) {
+        self.office.take_in("queue", 1, &[drained(address)]).await.unwrap();
     }
 
     pub async fn grant(&self, account: &str, ips: &[IpAddr], into: Into) -> Leased {
@@ -110,6 +114,17 @@ impl Drop for Bench {
         self.server.take();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The IP was looked at just now, and nothing is wrong with it.
+pub async fn good(office: &Office, address: IpAddr) {
+    let words = "as it should be".to_owned();
+    let check = Check { name: "reverse-dns".into(), at: office.now(), outcome: Outcome::Good, words };
+    office.note_checks(address, &[check]).await.unwrap();
+}
+
+pub fn drained(ip: IpAddr) -> Event {
+    Event { ip: Some(ip), ..Event::new(Timestamp(START), EventKind::IpDrained) }
 }
 
 /// Runs the test on SQLite, then on PostgreSQL.
@@ -164,6 +179,7 @@ async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>) -> 
         sealer: Sealer::of_key(&[7; 32]).unwrap(),
         now: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
         dns,
+        block_lists: Vec::new(),
         host: "weir.test".to_owned(),
         region: RegionId::new("local"),
     })
