@@ -1,9 +1,11 @@
 //! Who is asking? A bearer key says who holds it, and what it is good for.
 
 use crate::problem::Problem;
+use crate::rate::Buckets;
 use axum::extract::FromRequestParts;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::http::request::Parts;
+use control::{Actor, ActorKind, Office};
 use engine::envelope::Route;
 use engine::id::{AccountId, SubaccountId};
 use engine::snapshot::{Credential, Holder, Scope};
@@ -13,7 +15,7 @@ use mta::hidden::Hidden;
 use mta::intake::{Intake, Right, Via, Visitor};
 use mta::visitor::check_scope;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What the handlers need; one for all requests.
 #[derive(Clone)]
@@ -24,6 +26,23 @@ pub struct DeskInner {
     pub driver: Driver,
     pub stories: Stories,
     pub message_bytes_max: u64,
+    /// None: the house is run from a file alone.
+    pub office: Option<Office>,
+    /// How often each credential has called.
+    pub calls: Mutex<Buckets>,
+}
+
+impl DeskInner {
+    pub fn office(&self) -> Result<&Office, Problem> {
+        self.office.as_ref().ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "no_control_plane",
+                "This installation is run from its configuration file, which names the accounts itself; there is no control plane.",
+                "Change the file; or take the accounts out of it, and they are kept in the database.",
+            )
+        })
+    }
 }
 
 impl std::ops::Deref for Desk {
@@ -46,6 +65,25 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Of the credential.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.credential.id.as_str()
+    }
+
+    /// As the control plane sees it.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor {
+            kind: ActorKind::Key,
+            id: self.id().to_owned(),
+            name: self.id().to_owned(),
+            holder: self.credential.holder.clone(),
+            scopes: self.credential.scopes.clone(),
+            from: self.visitor.peer,
+        }
+    }
+
     /// For the log.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -85,7 +123,7 @@ impl Caller {
             return self.may(scope);
         }
         let detail = format!("{what} are shown to the operator.");
-        Err(Problem::new(axum::http::StatusCode::FORBIDDEN, "operator_only", detail, "Use the operator's key."))
+        Err(Problem::new(StatusCode::FORBIDDEN, "operator_only", detail, "Use the operator's key."))
     }
 
     /// Whether what belongs to this account and part of it may be shown to the caller.
@@ -113,6 +151,10 @@ impl FromRequestParts<Desk> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Caller, Problem> {
+        // Looked at once a request.
+        if let Some(known) = parts.extensions.get::<Caller>() {
+            return Ok(known.clone());
+        }
         let key = parts
             .headers
             .get(header::AUTHORIZATION)
@@ -122,7 +164,7 @@ impl FromRequestParts<Desk> for Caller {
             .map(|(_, key)| key.trim())
             .ok_or_else(|| {
                 Problem::new(
-                    axum::http::StatusCode::UNAUTHORIZED,
+                    StatusCode::UNAUTHORIZED,
                     "sign_in_first",
                     "No key was given.",
                     "Send the header “Authorization: Bearer KEY”.",

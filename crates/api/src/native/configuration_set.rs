@@ -4,8 +4,8 @@ use super::words::{Time, words};
 use super::{Answer, At, Call, created, found, gone, listed};
 use crate::asked::{Body, IfMatch, Listed, Listing, given};
 use crate::caller::Desk;
+use crate::messages::Tls;
 use control::configuration_set as theirs;
-use engine::envelope::TlsWish;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -21,32 +21,6 @@ words!(
     /// Why a recipient is no longer written to.
     Reason is theirs::Reason { Bounce, Complaint }
 );
-
-/// How the last leg is protected.
-#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tls {
-    IfOffered,
-    Required,
-}
-
-impl From<TlsWish> for Tls {
-    fn from(wish: TlsWish) -> Tls {
-        match wish {
-            TlsWish::Required => Tls::Required,
-            TlsWish::IfOffered | TlsWish::Never => Tls::IfOffered,
-        }
-    }
-}
-
-impl From<Tls> for TlsWish {
-    fn from(tls: Tls) -> TlsWish {
-        match tls {
-            Tls::Required => TlsWish::Required,
-            Tls::IfOffered => TlsWish::IfOffered,
-        }
-    }
-}
 
 #[derive(Serialize, ToSchema)]
 struct ConfigurationSet {
