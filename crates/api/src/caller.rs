@@ -7,13 +7,15 @@ use axum::http::{StatusCode, header};
 use axum::http::request::Parts;
 use control::{Actor, ActorKind, Office};
 use engine::envelope::Route;
-use engine::id::{AccountId, SubaccountId};
+use engine::id::{AccountId, CredentialId, SubaccountId};
 use engine::snapshot::{Credential, Holder, Scope};
+use engine::time::Timestamp;
 use mta::driver::Driver;
 use mta::explain::Stories;
 use mta::hidden::Hidden;
 use mta::intake::{Intake, Right, Via, Visitor};
 use mta::visitor::check_scope;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
@@ -57,31 +59,82 @@ impl std::ops::Deref for Desk {
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// Who asks: the credential was good when the request came in.
+/// Where the request comes from; none where that is not known.
+pub struct Origin(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Origin, Infallible> {
+        Ok(Origin(parts.extensions.get::<Peer>().map(|peer| peer.0)))
+    }
+}
+
+/// The key or token that was shown, good or not.
+pub struct Shown(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Shown {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Shown, Infallible> {
+        let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = value.and_then(|value| value.split_once(' '));
+        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        Ok(Shown(bearer.map(|(_, shown)| shown.trim().to_owned())))
+    }
+}
+
+/// How the token of a session begins; a key begins otherwise.
+const SESSION: &str = "weir_session_";
+
+/// Who asks: the credential was good when the request came in. A person who is signed in has one for as long as the request takes.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub visitor: Visitor,
     credential: Arc<Credential>,
+    actor: Actor,
 }
 
 impl Caller {
-    /// Of the credential.
+    /// Of the key or person.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.credential.id.as_str()
+        &self.actor.id
     }
 
     /// As the control plane sees it.
     #[must_use]
-    pub fn actor(&self) -> Actor {
-        Actor {
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    fn of_key(visitor: Visitor, credential: Arc<Credential>) -> Caller {
+        let id = credential.id.to_string();
+        let actor = Actor {
             kind: ActorKind::Key,
-            id: self.id().to_owned(),
-            name: self.id().to_owned(),
-            holder: self.credential.holder.clone(),
-            scopes: self.credential.scopes.clone(),
-            from: self.visitor.peer,
-        }
+            name: id.clone(),
+            id,
+            holder: credential.holder.clone(),
+            scopes: credential.scopes.clone(),
+            from: visitor.peer,
+        };
+        Caller { visitor, credential, actor }
+    }
+
+    fn of_person(actor: Actor, until: Timestamp) -> Caller {
+        let right = match actor.account() {
+            Some(own) if actor.scopes.contains(&Scope::Send) => Right::Account(own.clone()),
+            _ => Right::Nothing,
+        };
+        let credential = Credential {
+            id: CredentialId::new(&actor.id),
+            holder: actor.holder.clone(),
+            scopes: actor.scopes.clone(),
+            networks: Vec::new(),
+            expires_at: Some(until),
+        };
+        let visitor = Visitor { via: Via::Http, peer: actor.from, right };
+        Caller { visitor, credential: Arc::new(credential), actor }
     }
 
     /// For the log.
@@ -155,24 +208,22 @@ impl FromRequestParts<Desk> for Caller {
         if let Some(known) = parts.extensions.get::<Caller>() {
             return Ok(known.clone());
         }
-        let key = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, key)| key.trim())
-            .ok_or_else(|| {
-                Problem::new(
-                    StatusCode::UNAUTHORIZED,
-                    "sign_in_first",
-                    "No key was given.",
-                    "Send the header “Authorization: Bearer KEY”.",
-                )
-            })?;
+        let Ok(Shown(shown)) = Shown::from_request_parts(parts, desk).await;
+        let shown = shown.ok_or_else(|| {
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "sign_in_first",
+                "No key was given.",
+                "Send the header “Authorization: Bearer KEY”.",
+            )
+        })?;
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-        let visitor = Visitor { via: Via::Http, peer, right: Right::key(key) };
+        if let Some(office) = desk.office.as_ref().filter(|_| shown.starts_with(SESSION)) {
+            let (actor, session) = office.actor_of_session(&shown, peer).await?;
+            return Ok(Caller::of_person(actor, session.expires_at));
+        }
+        let visitor = Visitor { via: Via::Http, peer, right: Right::key(&shown) };
         let credential = desk.intake.credential(&visitor)?;
-        Ok(Caller { visitor, credential })
+        Ok(Caller::of_key(visitor, credential))
     }
 }

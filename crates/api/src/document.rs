@@ -142,7 +142,7 @@ fn dress(call: &mut Value, door: Door, method: &str, path: &str) {
 fn problems(door: Door, method: &str) -> &'static [u16] {
     match (door, method) {
         (Door::Open, "get") => &[408],
-        (Door::Open, _) => &[400, 401, 403, 404, 408, 409, 413, 429, 503],
+        (Door::Open, _) => &[400, 401, 404, 408, 413, 429, 503],
         (_, "get") => &[400, 401, 403, 404, 408, 429, 503],
         (_, "patch") => &[400, 401, 403, 404, 408, 409, 412, 413, 429, 503],
         _ => &[400, 401, 403, 404, 408, 409, 413, 429, 503],

@@ -22,7 +22,7 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 fn calls() -> [(Door, OpenApiRouter<Desk>); 4] {
     let under = |routes| OpenApiRouter::new().nest(native::BASE, routes);
     [
-        (Door::Open, health::routes().merge(under(OpenApiRouter::new().routes(routes!(openapi))))),
+        (Door::Open, health::routes().merge(under(native::doors().routes(routes!(openapi))))),
         (Door::Submission, under(OpenApiRouter::new().routes(routes!(messages::submit)))),
         (
             Door::Counted,

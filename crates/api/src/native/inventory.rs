@@ -30,7 +30,7 @@ words!(
     /// What an IP is for now.
     IpState is theirs::State { Available, Leased, Shared, Draining, Resting, OutOfService }
 );
-words!(Outcome is theirs::Outcome { Good, Bad, Unknown });
+words!(Outcome is theirs::Outcome { Good, Bad, Unknown, Void });
 
 #[derive(Serialize, ToSchema)]
 struct Ip {

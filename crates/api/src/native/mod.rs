@@ -9,8 +9,10 @@ pub mod once;
 mod account;
 mod audit;
 mod configuration_set;
+mod credential;
 mod inventory;
 mod lease;
+mod person;
 mod pool;
 mod region;
 mod setting;
@@ -40,8 +42,10 @@ pub fn routes() -> OpenApiRouter<Desk> {
         account::routes(),
         audit::routes(),
         configuration_set::routes(),
+        credential::routes(),
         inventory::routes(),
         lease::routes(),
+        person::routes(),
         pool::routes(),
         region::routes(),
         setting::routes(),
@@ -49,6 +53,12 @@ pub fn routes() -> OpenApiRouter<Desk> {
     ]
     .into_iter()
     .fold(OpenApiRouter::new(), OpenApiRouter::merge)
+}
+
+/// What needs no credential: it is how one gets one.
+#[must_use]
+pub fn doors() -> OpenApiRouter<Desk> {
+    person::doors()
 }
 
 /// Who asks, and whom.
@@ -62,7 +72,7 @@ impl FromRequestParts<Desk> for Call {
 
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Call, Problem> {
         let caller = Caller::from_request_parts(parts, desk).await?;
-        Ok(Call { office: desk.office()?.clone(), by: caller.actor() })
+        Ok(Call { office: desk.office()?.clone(), by: caller.actor().clone() })
     }
 }
 
@@ -79,7 +89,7 @@ impl<const N: usize> FromRequestParts<Desk> for At<N> {
         let mut names = Vec::with_capacity(N);
         for (param, value) in &params {
             let name = match (param, value) {
-                ("account", OWN) => own(&caller.actor())?,
+                ("account", OWN) => own(caller.actor())?,
                 // PostgreSQL keeps no such text, so nothing is called that.
                 (_, value) if value.contains('\0') => return Err(unknown()),
                 (_, value) => value.to_owned(),

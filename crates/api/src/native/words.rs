@@ -1,7 +1,8 @@
 //! How do values look in JSON? Enums as words, moments and addresses as text; each known to the description of the interface.
 
 use engine::time::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::net::IpAddr;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -14,6 +15,13 @@ pub struct Time(pub Timestamp);
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Time, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(Time).map_err(|fault| D::Error::custom(format!("{fault}; write it as 2026-11-21T10:00:00Z")))
     }
 }
 
