@@ -32,3 +32,6 @@ pub mod mta_sts;
 
 /// DANE: do a host's TLSA records vouch for its certificates?
 pub mod dane;
+
+/// What a domain must publish, and whether it does.
+pub mod records;

@@ -12,7 +12,7 @@ use net::clock::Clock;
 use net::dns::authority::{Authority, Trouble, Zone};
 use net::dns::{
     Dane, Dns, DnsFault, Families, FixedAnswers, FixedDns, FixedRule, Network, Reach, Refusal, Resolver,
-    ResolverSettings, Route, Servers, Site, dane_of, route_of, tlsa_name,
+    ResolverSettings, Route, Servers, Site, dane_of, reverse_name, route_of, tlsa_name,
 };
 
 const SEED: u64 = 7;
@@ -437,6 +437,77 @@ async fn kinds_of_no_are_told_apart_for_every_kind_of_record() {
         let never = format!("{}.example", "x".repeat(64));
         assert_eq!(dns.txt(&never).await, Err(DnsFault::NoSuchName));
     }
+}
+
+const NAMES: &str = "
+7.113.0.203.in-addr.arpa      PTR  Out7.Example.
+8.113.0.203.in-addr.arpa      PTR  out8.example
+8.113.0.203.in-addr.arpa      PTR  also8.example
+9.113.0.203.in-addr.arpa      CNAME 9.part.example
+9.part.example                PTR  out9.example
+7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR out7.example
+one.example                   CNAME Two.Example.
+two.example                   CNAME three.example
+three.example                 A    203.0.113.3
+";
+
+#[test]
+fn an_address_has_a_name_in_the_reverse_tree() {
+    let name = |address: &str| reverse_name(address.parse().unwrap());
+    assert_eq!(name("203.0.113.7"), "7.113.0.203.in-addr.arpa");
+    assert_eq!(name("::ffff:203.0.113.7"), "7.113.0.203.in-addr.arpa");
+    // RFC 3596 2.5
+    let expected = "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa";
+    assert_eq!(name("4321:0:1:2:3:4:567:89ab"), expected);
+}
+
+// R3.7
+#[tokio::test]
+async fn addresses_lead_back_to_names_and_aliases_are_shown_one_step_at_a_time() {
+    let server = authority(Zone::parse(NAMES).unwrap()).await;
+    for dns in [resolver(server.address()), validating(server.address())] {
+        let names = async |address: &str| {
+            dns.ptr(address.parse().unwrap()).await.map(|mut answer| {
+                answer.names.sort();
+                answer.names
+            })
+        };
+        assert_eq!(names("203.0.113.7").await.unwrap(), ["out7.example"]);
+        assert_eq!(names("203.0.113.8").await.unwrap(), ["also8.example", "out8.example"]);
+        // RFC 2317: the reverse names of a small network are delegated by aliases.
+        assert_eq!(names("203.0.113.9").await.unwrap(), ["out9.example"]);
+        assert_eq!(names("2001:db8::7").await.unwrap(), ["out7.example"]);
+        assert_eq!(names("203.0.113.10").await, Err(DnsFault::NoSuchName));
+        assert_eq!(names("2001:db8::8").await, Err(DnsFault::NoSuchName));
+        assert_eq!(dns.cname("one.example").await.unwrap().target, "two.example");
+        assert_eq!(dns.cname("two.example.").await.unwrap().target, "three.example");
+        assert_eq!(dns.cname("three.example").await, Err(DnsFault::NoData));
+        assert_eq!(dns.cname("four.example").await, Err(DnsFault::NoSuchName));
+    }
+    server.replace(Zone::parse(NAMES).unwrap().trouble("10.113.0.203.in-addr.arpa", Trouble::Fails).unwrap());
+    let failing = resolver(server.address()).ptr([203, 0, 113, 10].into()).await;
+    assert!(matches!(failing, Err(DnsFault::Later(_))), "{failing:?}");
+
+    // A fixed name has what is fixed; others are asked for.
+    let rule = |pattern: &str| FixedRule { pattern: pattern.to_owned(), ..FixedRule::default() };
+    let gone = FixedRule { no_such: true, ..rule("8.113.0.203.in-addr.arpa") };
+    let rules = vec![rule("one.example"), gone];
+    let next: Arc<dyn Dns> = Arc::new(resolver(server.address()));
+    let fixed = FixedDns::new(FixedAnswers { rules }, Some(next));
+    assert_eq!(fixed.cname("one.example").await, Err(DnsFault::NoData));
+    assert_eq!(fixed.cname("two.example").await.unwrap().target, "three.example");
+    assert_eq!(fixed.ptr([203, 0, 113, 8].into()).await, Err(DnsFault::NoSuchName));
+    assert_eq!(fixed.ptr([203, 0, 113, 7].into()).await.unwrap().names, ["out7.example"]);
+}
+
+#[tokio::test]
+async fn a_check_uses_nothing_that_is_out_of_date() {
+    let server = authority(zone()).await;
+    let dns = resolver(server.address()).only_fresh();
+    assert!(dns.addresses("mx-quick.example", Families::V4).await.is_ok());
+    server.replace(zone().trouble("mx-quick.example", Trouble::Fails).unwrap());
+    let after = dns.addresses("mx-quick.example", Families::V4).await;
+    assert!(matches!(after, Err(DnsFault::Later(_))), "{after:?}");
 }
 
 #[tokio::test]

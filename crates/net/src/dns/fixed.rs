@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use mail::address::Domain;
 
-use super::{AddressAnswer, Asked, Dns, DnsFault, Families, MxAnswer, TlsaAnswer, TxtAnswer, canonical_name};
+use super::{
+    AddressAnswer, Asked, CnameAnswer, Dns, DnsFault, Families, MxAnswer, PtrAnswer, TlsaAnswer, TxtAnswer,
+    canonical_name, reverse_name,
+};
 
 /// A changed configuration makes a new `FixedDns`, so an answer need not age.
 const VALID_FOR: Duration = Duration::from_secs(60);
@@ -139,6 +142,25 @@ impl Dns for FixedDns {
                 now(said(rule, Vec::new()).map(|records| TlsaAnswer { records, secure: false, valid_for: VALID_FOR }))
             }
             (None, Some(next)) => next.tlsa(name),
+            (None, None) => now(Err(DnsFault::NoSuchName)),
+        }
+    }
+
+    // Rules speak of where mail goes. What an address is called, and what a name is an alias of, only the DNS says; but a
+    // name that is fixed here has nothing besides what is fixed.
+    fn ptr<'a>(&'a self, address: IpAddr) -> Asked<'a, PtrAnswer> {
+        match (self.rule(&reverse_name(address)), &self.next) {
+            (Some(rule), _) => now(said(rule, Vec::new()).map(|names| PtrAnswer { names, valid_for: VALID_FOR })),
+            (None, Some(next)) => next.ptr(address),
+            (None, None) => now(Err(DnsFault::NoSuchName)),
+        }
+    }
+
+    fn cname<'a>(&'a self, name: &'a str) -> Asked<'a, CnameAnswer> {
+        match (self.rule(&canonical_name(name)), &self.next) {
+            (Some(rule), _) if rule.no_such => now(Err(DnsFault::NoSuchName)),
+            (Some(_), _) => now(Err(DnsFault::NoData)),
+            (None, Some(next)) => next.cname(name),
             (None, None) => now(Err(DnsFault::NoSuchName)),
         }
     }

@@ -1,13 +1,14 @@
 //! What does the DNS say?
 //!
 //! Three who answer: `Resolver` (real servers), `FixedDns` (answers from the configuration, before another `Dns`), and
-//! behind them, for the demo and for tests, `Authority` (a server on a socket). Two who ask: `route_of` and
-//! `dane_of`.
+//! behind them, for the demo and for tests, `Authority` (a server on a socket). Who ask: `route_of` and `dane_of` for mail;
+//! `records_of` to check what our customers publish.
 
 pub mod authority;
 mod dane;
 mod fixed;
 mod network;
+mod records;
 mod resolver;
 mod route;
 
@@ -22,6 +23,7 @@ use mail::dane::Tlsa;
 pub use dane::{Dane, dane_of};
 pub use fixed::{FixedAnswers, FixedDns, FixedRule};
 pub use network::{Network, NetworkError, not_public};
+pub use records::records_of;
 pub use resolver::{Resolver, ResolverError, ResolverSettings, Servers};
 pub use route::{MxHost, Reach, Refusal, Route, Site, route_of};
 
@@ -35,6 +37,10 @@ pub trait Dns: Send + Sync {
     fn txt<'a>(&'a self, name: &'a str) -> Asked<'a, TxtAnswer>;
     /// `name` as `tlsa_name` makes it.
     fn tlsa<'a>(&'a self, name: &'a str) -> Asked<'a, TlsaAnswer>;
+    /// The names that an address leads back to.
+    fn ptr<'a>(&'a self, address: IpAddr) -> Asked<'a, PtrAnswer>;
+    /// What a name is an alias of: one step, as published.
+    fn cname<'a>(&'a self, name: &'a str) -> Asked<'a, CnameAnswer>;
 }
 
 /// Why there is no answer.
@@ -117,6 +123,38 @@ pub struct TlsaAnswer {
     /// Records that are not secure must not be used (RFC 7672 2.1).
     pub secure: bool,
     pub valid_for: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PtrAnswer {
+    /// In lower case, without the final dot.
+    pub names: Vec<String>,
+    pub valid_for: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CnameAnswer {
+    pub target: String,
+    pub valid_for: Duration,
+}
+
+/// Where the PTR records of an address stand: `7.113.0.203.in-addr.arpa`, or 32 nibbles under `ip6.arpa` (RFC 3596 2.5).
+pub fn reverse_name(address: IpAddr) -> String {
+    // An IPv4 address in IPv6 clothes is the IPv4 address.
+    let address = address.to_canonical();
+    format!("{}.{}", reversed(address), if address.is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" })
+}
+
+/// The labels of an address, the last octet or nibble first.
+fn reversed(address: IpAddr) -> String {
+    let labels: Vec<String> = match address {
+        IpAddr::V4(v4) => v4.octets().iter().rev().map(u8::to_string).collect(),
+        IpAddr::V6(v6) => {
+            let nibbles = v6.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
+            nibbles.map(|nibble| format!("{nibble:x}")).collect()
+        }
+    };
+    labels.join(".")
 }
 
 /// Where the TLSA records of an SMTP server stand: `_25._tcp.mx.example.org`.

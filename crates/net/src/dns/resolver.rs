@@ -22,7 +22,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
-use super::{AddressAnswer, Asked, Dns, DnsFault, Families, MxAnswer, TlsaAnswer, TxtAnswer, canonical_name};
+use super::{
+    AddressAnswer, Asked, CnameAnswer, Dns, DnsFault, Families, MxAnswer, PtrAnswer, TlsaAnswer, TxtAnswer,
+    canonical_name, reverse_name,
+};
 use crate::clock::Clock;
 
 /// DNS Flag Day 2020: answers of this size arrive unfragmented.
@@ -72,6 +75,7 @@ pub struct Resolver {
     cache: Mutex<Cache>,
     places: Semaphore,
     patience: Duration,
+    uses_stale: bool,
 }
 
 enum Upstream {
@@ -104,7 +108,15 @@ impl Resolver {
             cache: Mutex::new(Cache::default()),
             places: Semaphore::new(QUESTIONS_MAX),
             patience: patience(settings.timeout, settings.tries),
+            uses_stale: true,
         })
+    }
+
+    /// For checks, whose finding must be of now: mail may use yesterday's MX records, but nobody is on a block list
+    /// because he was yesterday.
+    pub fn only_fresh(mut self) -> Resolver {
+        self.uses_stale = false;
+        self
     }
 
     /// Known, or asked; out of date when nobody answers.
@@ -146,7 +158,7 @@ impl Resolver {
                 Err(fault)
             }
             Err(Failure::Unanswered(why)) => {
-                let stale = self.cache().stale(&key, now);
+                let stale = if self.uses_stale { self.cache().stale(&key, now) } else { None };
                 stale.ok_or(DnsFault::Later(why))
             }
         }
@@ -253,6 +265,29 @@ impl Dns for Resolver {
                 secure: found.secure,
                 valid_for: found.valid_for,
             })
+        })
+    }
+
+    fn ptr<'a>(&'a self, address: IpAddr) -> Asked<'a, PtrAnswer> {
+        Box::pin(async move {
+            let found = self.ask(&reverse_name(address), RecordType::PTR).await?;
+            let name = |record: &RData| match record {
+                RData::PTR(name) => Some(canonical_name(&name.to_ascii())),
+                _ => None,
+            };
+            Ok(PtrAnswer { names: found.records.iter().filter_map(name).collect(), valid_for: found.valid_for })
+        })
+    }
+
+    fn cname<'a>(&'a self, name: &'a str) -> Asked<'a, CnameAnswer> {
+        Box::pin(async {
+            let found = self.ask(name, RecordType::CNAME).await?;
+            let target = |record: &RData| match record {
+                RData::CNAME(target) => Some(canonical_name(&target.to_ascii())),
+                _ => None,
+            };
+            let target = found.records.iter().find_map(target).ok_or(DnsFault::NoData)?;
+            Ok(CnameAnswer { target, valid_for: found.valid_for })
         })
     }
 }

@@ -272,8 +272,11 @@ fn shuffle<T>(items: &mut [T], seed: u64) {
     }
 }
 
+/// One of many that are waited for.
+pub(super) type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Waits for all at once, and keeps their order.
-async fn all<T>(mut waiting: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
+pub(super) async fn all<T>(mut waiting: Vec<Waiting<'_, T>>) -> Vec<T> {
     let mut done: Vec<Option<T>> = waiting.iter().map(|_| None).collect();
     poll_fn(|context| {
         for (future, slot) in waiting.iter_mut().zip(&mut done) {
