@@ -28,6 +28,8 @@ pub mod office;
 pub mod region;
 /// Who are the tenants?
 pub mod account;
+/// With which keys is a domain's mail signed?
+pub mod dkim;
 
 pub use actor::{Actor, ActorKind};
 pub use office::Office;

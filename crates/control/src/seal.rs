@@ -3,6 +3,7 @@
 //! AES-256-GCM under a key that lies outside the database, with the row's own name as associated data: a sealed secret that is
 //! moved to another row does not open. Form: one octet for the key, twelve for the nonce, then the sealed octets.
 
+use crate::refusal::{Kind, Refusal};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use std::fs;
@@ -24,6 +25,19 @@ pub enum SealFault {
     Closed(String),
     #[error("no randomness is to be had from the system")]
     NoRandomness,
+}
+
+/// What a caller may read of it; the cause goes to the log, once, here.
+impl From<SealFault> for Refusal {
+    fn from(fault: SealFault) -> Refusal {
+        tracing::error!(%fault, "a secret cannot be sealed or opened");
+        Refusal::new(
+            Kind::Unavailable,
+            "secrets_unavailable",
+            "A secret that this needs cannot be used at this moment.",
+            "Ask who runs this installation; the service's log names the cause.",
+        )
+    }
 }
 
 /// Cheap to clone.

@@ -5,6 +5,8 @@
 //! promised.
 #![allow(dead_code, clippy::unwrap_used)] // Each test uses its part; and may stop at the first surprise.
 
+pub mod live_dns;
+
 use control::office::Setting;
 use control::seal::Sealer;
 use control::store::{Location, Store};
@@ -107,6 +109,7 @@ async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>) -> 
         now: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
         dns,
         host: "weir.test".to_owned(),
+        return_path: None,
         region: RegionId::new("local"),
     })
 }
