@@ -30,6 +30,8 @@ pub mod region;
 pub mod account;
 /// With which keys is a domain's mail signed?
 pub mod dkim;
+/// From which domains may an account send?
+pub mod domain;
 
 pub use actor::{Actor, ActorKind};
 pub use office::Office;
