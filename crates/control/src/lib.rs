@@ -32,6 +32,8 @@ pub mod account;
 pub mod dkim;
 /// From which domains may an account send?
 pub mod domain;
+/// Which single addresses has an account shown to be its own?
+pub mod address;
 
 pub use actor::{Actor, ActorKind};
 pub use office::Office;
