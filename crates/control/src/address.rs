@@ -11,7 +11,7 @@ use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::refusal::{Kind, Refusal};
 use crate::setting::{self, Setting};
-use crate::store::{Change, Columns, number, q, row, rows, run};
+use crate::store::{Change, Columns, Whose, number, q, row, rows, run};
 use engine::id::AccountId;
 use engine::time::Timestamp;
 use mail::address::Mailbox;
@@ -359,7 +359,7 @@ impl Office {
         account: Option<&str>,
     ) -> Result<BTreeMap<AccountId, BTreeSet<Arc<str>>>, Refusal> {
         let mut conn = self.store().read().await?;
-        sending_addresses(&mut conn, account).await
+        sending_addresses(&mut conn, account.map_or(Whose::All, Whose::Of)).await
     }
 }
 
@@ -376,12 +376,11 @@ fn claimed(account: &str, written: &str, now: Timestamp) -> Address {
 
 pub(crate) async fn sending_addresses(
     conn: &mut AnyConnection,
-    account: Option<&str>,
+    whose: Whose<'_>,
 ) -> Result<BTreeMap<AccountId, BTreeSet<Arc<str>>>, Refusal> {
-    let query = q!(
-        "SELECT account, address FROM address WHERE verified_at IS NOT NULL \
-         AND (CAST($1 AS TEXT) IS NULL OR account = $1)",
-        account.map(str::to_owned),
+    let query = whose.query(
+        "SELECT account, address FROM address WHERE verified_at IS NOT NULL",
+        "SELECT account, address FROM address WHERE verified_at IS NOT NULL AND account = $1",
     );
     let mut out: BTreeMap<AccountId, BTreeSet<Arc<str>>> = BTreeMap::new();
     for row in rows(conn, query).await? {

@@ -5,7 +5,7 @@ use crate::dkim::{self, Algorithm, KeyState};
 use crate::office::Office;
 use crate::refusal::Refusal;
 use crate::seal::Sealer;
-use crate::store::{Columns, q, rows};
+use crate::store::{Columns, Whose, rows};
 use engine::id::AccountId;
 use engine::snapshot::{DkimKey, SendingDomain};
 use mail::address::Domain as DomainName;
@@ -19,7 +19,7 @@ impl Office {
     /// The verified domains of one account, or of all, with their private keys: for the data plane alone.
     pub async fn sending_domains(&self, account: Option<&str>) -> Result<BTreeMap<AccountId, SendingDomains>, Refusal> {
         let mut conn = self.store().read().await?;
-        sending_domains(&mut conn, self.sealer(), account).await
+        sending_domains(&mut conn, self.sealer(), account.map_or(Whose::All, Whose::Of)).await
     }
 }
 
@@ -42,16 +42,21 @@ struct KeyRow {
 pub(crate) async fn sending_domains(
     conn: &mut AnyConnection,
     sealer: &Sealer,
-    account: Option<&str>,
+    whose: Whose<'_>,
 ) -> Result<BTreeMap<AccountId, SendingDomains>, Refusal> {
-    let query = q!(
-        "SELECT d.account, d.name, CASE WHEN d.mail_from_good = 1 THEN d.mail_from END, \
-         k.id, k.selector, k.algorithm, k.state, k.sealed \
-         FROM domain d JOIN dkim_key k ON k.domain = d.id \
-         WHERE d.verified_at IS NOT NULL AND k.state <> 'retired' AND k.sealed IS NOT NULL \
-         AND (CAST($1 AS TEXT) IS NULL OR d.account = $1) ORDER BY d.id, k.algorithm DESC, k.id DESC",
-        account.map(str::to_owned),
-    );
+    macro_rules! statement {
+        ($which:literal) => {
+            concat!(
+                "SELECT d.account, d.name, CASE WHEN d.mail_from_good = 1 THEN d.mail_from END, \
+                 k.id, k.selector, k.algorithm, k.state, k.sealed \
+                 FROM domain d JOIN dkim_key k ON k.domain = d.id \
+                 WHERE d.verified_at IS NOT NULL AND k.state <> 'retired' AND k.sealed IS NOT NULL",
+                $which,
+                " ORDER BY d.id, k.algorithm DESC, k.id DESC"
+            )
+        };
+    }
+    let query = whose.query(statement!(""), statement!(" AND d.account = $1"));
     let mut out: BTreeMap<AccountId, SendingDomains> = BTreeMap::new();
     let mut open: Option<Row> = None;
     for row in rows(conn, query).await? {
