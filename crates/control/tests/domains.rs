@@ -47,6 +47,7 @@ fn new(name: &str) -> NewDomain {
 }
 
 /// A bench with the account `acme`, its domain, and a DNS to publish in.
+#[allow(clippy::needless_pass_by_value)] // It is written in the call.
 fn with_domain<F: AsyncFn(&Scene)>(new: &NewDomain, test: F) {
     let dns = Arc::new(LiveDns::default());
     on_both_with(dns.clone(), async |bench| {

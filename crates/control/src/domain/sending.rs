@@ -83,7 +83,7 @@ fn close(row: Option<Row>, sealer: &Sealer, out: &mut BTreeMap<AccountId, Sendin
         match sealer.open(&dkim::place(&key.id), &key.sealed) {
             Ok(pem) => keys.push(DkimKey { selector: key.selector.clone(), pem: pem.into() }),
             Err(fault) => {
-                tracing::error!(domain = %row.name, selector = key.selector, %fault, "a DKIM key is not used")
+                tracing::error!(domain = %row.name, selector = key.selector, %fault, "a DKIM key is not used");
             }
         }
     }
