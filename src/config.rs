@@ -33,6 +33,8 @@ impl fmt::Display for Problem {
 #[serde(deny_unknown_fields)]
 pub struct Written {
     pub host: Spanned<String>,
+    /// What the place is called that all IPs of this file are in.
+    pub region: Option<Spanned<String>>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]

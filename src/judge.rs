@@ -6,18 +6,19 @@ use crate::config::{self, DeliveryTls, ListenerTls, NotifyDefault, Problem, Sour
 use aws_lc_rs::digest;
 use engine::classify::Rules;
 use engine::envelope::TlsWish;
-use engine::id::{AccountId, PoolId};
+use engine::id::{AccountId, CredentialId, PoolId, RegionId};
 use engine::provider::{LaneChange, Providers};
 use engine::retry::RetrySchedule;
 use engine::snapshot::{
-    self, Account, Credential, CredentialKind, DkimKey, DomainPattern, Ip, IpState, Pool, SendingDomain, Snapshot,
+    self, Account, Credential, Digest, DkimKey, DomainPattern, Holder, Ip, IpState, Login, Pool, Scope, SendingDomain,
+    Snapshot,
 };
 use mail::address::Domain;
 use mail::dkim::Signer;
 use mta::deliver::Patience;
 use mta::listener::{self, Door, DoorTls};
 use net::dns::{FixedAnswers, FixedRule, Network};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,8 +32,8 @@ pub struct House {
     pub allow_private: Vec<Network>,
     pub fixed: FixedAnswers,
     pub doors: Vec<(SocketAddr, Door)>,
-    /// Where the HTTP surface is, and the operator's key for it.
-    pub http: Option<(SocketAddr, Option<String>)>,
+    /// Where the HTTP surface is.
+    pub http: Option<SocketAddr>,
     pub tls_files: Option<(PathBuf, PathBuf)>,
     pub extra_roots: Option<Vec<u8>>,
     pub spool: spool::Options,
@@ -113,20 +114,29 @@ impl Judge<'_> {
     fn house(&mut self, written: Written) -> Option<House> {
         let host = self.domain(&written.host);
         self.limits(&written);
-        let accounts = self.accounts(&written);
+        let region = written.region.as_ref().map_or("local", |region| region.get_ref());
+        let region = RegionId::new(region);
+        let mut accounts = self.accounts(&written, &region);
         let ips = self.ips(&written, host.as_ref());
-        let pools = self.pools(&written, &ips, &accounts);
+        let pools = self.pools(&written, &region, &ips, &mut accounts);
         self.default_pools(&written, &pools);
+        self.domains(&written, &mut accounts);
+        let (keys, logins) = self.credentials(&written, &accounts);
+        // Where the file has several, the first one is what accounts fall back to.
+        let mut shared = written.pools.iter().filter(|pool| pool.kind == config::PoolKind::Shared);
+        let shared = shared.next().map(|pool| (region.clone(), PoolId::new(pool.id.get_ref())));
         let snapshot = Snapshot {
             version: 1,
-            domains: self.domains(&written, &accounts),
-            credentials: self.credentials(&written, &accounts),
+            region,
+            accounts: Arc::new(accounts.into_iter().map(|(id, account)| (id, Arc::new(account))).collect()),
+            keys: Arc::new(keys),
+            logins: Arc::new(logins),
+            pools: Arc::new(pools.into_iter().map(|(id, pool)| (id, Arc::new(pool))).collect()),
+            shared: Arc::new(shared.into_iter().collect()),
+            ips: Arc::new(ips),
             rules: Arc::new(self.rules(&written)),
             providers: Arc::new(self.providers(&written)),
             delivery: self.delivery(&written),
-            accounts,
-            pools,
-            ips,
         };
         // What the sections could not see alone; where a line is not known, the words name the place.
         if self.problems.is_empty() {
@@ -151,10 +161,7 @@ impl Judge<'_> {
             allow_private: self.networks(&written.delivery.allow_private),
             fixed: self.answers(&written),
             doors,
-            http: written
-                .http
-                .as_ref()
-                .map(|http| (*http.address.get_ref(), http.operator_key.as_ref().map(|key| key.get_ref().clone()))),
+            http: written.http.as_ref().map(|http| *http.address.get_ref()),
             tls_files,
             extra_roots,
             spool: spool::Options {
@@ -187,7 +194,7 @@ impl Judge<'_> {
         }
     }
 
-    fn accounts(&mut self, written: &Written) -> BTreeMap<AccountId, Account> {
+    fn accounts(&mut self, written: &Written, region: &RegionId) -> BTreeMap<AccountId, Account> {
         let mut accounts = BTreeMap::new();
         for account in &written.accounts {
             let recipients = account.recipients.iter().filter_map(|at| self.pattern(at)).collect();
@@ -197,12 +204,15 @@ impl Judge<'_> {
                     config::Plan::Standard => snapshot::Plan::Standard,
                     config::Plan::Enterprise => snapshot::Plan::Enterprise,
                 },
-                default_pool: account.default_pool.as_ref().map(|pool| PoolId::new(pool.get_ref())),
+                default_pools: (account.default_pool.iter())
+                    .map(|pool| (region.clone(), PoolId::new(pool.get_ref())))
+                    .collect(),
                 senders: match account.senders {
                     config::Senders::Verified => snapshot::Senders::Verified,
                     config::Senders::Any => snapshot::Senders::Any,
                 },
                 recipients,
+                ..Account::default()
             };
             if accounts.insert(AccountId::new(account.id.get_ref()), known).is_some() {
                 self.wrong(&account.id, format!("the account {} stands here twice", account.id.get_ref()));
@@ -218,7 +228,7 @@ impl Judge<'_> {
         })
     }
 
-    fn known_account(&mut self, at: &Spanned<String>, accounts: &BTreeMap<AccountId, Account>) -> Option<AccountId> {
+    fn known_account<T>(&mut self, at: &Spanned<String>, accounts: &BTreeMap<AccountId, T>) -> Option<AccountId> {
         let id = AccountId::new(at.get_ref());
         if accounts.contains_key(&id) {
             return Some(id);
@@ -236,7 +246,7 @@ impl Judge<'_> {
                 None => host.map(ToString::to_string),
             };
             let bind = ip.bind.as_ref().map_or(address, |bind| *bind.get_ref());
-            let known = Ip { bind, ehlo: ehlo.unwrap_or_default(), state: IpState::Active };
+            let known = Ip { bind, ehlo: ehlo.unwrap_or_default(), state: IpState::Active, hop: None };
             if ips.insert(address, known).is_some() {
                 self.wrong(&ip.address, format!("the IP {address} stands here twice"));
             }
@@ -247,8 +257,9 @@ impl Judge<'_> {
     fn pools(
         &mut self,
         written: &Written,
+        region: &RegionId,
         ips: &BTreeMap<IpAddr, Ip>,
-        accounts: &BTreeMap<AccountId, Account>,
+        accounts: &mut BTreeMap<AccountId, Account>,
     ) -> BTreeMap<PoolId, Pool> {
         let mut pools = BTreeMap::new();
         let mut home: BTreeMap<IpAddr, String> = BTreeMap::new();
@@ -265,6 +276,10 @@ impl Judge<'_> {
                 }
             }
             let account = pool.account.as_ref().and_then(|at| self.known_account(at, accounts));
+            let (id, name) = (PoolId::new(pool.id.get_ref()), Arc::from(pool.id.get_ref().as_str()));
+            if let Some(owner) = account.as_ref().and_then(|account| accounts.get_mut(account)) {
+                owner.pools.entry(region.clone()).or_default().insert(Arc::clone(&name), id.clone());
+            }
             match (pool.kind, &pool.account) {
                 (config::PoolKind::Standard, None) => {
                     self.wrong(&pool.id, "a standard pool belongs to an account: add account");
@@ -277,10 +292,13 @@ impl Judge<'_> {
                     config::PoolKind::Shared => snapshot::PoolKind::Shared,
                     config::PoolKind::Standard => snapshot::PoolKind::Standard,
                 },
+                name,
+                region: region.clone(),
                 account,
+                overflow: None,
                 ips: pool.ips.iter().map(|at| *at.get_ref()).collect(),
             };
-            if pools.insert(PoolId::new(pool.id.get_ref()), known).is_some() {
+            if pools.insert(id, known).is_some() {
                 self.wrong(&pool.id, format!("the pool {} stands here twice", pool.id.get_ref()));
             }
         }
@@ -300,19 +318,21 @@ impl Judge<'_> {
         }
     }
 
-    fn domains(&mut self, written: &Written, accounts: &BTreeMap<AccountId, Account>) -> Vec<SendingDomain> {
-        let mut domains: Vec<SendingDomain> = Vec::new();
+    fn domains(&mut self, written: &Written, accounts: &mut BTreeMap<AccountId, Account>) {
+        let mut known = BTreeSet::new();
         for section in &written.domains {
             let (name, account) = (self.domain(&section.name), self.known_account(&section.account, accounts));
             let return_path = section.return_path.as_ref().and_then(|at| self.domain(at));
             let (Some(name), Some(account)) = (name, account) else { continue };
-            if domains.iter().any(|known| known.name == name) {
+            if !known.insert(name.clone()) {
                 self.wrong(&section.name, format!("the domain {name} stands here twice"));
             }
             let dkim = section.dkim.iter().filter_map(|key| self.dkim(&name, key)).collect();
-            domains.push(SendingDomain { name, account, return_path, dkim });
+            if let Some(owner) = accounts.get_mut(&account) {
+                let domain = SendingDomain { name: name.clone(), return_path, dkim };
+                owner.domains.insert(name, Arc::new(domain));
+            }
         }
-        domains
     }
 
     fn dkim(&mut self, domain: &Domain, key: &config::Dkim) -> Option<DkimKey> {
@@ -323,28 +343,46 @@ impl Judge<'_> {
         Some(DkimKey { selector, pem: pem.into() })
     }
 
-    fn credentials(&mut self, written: &Written, accounts: &BTreeMap<AccountId, Account>) -> Vec<Credential> {
-        let mut credentials = Vec::new();
+    /// What is shown as a whole, and what signs in with a name. Those of the file are good for everything their holder may do.
+    fn credentials(
+        &mut self,
+        written: &Written,
+        accounts: &BTreeMap<AccountId, Account>,
+    ) -> (BTreeMap<Digest, Arc<Credential>>, BTreeMap<Arc<str>, Arc<Login>>) {
+        let (mut keys, mut logins) = (BTreeMap::new(), BTreeMap::new());
+        let credential = |id: &str, holder: Holder| {
+            let scopes = [Scope::Send, Scope::Read, Scope::Manage].into();
+            let id = CredentialId::new(id);
+            Arc::new(Credential { id, holder, scopes, networks: Vec::new(), expires_at: None })
+        };
+        if let Some(key) = written.http.as_ref().and_then(|http| http.operator_key.as_ref()) {
+            keys.insert(digest_of(key.get_ref()), credential("operator", Holder::Operator));
+        }
         for section in &written.credentials {
             let Some(account) = self.known_account(&section.account, accounts) else { continue };
-            let (kind, secret) = match (&section.user, &section.password, &section.key) {
+            let holder = Holder::Account { account, subaccount: None };
+            match (&section.user, &section.password, &section.key) {
                 (Some(user), Some(password), None) => {
-                    (CredentialKind::Password { user: user.get_ref().clone() }, password)
+                    let (name, passwords) = (user.get_ref().as_str(), vec![digest_of(password.get_ref())]);
+                    let login = Login { credential: credential(name, holder), passwords };
+                    if logins.insert(Arc::from(name), Arc::new(login)).is_some() {
+                        self.wrong(user, format!("the user {name} stands here twice"));
+                    }
                 }
-                (None, None, Some(key)) => (CredentialKind::Key, key),
+                (None, None, Some(key)) => {
+                    let digest = digest_of(key.get_ref());
+                    // The key has no public name in the file; a part of its digest tells it from the others.
+                    let name = format!("key-{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2]);
+                    if keys.insert(digest, credential(&name, holder)).is_some() {
+                        self.wrong(key, "this key stands here twice");
+                    }
+                }
                 _ => {
-                    self.wrong(
-                        &section.account,
-                        "a credential is either user and password, for SMTP, or key, for HTTP",
-                    );
-                    continue;
+                    self.wrong(&section.account, "a credential is either user and password, for SMTP, or key, for HTTP")
                 }
-            };
-            let sum = digest::digest(&digest::SHA256, secret.get_ref().as_bytes());
-            let digest = sum.as_ref().try_into().expect("SHA-256 has 32 octets");
-            credentials.push(Credential { account, kind, digest });
+            }
         }
-        credentials
+        (keys, logins)
     }
 
     fn rules(&mut self, written: &Written) -> Rules {
@@ -461,6 +499,10 @@ impl Judge<'_> {
         }
         FixedAnswers { rules }
     }
+}
+
+fn digest_of(secret: &str) -> Digest {
+    digest::digest(&digest::SHA256, secret.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 octets")
 }
 
 fn hours(at: &Spanned<u32>) -> Duration {

@@ -61,7 +61,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         sockets.push((listen(*address).await?, door.clone()));
     }
     let http = match &house.http {
-        Some((address, key)) => Some((listen(*address).await?, key.clone())),
+        Some(address) => Some(listen(*address).await?),
         None => None,
     };
 
@@ -115,14 +115,13 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         ));
     }
     let http = match http {
-        Some((socket, operator_key)) => {
+        Some(socket) => {
             let address =
                 socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
             let desk = Desk(Arc::new(DeskInner {
                 intake: plant.intake.clone(),
                 driver: plant.driver.clone(),
                 stories: plant.stories(),
-                operator_key,
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
             }));
             doors.spawn(api::server::serve(socket, api::server::router(desk), stopped));

@@ -35,7 +35,9 @@ fuzz_target!(|data: &[u8]| {
                 let to: Vec<String> = (0..=how % 5).map(|n| format!("u{n}@d{}.test", (which >> n) % 4)).collect();
                 let to: Vec<&str> = to.iter().map(String::as_str).collect();
                 let mut envelope = world.envelope(accepted, &format!("a{}", how % 3), &to);
-                envelope.route.chosen = ip(IPS[usize::from(which >> 7)]);
+                if let Some(route) = &mut envelope.route {
+                    route.chosen = ip(IPS[usize::from(which >> 7)]);
+                }
                 world.accept(envelope, None);
             }
             4 => {

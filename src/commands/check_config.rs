@@ -19,7 +19,7 @@ pub fn run(arguments: &Arguments) -> Done {
                 "{} is good: {} accounts, {} domains, {} IPs, {} pools",
                 arguments.config.display(),
                 snapshot.accounts.len(),
-                snapshot.domains.len(),
+                snapshot.accounts.values().map(|account| account.domains.len()).sum::<usize>(),
                 snapshot.ips.len(),
                 snapshot.pools.len()
             ));

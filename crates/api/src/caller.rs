@@ -1,15 +1,19 @@
-//! Who is asking? A bearer key names an account, or the operator.
+//! Who is asking? A bearer key says who holds it, and what it is good for.
 
 use crate::problem::Problem;
 use axum::extract::FromRequestParts;
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
-use engine::id::AccountId;
+use engine::envelope::Route;
+use engine::id::{AccountId, SubaccountId};
+use engine::snapshot::{Credential, Holder, Scope};
 use mta::driver::Driver;
 use mta::explain::Stories;
-use mta::intake::Intake;
+use mta::hidden::Hidden;
+use mta::intake::{Intake, Right, Via, Visitor};
+use mta::visitor::check_scope;
+use std::net::IpAddr;
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
 
 /// What the handlers need; one for all requests.
 #[derive(Clone)]
@@ -19,8 +23,6 @@ pub struct DeskInner {
     pub intake: Intake,
     pub driver: Driver,
     pub stories: Stories,
-    /// Without one, the operator's calls are closed.
-    pub operator_key: Option<String>,
     pub message_bytes_max: u64,
 }
 
@@ -32,29 +34,78 @@ impl std::ops::Deref for Desk {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Caller {
-    Operator,
-    Account(AccountId),
+/// Where a connection comes from; every request carries it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// Who asks: the credential was good when the request came in.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub visitor: Visitor,
+    credential: Arc<Credential>,
 }
 
 impl Caller {
     /// For the log.
     #[must_use]
     pub fn name(&self) -> &str {
-        match self {
-            Caller::Operator => "operator",
-            Caller::Account(own) => own.as_str(),
+        self.account().map_or("operator", AccountId::as_str)
+    }
+
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.credential.holder == Holder::Operator
+    }
+
+    /// None for the operator.
+    #[must_use]
+    pub fn account(&self) -> Option<&AccountId> {
+        match &self.credential.holder {
+            Holder::Operator => None,
+            Holder::Account { account, .. } => Some(account),
         }
     }
 
-    /// Whether what belongs to this account may be shown to the caller.
+    /// Where the credential is for one subaccount alone.
     #[must_use]
-    pub fn may_see(&self, account: &AccountId) -> bool {
-        match self {
-            Caller::Operator => true,
-            Caller::Account(own) => own == account,
+    pub fn subaccount(&self) -> Option<&SubaccountId> {
+        match &self.credential.holder {
+            Holder::Operator => None,
+            Holder::Account { subaccount, .. } => subaccount.as_ref(),
         }
+    }
+
+    pub fn may(&self, scope: Scope) -> Result<(), Problem> {
+        check_scope(&self.credential, scope).map_err(Problem::from)
+    }
+
+    /// R2.8: what tells of all tenants is for the operator.
+    pub fn operates(&self, scope: Scope, what: &str) -> Result<(), Problem> {
+        if self.is_operator() {
+            return self.may(scope);
+        }
+        let detail = format!("{what} are shown to the operator.");
+        Err(Problem::new(axum::http::StatusCode::FORBIDDEN, "operator_only", detail, "Use the operator's key."))
+    }
+
+    /// Whether what belongs to this account and part of it may be shown to the caller.
+    #[must_use]
+    pub fn may_see(&self, account: &AccountId, subaccount: Option<&SubaccountId>) -> bool {
+        match &self.credential.holder {
+            Holder::Operator => true,
+            Holder::Account { account: own, subaccount: part } => {
+                own == account && (part.is_none() || part.as_ref() == subaccount)
+            }
+        }
+    }
+
+    /// What must not be read by the caller about a message of this route, that has left or tried to leave from these IPs too (R2.8).
+    #[must_use]
+    pub fn hidden(&self, desk: &Desk, route: Option<&Route>, elsewhere: impl IntoIterator<Item = IpAddr>) -> Hidden {
+        if self.is_operator() {
+            return Hidden::default();
+        }
+        Hidden::of(route, elsewhere, &desk.intake.snapshot())
     }
 }
 
@@ -71,24 +122,15 @@ impl FromRequestParts<Desk> for Caller {
             .map(|(_, key)| key.trim())
             .ok_or_else(|| {
                 Problem::new(
-                    StatusCode::UNAUTHORIZED,
+                    axum::http::StatusCode::UNAUTHORIZED,
                     "sign_in_first",
                     "No key was given.",
                     "Send the header “Authorization: Bearer KEY”.",
                 )
             })?;
-        if let Some(own) = &desk.operator_key
-            && bool::from(own.as_bytes().ct_eq(key.as_bytes()))
-        {
-            return Ok(Caller::Operator);
-        }
-        desk.intake.account_of_key(key).map(Caller::Account).ok_or_else(|| {
-            Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "key_unknown",
-                "The key is not known here.",
-                "Check it, or ask the operator for another.",
-            )
-        })
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let visitor = Visitor { via: Via::Http, peer, right: Right::key(key) };
+        let credential = desk.intake.credential(&visitor)?;
+        Ok(Caller { visitor, credential })
     }
 }

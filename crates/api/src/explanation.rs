@@ -4,43 +4,84 @@ use crate::caller::{Caller, Desk};
 use crate::problem::Problem;
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use engine::Shown;
-use engine::envelope::{Envelope, PoolRule, Route};
+use engine::envelope::{Envelope, Route};
 use engine::event::{Event, EventKind};
 use engine::id::MessageId;
+use engine::route;
+use engine::snapshot::Scope;
 use engine::why::Why;
+use mta::hidden::Hidden;
 use mta::record::Entry;
 use serde::Serialize;
+use std::net::IpAddr;
 
 #[derive(Debug, Serialize)]
 pub struct Explanation {
     pub id: String,
     pub account: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subaccount: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration_set: Option<String>,
+    pub region: String,
     pub accepted_at: String,
+    /// Where it was scheduled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_at: Option<String>,
     pub expires_at: String,
     pub from: Option<String>,
     pub message_id: String,
     pub size: u32,
     pub tags: std::collections::BTreeMap<String, String>,
-    pub route: RouteView,
+    /// None: it is scheduled, and its route is decided at that time.
+    pub route: Option<RouteView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<Undecided>,
     pub recipients: Vec<RecipientView>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct RouteView {
+    /// What its owner calls it.
     pub pool: String,
+    pub pool_id: String,
     /// Which rule chose the pool, as a code and in words.
-    pub rule: String,
-    pub rule_words: &'static str,
-    pub ip: String,
+    pub rule: &'static str,
+    pub rule_words: String,
+    /// None: a managed pool's addresses are for the operator alone (R2.8).
+    pub ip: Option<String>,
     pub candidates: Vec<String>,
+}
+
+/// What would become of a scheduled message now.
+#[derive(Debug, Serialize)]
+pub struct Undecided {
+    pub words: String,
+    pub now: Option<RouteView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<WhyView>,
+}
+
+impl RouteView {
+    #[must_use]
+    pub fn of(route: &Route, why: Option<&Why>, hidden: &Hidden) -> RouteView {
+        let shown = |ip: &IpAddr| (!hidden.hides(*ip)).then(|| ip.to_string());
+        RouteView {
+            pool: route.name.to_string(),
+            pool_id: route.pool.to_string(),
+            rule: route.rule.code(),
+            rule_words: why.map_or_else(|| route.rule.words().to_owned(), Why::words),
+            ip: shown(&route.chosen),
+            candidates: route.candidates.iter().filter_map(shown).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
 pub struct RecipientView {
     pub address: String,
-    /// `queued`, `held`, `delivered`, `bounced`, `expired`, `deleted`.
+    /// `queued`, `held`, `delivered`, `bounced`, `expired`, `deleted`, `rejected`.
     pub state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<WhyView>,
@@ -55,9 +96,10 @@ pub struct WhyView {
     pub words: String,
 }
 
-impl From<&Why> for WhyView {
-    fn from(why: &Why) -> WhyView {
-        WhyView { code: why.code(), words: why.words() }
+impl WhyView {
+    #[must_use]
+    pub fn of(why: &Why, hidden: &Hidden) -> WhyView {
+        WhyView { code: why.code(), words: hidden.words(&why.words()) }
     }
 }
 
@@ -89,24 +131,24 @@ pub async fn explain(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Explanation>, Problem> {
+    caller.may(Scope::Read)?;
     let unknown = || Problem::not_found("This message");
     let message = parse_id(&id).ok_or_else(unknown)?;
-    let story = desk.stories.story(message).await.map_err(|fault| {
-        tracing::error!(id = %message, %fault, "the event log cannot be read");
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "log_unreadable",
-            "The event log cannot be read.",
-            "See the log of the service.",
-        )
-    })?;
+    let story = desk.stories.story(message).await.map_err(|fault| Problem::log_unreadable(message, &fault))?;
     let accepted = story.iter().find_map(|entry| entry.accepted.clone()).ok_or_else(unknown)?;
     // Another account's message is as unknown as one that never was.
-    if !caller.may_see(&accepted.account) {
+    if !caller.may_see(&accepted.account, accepted.wish.subaccount.as_ref()) {
         return Err(unknown());
     }
     let shown = desk.driver.ask(move |engine, _| engine.show(message)).await.map_err(|_| Problem::stopping())?;
-    Ok(Json(tell(&accepted, &story, shown.as_ref())))
+    let route = accepted.route.as_ref().or_else(|| story.iter().rev().find_map(|entry| entry.route.as_ref()));
+    let would = (route.is_none() && shown.is_some())
+        .then(|| route::choose_when_due(&desk.intake.snapshot(), &accepted.account, &accepted.wish, accepted.message));
+    let been = story.iter().filter_map(|entry| entry.event.ip);
+    let now = shown.iter().filter_map(|shown| shown.home.as_ref()).map(|home| home.ip);
+    let planned = would.iter().flatten().map(|(route, _)| route);
+    let hidden = caller.hidden(&desk, route.or(planned.last()), been.chain(now));
+    Ok(Json(tell(&accepted, route, would, &story, shown.as_ref(), &hidden)))
 }
 
 #[must_use]
@@ -116,7 +158,14 @@ pub fn parse_id(text: &str) -> Option<MessageId> {
 }
 
 /// The story of each recipient: its own events and those of the message as a whole.
-fn tell(accepted: &Envelope, story: &[Entry], shown: Option<&Shown>) -> Explanation {
+fn tell(
+    accepted: &Envelope,
+    route: Option<&Route>,
+    would: Option<Result<(Route, Why), Why>>,
+    story: &[Entry],
+    shown: Option<&Shown>,
+    hidden: &Hidden,
+) -> Explanation {
     let recipients = (0u16..).zip(&accepted.recipients).map(|(at, recipient)| {
         let events: Vec<&Event> =
             story.iter().map(|entry| &entry.event).filter(|event| event.recipient.is_none_or(|of| of == at)).collect();
@@ -125,22 +174,38 @@ fn tell(accepted: &Envelope, story: &[Entry], shown: Option<&Shown>) -> Explanat
             address: recipient.address.clone(),
             state: waiting.map_or_else(|| fate(&events), |waiting| state(&waiting.why)).to_owned(),
             why: waiting
-                .map(|waiting| WhyView::from(&waiting.why))
-                .or_else(|| events.last()?.why.as_ref().map(WhyView::from)),
+                .map(|waiting| &waiting.why)
+                .or_else(|| events.last()?.why.as_ref())
+                .map(|why| WhyView::of(why, hidden)),
             next_at: waiting.and_then(|waiting| waiting.until).map(|at| at.to_string()),
-            events: events.into_iter().map(event_view).collect(),
+            events: events.into_iter().map(|event| event_view(event, hidden)).collect(),
+        }
+    });
+    let scheduled = accepted.due_at > accepted.accepted_at;
+    let why = story.iter().map(|entry| &entry.event).find(|event| event.kind == EventKind::Routed);
+    let why = why.and_then(|event| event.why.as_ref());
+    let undecided = would.map(|would| {
+        let words = format!("its route is decided when its time comes, at {}", accepted.due_at);
+        match would {
+            Ok((route, why)) => Undecided { words, now: Some(RouteView::of(&route, Some(&why), hidden)), why: None },
+            Err(why) => Undecided { words, now: None, why: Some(WhyView::of(&why, hidden)) },
         }
     });
     Explanation {
         id: accepted.message.to_string(),
         account: accepted.account.to_string(),
+        subaccount: accepted.wish.subaccount.as_ref().map(ToString::to_string),
+        configuration_set: accepted.wish.set.as_deref().map(str::to_owned),
+        region: accepted.wish.region.to_string(),
         accepted_at: accepted.accepted_at.to_string(),
+        send_at: scheduled.then(|| accepted.due_at.to_string()),
         expires_at: accepted.expires_at.to_string(),
         from: accepted.sender.clone(),
         message_id: accepted.message_id_header.clone(),
         size: accepted.size,
         tags: accepted.tags.iter().cloned().collect(),
-        route: route_view(&accepted.route),
+        route: route.map(|route| RouteView::of(route, why, hidden)),
+        undecided,
         recipients: recipients.collect(),
     }
 }
@@ -149,7 +214,10 @@ fn tell(accepted: &Envelope, story: &[Entry], shown: Option<&Shown>) -> Explanat
 fn fate(events: &[&Event]) -> &'static str {
     let last = events.iter().rev().map(|event| event.kind);
     let mut fates = last.filter(|kind| {
-        matches!(kind, EventKind::Delivered | EventKind::Bounced | EventKind::Expired | EventKind::Deleted)
+        matches!(
+            kind,
+            EventKind::Delivered | EventKind::Bounced | EventKind::Expired | EventKind::Deleted | EventKind::Rejected
+        )
     });
     fates.next().map_or("queued", EventKind::code)
 }
@@ -158,36 +226,19 @@ fn state(why: &Why) -> &'static str {
     if *why == Why::HeldByOrder { "held" } else { "queued" }
 }
 
-fn route_view(route: &Route) -> RouteView {
-    let (rule, rule_words) = match route.rule {
-        PoolRule::NamedOnMessage => ("named-on-message", "the pool was named on the message"),
-        PoolRule::AccountDefault => ("account-default", "no pool was named, so the account's default pool carries it"),
-        PoolRule::Shared => {
-            ("shared", "no pool was named and the account has no default pool with an IP, so a shared pool carries it")
-        }
-    };
-    RouteView {
-        pool: route.pool.to_string(),
-        rule: rule.to_owned(),
-        rule_words,
-        ip: route.chosen.to_string(),
-        candidates: route.candidates.iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn event_view(event: &Event) -> EventView {
+fn event_view(event: &Event, hidden: &Hidden) -> EventView {
     EventView {
         at: event.at.to_string(),
         kind: event.kind.code(),
-        ip: event.ip.map(|ip| ip.to_string()),
+        ip: event.ip.filter(|ip| !hidden.hides(*ip)).map(|ip| ip.to_string()),
         provider: event.provider.as_deref().map(str::to_owned),
         host: event.host.as_deref().map(str::to_owned),
-        reply: event.reply.as_ref().map(ToString::to_string),
+        reply: event.reply.as_ref().map(|reply| hidden.words(&reply.to_string())),
         meaning: event
             .meaning
             .as_ref()
             .map(|meaning| format!("{:?}/{:?}", meaning.class, meaning.subtype).to_lowercase()),
-        why: event.why.as_ref().map(WhyView::from),
+        why: event.why.as_ref().map(|why| WhyView::of(why, hidden)),
         next_at: event.next_at.map(|at| at.to_string()),
         tls: event.tls.as_ref().map(|tls| format!("{}, {}", tls.version, tls.cipher)),
         attempt: event.attempt,

@@ -6,10 +6,12 @@
 pub mod problem;
 /// Who is asking?
 pub mod caller;
-/// How is a message handed in as JSON?
-pub mod messages;
 /// What became of a message?
 pub mod explanation;
+/// How is a message handed in as JSON, and called back?
+pub mod messages;
+/// Where would a message go?
+pub mod preview;
 /// What waits, why, and what may be done about it?
 pub mod queue;
 /// Who listens, and how does it end?

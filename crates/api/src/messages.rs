@@ -4,26 +4,34 @@
 //! the admission is the same as for SMTP.
 
 use crate::caller::{Caller, Desk};
+use crate::explanation::parse_id;
 use crate::problem::Problem;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::envelope::TlsWish;
-use engine::id::{AccountId, MessageId, PoolId, StreamId};
+use engine::id::{AccountId, MessageId, RegionId, StreamId, SubaccountId};
+use engine::snapshot::Scope;
+use engine::time::Timestamp;
+use engine::{Cancellable, Input, Order};
 use http_body_util::BodyExt;
 use mail::address::Mailbox;
 use mail::compose::{Attachment, Compose, NamedMailbox};
 use mail::mailboxes::parse_list;
 use mail::message;
 use mail::smtp::command::RecipientParameters;
-use mta::intake::{Intake, Offer, Receiving, Via, Visitor};
+use mta::intake::{Asked, Intake, Offer, Receiving};
+use mta::once::{Begun, KEY_OCTETS_MAX, Started, once_of};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 const BODY_OVERHEAD: u64 = 1 << 20;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const TAGS_MAX: usize = 50;
 const TAG_OCTETS_MAX: usize = 256;
 
@@ -45,7 +53,12 @@ pub struct Submission {
     /// A finished message, base64; then none of the parts above but `from` and the recipients.
     raw: Option<String>,
     pool: Option<String>,
+    configuration_set: Option<String>,
+    subaccount: Option<String>,
+    region: Option<String>,
     stream: Option<String>,
+    /// RFC 3339.
+    send_at: Option<String>,
     tls: Option<Tls>,
 }
 
@@ -88,32 +101,143 @@ pub struct Accepted {
 pub async fn submit(
     State(desk): State<Desk>,
     caller: Caller,
+    headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let Caller::Account(account) = caller else {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "operator_cannot_send",
-            "The operator's key sends no mail.",
-            "Use a key of the account that sends.",
-        ));
-    };
-    let visitor = Visitor { account: Some(account.clone()), user: None, via: Via::Http };
-    desk.intake.has_room()?;
+) -> Result<Response, Problem> {
+    desk.intake.may_submit(&caller.visitor)?;
+    let account = caller.account().ok_or_else(|| Problem::not_found("The account"))?;
+    let key = idempotency_key(&headers)?;
+    // What was accepted before is answered also by a full queue; whatever is new is asked for room by the admission.
+    if key.is_none() {
+        desk.intake.has_room()?;
+    }
     let mut receiving = desk.intake.receiving();
     let body = collect(body, &desk, &mut receiving).await?;
+    let once = match key {
+        None => None,
+        Some(key) => match first_of(&desk, account, key, &body).await? {
+            Submitted::First(started) => Some(started),
+            Submitted::Before(message) => return Ok(replayed(&desk, message)),
+        },
+    };
     let submission = read(&body)?;
     drop(body);
     let id = Intake::new_id();
     let now_unix = desk.intake.now().0.div_euclid(1_000_000);
-    let offer = translate(submission, id, desk.intake.host(), now_unix)?;
-    let admitted = desk.intake.admit(&visitor, offer).await?;
-    tracing::debug!(account = %account_name(&account), id = %admitted.message, "accepted");
-    Ok((StatusCode::OK, Json(Accepted { id: admitted.message.to_string() })))
+    let offer = Offer { once, ..translate(submission, id, desk.intake.host(), now_unix)? };
+    let admitted = desk.intake.admit(&caller.visitor, offer).await?;
+    tracing::debug!(%account, id = %admitted.message, "accepted");
+    Ok(accepted(admitted.message).into_response())
 }
 
-fn account_name(account: &AccountId) -> &str {
-    account.as_str()
+fn accepted(message: MessageId) -> (StatusCode, Json<Accepted>) {
+    (StatusCode::OK, Json(Accepted { id: message.to_string() }))
+}
+
+/// R1.5: the first answer once more.
+fn replayed(desk: &Desk, message: MessageId) -> Response {
+    desk.intake.metrics().submissions_repeated.inc();
+    let mut response = accepted(message).into_response();
+    response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let invalid = || {
+        let detail =
+            format!("An idempotency key has 1 to {KEY_OCTETS_MAX} printable ASCII characters and is given once.");
+        Problem::new(StatusCode::BAD_REQUEST, "idempotency_key_invalid", detail, "Use a UUID, for example.")
+            .at("Idempotency-Key")
+    };
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = given.next() else { return Ok(None) };
+    let key = key.to_str().map_err(|_| invalid())?;
+    let printable = key.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic());
+    if given.next().is_some() || key.is_empty() || key.len() > KEY_OCTETS_MAX || !printable {
+        return Err(invalid());
+    }
+    Ok(Some(key))
+}
+
+enum Submitted {
+    First(Started),
+    Before(MessageId),
+}
+
+async fn first_of(desk: &Desk, account: &AccountId, key: &str, body: &[u8]) -> Result<Submitted, Problem> {
+    let once = once_of(account, key, body);
+    let (code, detail, mend) = match desk.intake.onces().begin(once, desk.intake.now()).await {
+        Begun::First(started) => return Ok(Submitted::First(started)),
+        Begun::Again(message) => return Ok(Submitted::Before(message)),
+        Begun::Reused => (
+            "idempotency_key_reused",
+            "The idempotency key was used for another body within the last 24 hours.",
+            "Give each message a key of its own, and repeat a submission unchanged.",
+        ),
+        Begun::UnderWay => (
+            "idempotency_in_progress",
+            "The first submission with this idempotency key is not answered yet.",
+            "Try again in a moment.",
+        ),
+    };
+    Err(Problem::new(StatusCode::CONFLICT, code, detail, mend).at("Idempotency-Key"))
+}
+
+#[derive(Debug, Serialize)]
+pub struct Cancelled {
+    pub id: String,
+    pub state: &'static str,
+}
+
+/// R1.6: a scheduled message, until its time.
+pub async fn cancel(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Cancelled>, Problem> {
+    caller.may(Scope::Manage)?;
+    let unknown = || Problem::not_found("This message");
+    let message = parse_id(&id).ok_or_else(unknown)?;
+    let story = desk.stories.story(message).await.map_err(|fault| Problem::log_unreadable(message, &fault))?;
+    let envelope = story.iter().find_map(|entry| entry.accepted.as_ref()).ok_or_else(unknown)?;
+    if !caller.may_see(&envelope.account, envelope.wish.subaccount.as_ref()) {
+        return Err(unknown());
+    }
+    let asked = desk.driver.ask(move |engine, now| {
+        let cancellable = engine.cancellable(message);
+        if cancellable == Cancellable::Yes {
+            engine.handle(Input::Order(Order::Cancel(message)), now);
+        }
+        cancellable
+    });
+    let conflict = |code, detail: &str, mend| Err(Problem::new(StatusCode::CONFLICT, code, detail, mend));
+    match asked.await.map_err(|_| Problem::stopping())? {
+        Cancellable::Yes => {
+            tracing::info!(id = %message, by = caller.name(), "cancelled");
+            // When this is answered, what the order did has been handed to the spool.
+            desk.driver.ask(|_, _| ()).await.map_err(|_| Problem::stopping())?;
+            Ok(Json(Cancelled { id: message.to_string(), state: "deleted" }))
+        }
+        Cancellable::Leaving if envelope.route.is_some() => conflict(
+            "not_scheduled",
+            "The message was not scheduled: it leaves as soon as it can.",
+            "Schedule a message with send_at to be able to cancel it.",
+        ),
+        Cancellable::Leaving => conflict(
+            "already_leaving",
+            "The message's time has come: it is leaving.",
+            "To stop what is still queued of it, use the order delete.",
+        ),
+        Cancellable::Unknown if desk.intake.is_queued(message) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "starting",
+            "The service has just started and does not know the whole queue yet.",
+            "Try again in a moment.",
+        )),
+        Cancellable::Unknown => {
+            conflict("already_gone", "The message is not queued any more.", "Its story tells what became of it.")
+        }
+    }
 }
 
 /// The body, counted as it comes in: many slow bodies at once hold no more memory than `receiving_bytes_max`.
@@ -242,8 +366,14 @@ pub fn translate(submission: Submission, id: MessageId, host: &str, now_unix: i6
         recipients,
         octets,
         protocol: "HTTP",
-        pool: submission.pool.map(|pool| PoolId::new(&pool)),
+        asked: Asked {
+            region: submission.region.map(|region| RegionId::new(&region)),
+            pool: submission.pool.map(Into::into),
+            set: submission.configuration_set.map(Into::into),
+            subaccount: submission.subaccount.map(|part| SubaccountId::new(&part)),
+        },
         stream: submission.stream.map(|stream| StreamId::new(&stream)),
+        send_at: submission.send_at.as_deref().map(time).transpose()?,
         tags,
         tls: submission.tls.map(|tls| match tls {
             Tls::Required => TlsWish::Required,
@@ -252,7 +382,14 @@ pub fn translate(submission: Submission, id: MessageId, host: &str, now_unix: i6
         envid: None,
         ret: None,
         smtputf8,
+        once: None,
     })
+}
+
+/// `send_at`, as RFC 3339 writes times.
+pub fn time(text: &str) -> Result<Timestamp, Problem> {
+    text.parse::<Timestamp>()
+        .map_err(|error| Problem::invalid("send_at", format!("It is {error}."), "Write it as 2026-11-21T10:00:00Z."))
 }
 
 /// Parses a list of addresses, and adds each mailbox to the recipients once.
@@ -407,6 +544,7 @@ mod tests {
             (r#"{"from":"a@a.test","to":"b@b.test","text":3}"#, Some("text")),
             (r#"{"from":"a@a.test","to":"b@b.test","sbject":"x"}"#, Some("sbject")),
             (r#"{"from":"a@a.test","to":"b@b.test","raw":"%%"}"#, Some("raw")),
+            (r#"{"from":"a@a.test","to":"b@b.test","text":"x","send_at":"tomorrow"}"#, Some("send_at")),
             (r#"{"from":"a@a.test","to":"b@b.test","raw":"","text":"x"}"#, Some("text")),
             ("[", None),
         ];

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::id::MessageId;
 use mta::intake::RETRY_AFTER;
 use mta::refusal::{Kind, Refusal};
 use serde::Serialize;
@@ -56,6 +57,18 @@ impl Problem {
         )
     }
 
+    /// The fault is logged here, and only its kind told.
+    #[must_use]
+    pub fn log_unreadable(message: MessageId, fault: &std::io::Error) -> Problem {
+        tracing::error!(id = %message, %fault, "the event log cannot be read");
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "log_unreadable",
+            "The event log cannot be read.",
+            "See the log of the service.",
+        )
+    }
+
     #[must_use]
     pub fn stopping() -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The service is stopping.", "Try again in a moment.")
@@ -70,6 +83,7 @@ impl From<Refusal> for Problem {
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::Unknown => StatusCode::UNAUTHORIZED,
             Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
             Kind::Busy => StatusCode::TOO_MANY_REQUESTS,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };

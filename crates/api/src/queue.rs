@@ -8,9 +8,12 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use engine::id::{AccountId, PoolId};
+use engine::envelope::Addresses;
+use engine::id::{AccountId, PoolId, SubaccountId};
+use engine::snapshot::{Scope, Snapshot};
 use engine::{Filter, Input, Order, Shown};
 use mail::address::Domain;
+use mta::hidden::Hidden;
 use serde::{Deserialize, Serialize};
 
 const LIST_DEFAULT: usize = 100;
@@ -22,6 +25,7 @@ const LIST_MAX: usize = 1_000;
 pub struct Which {
     message: Option<String>,
     account: Option<String>,
+    subaccount: Option<String>,
     pool: Option<String>,
     domain: Option<String>,
     ip: Option<String>,
@@ -35,6 +39,7 @@ pub struct Which {
 pub struct Listing {
     message: Option<String>,
     account: Option<String>,
+    subaccount: Option<String>,
     pool: Option<String>,
     domain: Option<String>,
     ip: Option<String>,
@@ -55,9 +60,13 @@ pub struct Page {
 pub struct Waiting {
     message: String,
     account: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subaccount: Option<String>,
     stream: String,
-    pool: String,
-    ip: String,
+    /// Null until the time of a scheduled message.
+    pool: Option<String>,
+    /// Null also where the pool is a managed one.
+    ip: Option<String>,
     accepted_at: String,
     expires_at: String,
     domain: String,
@@ -96,16 +105,15 @@ pub struct Concerned {
 
 impl Which {
     fn names_something(&self) -> bool {
-        [&self.message, &self.account, &self.pool, &self.domain, &self.ip, &self.provider]
+        [&self.message, &self.account, &self.subaccount, &self.pool, &self.domain, &self.ip, &self.provider]
             .iter()
             .any(|field| field.is_some())
     }
 
     fn filter(&self, caller: &Caller) -> Result<Filter, Problem> {
-        let own = match caller {
-            Caller::Operator => self.account.as_deref().map(AccountId::new),
-            Caller::Account(own) => Some(own.clone()),
-        };
+        let account = caller.account().cloned().or_else(|| self.account.as_deref().map(AccountId::new));
+        let named = self.subaccount.as_deref().map(SubaccountId::new);
+        let subaccount = caller.subaccount().cloned().or(named);
         let message = self.message.as_deref().map(|text| {
             parse_id(text).ok_or_else(|| {
                 Problem::invalid("message", "This is not a message's id.", "It has 32 hexadecimal digits.")
@@ -122,11 +130,13 @@ impl Which {
         });
         Ok(Filter {
             message: message.transpose()?,
-            account: own,
+            account,
+            subaccount,
             pool: self.pool.as_deref().map(PoolId::new),
             domain: domain.transpose()?,
             ip: ip.transpose()?,
             provider: self.provider.clone(),
+            sees_hidden: caller.is_operator(),
         })
     }
 }
@@ -136,6 +146,7 @@ pub async fn list(
     caller: Caller,
     listing: Result<Query<Listing>, QueryRejection>,
 ) -> Result<Json<Page>, Problem> {
+    caller.may(Scope::Read)?;
     let Query(listing) = listing.map_err(|rejection| {
         Problem::new(
             StatusCode::BAD_REQUEST,
@@ -153,6 +164,7 @@ pub async fn list(
     let which = Which {
         message: listing.message,
         account: listing.account,
+        subaccount: listing.subaccount,
         pool: listing.pool,
         domain: listing.domain,
         ip: listing.ip,
@@ -163,33 +175,43 @@ pub async fn list(
     let shown =
         desk.driver.ask(move |engine, _| engine.list(&filter, limit, after)).await.map_err(|_| Problem::stopping())?;
     let next = (shown.len() == limit).then(|| shown.last().map(|shown| shown.message.to_string())).flatten();
-    Ok(Json(Page { messages: shown.iter().flat_map(waiting).collect(), next }))
+    let snapshot = desk.intake.snapshot();
+    let messages = shown.iter().flat_map(|shown| waiting(shown, &caller, &snapshot)).collect();
+    Ok(Json(Page { messages, next }))
 }
 
 /// One row for each domain of a message that still waits.
-fn waiting(shown: &Shown) -> Vec<Waiting> {
+fn waiting(shown: &Shown, caller: &Caller, snapshot: &Snapshot) -> Vec<Waiting> {
     let mut rows: Vec<Waiting> = Vec::new();
+    let home = shown.home.as_ref();
+    let hides = home.is_some_and(|home| home.addresses == Addresses::Hidden) && !caller.is_operator();
     for recipient in &shown.recipients {
         let domain = recipient.domain.to_string();
         if let Some(row) = rows.iter_mut().find(|row| row.domain == domain) {
             row.recipients += 1;
             continue;
         }
+        // R2.8: also in the words of others.
+        let last = recipient.last.as_ref();
+        let been = home.map(|home| home.ip).into_iter().chain(last.map(|last| last.ip));
+        let been = been.chain(shown.moved.iter().flat_map(|moved| [moved.from, moved.to]));
+        let hidden = if hides { Hidden::these(been, snapshot) } else { Hidden::default() };
         rows.push(Waiting {
             message: shown.message.to_string(),
             account: shown.account.to_string(),
             stream: shown.stream.to_string(),
-            pool: shown.pool.to_string(),
-            ip: shown.ip.to_string(),
+            subaccount: shown.subaccount.as_ref().map(ToString::to_string),
+            pool: home.map(|home| home.name.to_string()),
+            ip: home.filter(|_| !hides).map(|home| home.ip.to_string()),
             accepted_at: shown.accepted_at.to_string(),
             expires_at: shown.expires_at.to_string(),
             domain,
             provider: recipient.provider.as_deref().map(str::to_owned),
             recipients: 1,
             attempts: recipient.attempts,
-            why: WhyView::from(&recipient.why),
+            why: WhyView::of(&recipient.why, &hidden),
             until: recipient.until.map(|at| at.to_string()),
-            last_reply: recipient.last.as_ref().and_then(|last| last.reply.as_ref()).map(ToString::to_string),
+            last_reply: last.and_then(|last| last.reply.as_ref()).map(|reply| hidden.words(&reply.to_string())),
         });
     }
     rows
@@ -201,6 +223,7 @@ pub async fn order(
     Path(name): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Concerned>, Problem> {
+    caller.may(Scope::Manage)?;
     let make: fn(Filter) -> Order = match name.as_str() {
         "hold" => Order::Hold,
         "release" => Order::Release,
@@ -217,7 +240,7 @@ pub async fn order(
         return Err(Problem::invalid(
             "all",
             detail,
-            "Name a message, account, pool, domain, ip or provider, or say \"all\": true.",
+            "Name a message, account, subaccount, pool, domain, ip or provider, or say \"all\": true.",
         ));
     }
     let filter = which.filter(&caller)?;
@@ -257,14 +280,7 @@ fn read(body: &[u8]) -> Result<Which, Problem> {
 
 pub async fn lanes(State(desk): State<Desk>, caller: Caller) -> Result<Json<Lanes>, Problem> {
     // R2.8: lanes tell of other tenants' IPs and figures.
-    if caller != Caller::Operator {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "operator_only",
-            "Lanes are shown to the operator.",
-            "Use the operator's key.",
-        ));
-    }
+    caller.operates(Scope::Read, "Lanes")?;
     let lanes = desk.driver.ask(|engine, _| engine.lanes()).await.map_err(|_| Problem::stopping())?;
     let view = |lane: engine::LaneView| Lane {
         ip: lane.ip.to_string(),
@@ -274,7 +290,7 @@ pub async fn lanes(State(desk): State<Desk>, caller: Caller) -> Result<Json<Lane
         sessions_allowed: lane.connections_allowed,
         sessions_max: lane.connections_max,
         pace: lane.pace,
-        why: lane.why.as_ref().map(WhyView::from),
+        why: lane.why.as_ref().map(|why| WhyView::of(why, &Hidden::default())),
         until: lane.until.map(|at| at.to_string()),
     };
     Ok(Json(Lanes { lanes: lanes.into_iter().map(view).collect() }))

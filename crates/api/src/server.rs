@@ -1,18 +1,21 @@
 //! Who listens, and how does it end?
 
-use crate::caller::Desk;
+use crate::caller::{Desk, Peer};
 use crate::problem::Problem;
-use crate::{explanation, messages, queue};
+use crate::{explanation, messages, preview, queue};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -33,7 +36,8 @@ const BODY_OCTETS_MAX: usize = 64 << 10;
 pub fn router(desk: Desk) -> Router {
     Router::new()
         .route("/api/v1/messages", post(messages::submit))
-        .route("/api/v1/messages/{id}", get(explanation::explain))
+        .route("/api/v1/messages/{id}", get(explanation::explain).delete(messages::cancel))
+        .route("/api/v1/routes:preview", post(preview::preview))
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/{order}", post(queue::order))
         .route("/api/v1/lanes", get(queue::lanes))
@@ -77,11 +81,27 @@ async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
 async fn metrics(State(desk): State<Desk>) -> impl IntoResponse {
     let accepting = i64::from(desk.intake.has_room().is_ok());
     desk.intake.metrics().accepting.set(accepting);
-    desk.intake.metrics().queued.set(i64::try_from(desk.intake.queued()).unwrap_or(i64::MAX));
+    let (keys, forgotten) = desk.intake.onces().figures();
+    let metrics = desk.intake.metrics();
+    metrics.queued.set(i64::try_from(desk.intake.queued()).unwrap_or(i64::MAX));
+    metrics.idempotency_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+    metrics.idempotency_keys_forgotten.set(i64::try_from(forgotten).unwrap_or(i64::MAX));
     (
         [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
         desk.intake.metrics().page(),
     )
+}
+
+/// The router, with each request of a connection told where it comes from.
+fn from(
+    peer: Peer,
+    router: Router,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
+    let service = TowerToHyperService::new(router);
+    service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        service.call(request)
+    })
 }
 
 /// Serves until told to stop; requests under way are finished.
@@ -91,13 +111,13 @@ pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receive
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-            socket.accept().await.map(|(stream, _)| (stream, place))
+            socket.accept().await.map(|(stream, peer)| (stream, peer.ip(), place))
         };
         let taken = tokio::select! {
             taken = next => taken,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let (stream, place) = match taken {
+        let (stream, peer, place) = match taken {
             Ok(taken) => taken,
             Err(fault) => {
                 tracing::warn!(%fault, "cannot accept HTTP connections for a moment");
@@ -109,7 +129,7 @@ pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receive
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_WAIT)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+            .serve_connection(TokioIo::new(stream), from(Peer(peer), router.clone()));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(fault) = connection.await {

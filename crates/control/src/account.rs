@@ -8,7 +8,7 @@ use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::refusal::{Kind, Refusal};
 use crate::region;
-use crate::store::{Change, Columns, q, row, rows, run, run_unless};
+use crate::store::{Change, Columns, Whose, q, row, rows, run, run_unless};
 use engine::snapshot::{Plan, Senders};
 use engine::time::Timestamp;
 use serde_json::json;
@@ -128,6 +128,14 @@ pub(crate) async fn find(conn: &mut AnyConnection, called: &str) -> Result<Accou
         Some(row) => read(&row),
         None => Err(Refusal::not_found("account", called)),
     }
+}
+
+pub(crate) async fn all(conn: &mut AnyConnection, whose: Whose<'_>) -> Result<Vec<Account>, Refusal> {
+    let query = whose.query(
+        concat!("SELECT ", columns!(), " FROM account"),
+        concat!("SELECT ", columns!(), " FROM account WHERE id = $1"),
+    );
+    rows(conn, query).await?.iter().map(read).collect()
 }
 
 /// Somebody else was faster.

@@ -101,6 +101,26 @@ impl Actor {
         Ok(())
     }
 
+    /// Look at what is this part of the account's; `None` is the account itself. A subaccount's credential sees its own part only.
+    pub fn may_read_part(&self, account: &str, part: Option<&str>) -> Result<(), Refusal> {
+        self.may_read(account)?;
+        self.must_be_of_part(account, part)
+    }
+
+    /// As `may_manage`, where a subaccount's credential may change what is its own part's.
+    pub fn may_manage_part(&self, account: &str, part: Option<&str>) -> Result<(), Refusal> {
+        self.must_be_of(account)?;
+        self.must_have(Scope::Manage)?;
+        self.must_be_of_part(account, part)
+    }
+
+    fn must_be_of_part(&self, account: &str, part: Option<&str>) -> Result<(), Refusal> {
+        match self.subaccount() {
+            Some(own) if part != Some(own.as_str()) => Err(Refusal::not_found("account", account)),
+            _ => Ok(()),
+        }
+    }
+
     /// Spend money, let people in, close the account.
     pub fn may_own(&self, account: &str) -> Result<(), Refusal> {
         self.may_manage(account)?;
@@ -202,6 +222,13 @@ mod tests {
         assert!(reader.may_read("a").is_ok() && reader.may_manage("a").is_err());
         let part = key("a", Some("s"), &all);
         assert!(part.may_read("a").is_ok() && part.may_manage("a").is_err());
+        assert!(part.may_read_part("a", Some("s")).is_ok() && part.may_manage_part("a", Some("s")).is_ok());
+        for other in [None, Some("t")] {
+            for refusal in [part.may_read_part("a", other), part.may_manage_part("a", other)] {
+                assert_eq!(refusal.map_err(|refusal| refusal.kind), Err(Kind::NotFound));
+            }
+            assert!(own.may_read_part("a", other).is_ok() && own.may_manage_part("a", other).is_ok());
+        }
         assert!(Actor::command_line().may_operate().is_ok() && Actor::command_line().may_manage("a").is_ok());
     }
 }

@@ -6,11 +6,34 @@
 use crate::seal::{SealFault, random};
 use aws_lc_rs::digest;
 use engine::snapshot::Digest;
+use std::fmt;
 use uuid::Uuid;
 
 /// Without letters that are read wrongly: no i, l, o, u.
 const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const SECRET_OCTETS: usize = 25;
+
+/// What is shown once and kept nowhere; it does not get into logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    #[must_use]
+    pub fn new(secret: String) -> Secret {
+        Secret(secret)
+    }
+
+    #[must_use]
+    pub fn show(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
 
 /// `kind_` and 26 letters and digits.
 #[must_use]
@@ -39,6 +62,11 @@ pub fn is_whole(secret: &str) -> bool {
 pub fn access_key() -> Result<String, SealFault> {
     let octets = random::<10>()?;
     Ok(format!("AKIA{}", letters(&octets).to_ascii_uppercase()))
+}
+
+/// A user name for SMTP: no mail client stumbles over it.
+pub fn login() -> Result<String, SealFault> {
+    Ok(format!("smtp_{}", letters(&random::<10>()?)))
 }
 
 /// 40 letters and digits, as a secret access key has them.
@@ -84,7 +112,7 @@ fn letters(octets: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
-    use super::{access_key, fresh, is_whole, letters, secret};
+    use super::{Secret, access_key, fresh, is_whole, letters, login, secret};
 
     #[test]
     fn ids_grow_with_time_and_secrets_can_be_told_from_anything_else() {
@@ -96,6 +124,9 @@ mod tests {
         assert_ne!(secret("key").unwrap(), key);
         let access = access_key().unwrap();
         assert!(access.len() == 20 && access.starts_with("AKIA"), "{access}");
+        let login = login().unwrap();
+        assert!(login.len() == 21 && login.starts_with("smtp_"), "{login}");
+        assert_eq!(format!("{:?}", Secret::new(key)), "Secret");
         assert_eq!(letters(&[0xff; 5]), "zzzzzzzz");
         assert_eq!(letters(&[0xff]), "zw");
     }

@@ -22,18 +22,48 @@ pub mod audit;
 mod name;
 /// Which of its own limits can an operator move?
 pub mod setting;
+/// What is a good password, and how is one kept?
+mod password;
+/// Which six digits are shown at this moment?
+mod totp;
+/// Who knocks too often, and what is remembered of those who failed?
+pub mod door;
 /// Where does all of it stand?
 pub mod office;
 /// Where are there places to send from?
 pub mod region;
 /// Who are the tenants?
 pub mod account;
+/// Which IPs send together, and for whom?
+pub mod pool;
+/// Which IPs are there, and what may be done with each?
+pub mod inventory;
+/// Who has an IP from when until when?
+pub mod lease;
+/// Is an IP fit to be sent from?
+pub mod look;
+/// Which parts has an account?
+pub mod subaccount;
+/// What does an application send with?
+pub mod configuration_set;
+/// By which secrets are programs let in?
+pub mod credential;
+/// Who are the people, and what may each do?
+pub mod person;
+/// Who is signed in?
+pub mod session;
 /// With which keys is a domain's mail signed?
 pub mod dkim;
 /// From which domains may an account send?
 pub mod domain;
 /// Which single addresses has an account shown to be its own?
 pub mod address;
+/// What must the data plane be told?
+pub mod publish;
+/// What did the data plane tell us?
+pub mod ingest;
+/// How does an installation begin?
+pub mod install;
 
 pub use actor::{Actor, ActorKind};
 pub use office::Office;

@@ -2,6 +2,7 @@
 
 use crate::actor::Actor;
 use crate::audit::{self, Entry};
+use crate::door::Door;
 use crate::page::{Page, Window};
 use crate::refusal::Refusal;
 use crate::seal::Sealer;
@@ -10,6 +11,7 @@ use engine::id::RegionId;
 use engine::time::Timestamp;
 use mail::address::Domain;
 use net::dns::Dns;
+use net::dns::blocklist::BlockList;
 use std::sync::Arc;
 
 /// What an office stands on.
@@ -20,6 +22,8 @@ pub struct Setting {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// For the checks of domains and IPs.
     pub dns: Arc<dyn Dns>,
+    /// Asked about every IP before it is leased.
+    pub block_lists: Vec<BlockList>,
     /// The name this installation greets with; records that point here name it.
     pub host: String,
     /// Where bounces go to of domains without a MAIL FROM of their own; without one, the sender's own address stands.
@@ -30,12 +34,12 @@ pub struct Setting {
 
 /// Cheap to clone. What can be asked of it stands with the noun it is about: `impl Office` in `account`, `pool`, `lease` …
 #[derive(Clone)]
-pub struct Office(Arc<Setting>);
+pub struct Office(Arc<Setting>, Arc<Door>);
 
 impl Office {
     #[must_use]
     pub fn new(setting: Setting) -> Office {
-        Office(Arc::new(setting))
+        Office(Arc::new(setting), Arc::default())
     }
 
     #[must_use]
@@ -47,6 +51,10 @@ impl Office {
         &self.0.sealer
     }
 
+    pub(crate) fn door(&self) -> &Door {
+        &self.1
+    }
+
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0.now)()
@@ -54,6 +62,10 @@ impl Office {
 
     pub(crate) fn dns(&self) -> &dyn Dns {
         &*self.0.dns
+    }
+
+    pub(crate) fn block_lists(&self) -> &[BlockList] {
+        &self.0.block_lists
     }
 
     #[must_use]

@@ -108,6 +108,8 @@ CREATE TABLE ip (
     state_until BIGINT,
     -- One column, so that an IP is in one pool at most.
     pool TEXT REFERENCES pool (id),
+    -- Why it takes no new mail although it could; empty while it does.
+    rotation_reason TEXT,
     revision BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     CHECK (pool IS NULL OR state IN ('leased', 'shared'))
@@ -129,7 +131,7 @@ CREATE TABLE ip_check (
     ip TEXT NOT NULL REFERENCES ip (address),
     name TEXT NOT NULL,
     at BIGINT NOT NULL,
-    outcome TEXT NOT NULL CHECK (outcome IN ('good', 'bad', 'unknown')),
+    outcome TEXT NOT NULL CHECK (outcome IN ('good', 'bad', 'unknown', 'void')),
     words TEXT NOT NULL,
     PRIMARY KEY (ip, name)
 );
@@ -151,6 +153,7 @@ CREATE TABLE release_request (
     id TEXT PRIMARY KEY,
     account TEXT NOT NULL REFERENCES account (id),
     leases TEXT NOT NULL,
+    although_empty BIGINT NOT NULL CHECK (although_empty IN (0, 1)),
     digest {octets} NOT NULL,
     created_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
@@ -420,18 +423,18 @@ CREATE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE 
 /// Brings the schema to this program's version; a newer one is left alone and named.
 pub(crate) async fn bring_up_to_date(engine: Engine, conn: &mut AnyConnection) -> Result<(), StoreFault> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-    let found = version(conn).await.map_err(unusable)?;
+    let found = version(conn).await.map_err(|fault| unusable(&fault))?;
     if found > known {
         return Err(StoreFault::Newer { found, known });
     }
     for (step, number) in STEPS.iter().zip(1i64..).skip(usize::try_from(found).unwrap_or(0)) {
-        take(engine, conn, step, number).await.map_err(unusable)?;
+        take(engine, conn, step, number).await.map_err(|fault| unusable(&fault))?;
         tracing::info!(version = number, "the database's schema is brought up to date");
     }
     Ok(())
 }
 
-fn unusable(fault: sqlx::Error) -> StoreFault {
+fn unusable(fault: &sqlx::Error) -> StoreFault {
     StoreFault::Unusable(fault.to_string())
 }
 

@@ -27,15 +27,15 @@ pub enum SealFault {
     NoRandomness,
 }
 
-/// What a caller may read of it; the cause goes to the log, once, here.
+/// What cannot be sealed or opened, in words a caller may read; the cause goes to the log, once, here.
 impl From<SealFault> for Refusal {
     fn from(fault: SealFault) -> Refusal {
-        tracing::error!(%fault, "a secret cannot be sealed or opened");
+        tracing::error!(%fault, "a secret cannot be made or read");
         Refusal::new(
             Kind::Unavailable,
             "secrets_unavailable",
-            "A secret that this needs cannot be used at this moment.",
-            "Ask who runs this installation; the service's log names the cause.",
+            "Secrets cannot be made or read at this moment.",
+            "Try again in a moment; the service's log names the cause.",
         )
     }
 }

@@ -174,6 +174,23 @@ macro_rules! q {
 }
 pub(crate) use q;
 
+/// Whose things are read: everybody's at the start, one account's after a change.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    All,
+    Of(&'a str),
+}
+
+impl Whose<'_> {
+    /// For `q!`: the statement for all, or the one for an account with its id.
+    pub(crate) fn query(self, all: &'static str, of: &'static str) -> Query {
+        match self {
+            Whose::All => q!(all),
+            Whose::Of(account) => q!(of, account.to_owned()),
+        }
+    }
+}
+
 pub(crate) async fn rows(conn: &mut AnyConnection, query: Query) -> Result<Vec<AnyRow>, Refusal> {
     query.fetch_all(conn).await.map_err(|fault| refuse(&fault))
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, unsafe_code)] // it measures, so it needs a clock, and an allocator that counts
 
 use engine::attempt::{Outcome, Report, Stage};
-use engine::envelope::{Envelope, PoolRule, Recipient, Route, TlsWish};
+use engine::envelope::{Addresses, Envelope, PoolRule, Recipient, Route, TlsWish, Wish};
 use engine::id::{AccountId, MessageId, PoolId, StreamId};
 use engine::snapshot::{Ip, IpState, Snapshot};
 use engine::time::Timestamp;
@@ -40,7 +40,9 @@ fn main() {
     let messages: u128 = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
     let ip: IpAddr = IpAddr::from([192, 0, 2, 1]);
     let mut snapshot = Snapshot::empty();
-    snapshot.ips.insert(ip, Ip { bind: ip, ehlo: "mail.weir.test".into(), state: IpState::Active });
+    let known = Ip { bind: ip, ehlo: "mail.weir.test".into(), state: IpState::Active, hop: None };
+    Arc::make_mut(&mut snapshot.ips).insert(ip, known);
+    let wish = Wish { region: snapshot.region.clone(), pool: None, set: None, subaccount: None };
     let change = engine::provider::LaneChange {
         connections_max: Some(20),
         messages_per_connection: Some(1_000_000),
@@ -60,7 +62,15 @@ fn main() {
         message: MessageId(number << 64 | u128::from(engine::retry::draw(1, number as u64))),
         account: AccountId::new(["acme", "mass", "news", "shop"][(number % 4) as usize]),
         stream: StreamId::new("default"),
-        route: Route { pool: PoolId::new("shared"), rule: PoolRule::Shared, candidates: vec![ip], chosen: ip },
+        wish: wish.clone(),
+        route: Some(Route {
+            pool: PoolId::new("shared"),
+            name: "shared".into(),
+            addresses: Addresses::Shown,
+            rule: PoolRule::Shared,
+            candidates: vec![ip],
+            chosen: ip,
+        }),
         sender: Some("news@sender.test".into()),
         sender_domain: None,
         return_path: String::new(),
@@ -80,6 +90,7 @@ fn main() {
         envid: None,
         ret: None,
         smtputf8: false,
+        once: None,
     };
     let before = LIVE.load(Ordering::Relaxed);
     let begun = Instant::now();

@@ -12,13 +12,13 @@ mod sessions;
 mod settle;
 mod view;
 
-pub use face::{Action, Alarm, Filter, Input, Limits, NotifyKind, Order, Resolution, Room};
-pub use view::{Figures, LaneView, Shown, ShownRecipient};
+pub use face::{Action, Alarm, Cancellable, Filter, Input, Limits, NotifyKind, Order, Resolution, Room};
+pub use view::{Figures, LaneView, Shown, ShownHome, ShownRecipient};
 
 use crate::classify::Meaning;
 use crate::envelope::TlsWish;
 use crate::event::{Event, EventKind};
-use crate::id::{AttemptId, SessionId};
+use crate::id::{AccountId, AttemptId, SessionId};
 use crate::queue::{End, Flows, Queue, Turns};
 use crate::retry::draw;
 use crate::shape::{Bench, Shape};
@@ -41,6 +41,8 @@ pub struct Engine {
     limits: Limits,
     snapshot: Arc<Snapshot>,
     stopping: bool,
+    /// Whether all that was queued at the start is known.
+    recovered: bool,
     actions: VecDeque<Action>,
     queue: Queue,
     flows: Flows,
@@ -118,11 +120,32 @@ struct IpEntry {
     address: IpAddr,
     in_snapshot: bool,
     missing: Option<String>,
+    /// The account whose pool holds it now; none for the operator's own, and for one in no pool.
+    owner: Option<AccountId>,
+    /// Messages that leave from it.
+    pinned: u32,
+    drain: Drain,
+}
+
+/// Whether an IP is on its way out (R2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    /// It takes new messages.
+    No,
+    /// It takes no new ones; some may be queued on it.
+    Draining,
+    /// And it was told that nothing is.
+    Told,
 }
 
 impl IpEntry {
     fn usable(&self) -> bool {
         self.in_snapshot && self.missing.is_none()
+    }
+
+    /// R2.8: by now it is somebody else's, and nothing of this account's may leave from it.
+    fn is_foreign(&self, account: &AccountId) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner != account)
     }
 }
 
@@ -189,7 +212,7 @@ struct Flight {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum BenchKey {
     SenderDomain(Arc<str>),
-    Stream(crate::id::AccountId, crate::id::StreamId),
+    Stream(AccountId, crate::id::StreamId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,6 +247,7 @@ impl Engine {
             limits,
             snapshot: Arc::clone(&snapshot),
             stopping: false,
+            recovered: false,
             actions: VecDeque::new(),
             queue: Queue::default(),
             flows: Flows::default(),
@@ -268,6 +292,7 @@ impl Engine {
             Input::IpGone { ip, said } => self.ip_gone(ip, &said),
             Input::IpBack { ip } => self.ip_back(ip),
             Input::SnapshotChanged(snapshot) => self.take_snapshot(snapshot),
+            Input::Recovered => self.recovered(),
             Input::Order(order) => self.order(order),
             Input::Tick => {}
             Input::Stopping => self.stop(),

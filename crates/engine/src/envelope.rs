@@ -4,8 +4,9 @@
 //! back after a restart. The engine keeps neither: it takes from them what its decisions need (see `queue`).
 
 use crate::classify::Meaning;
-use crate::id::{AccountId, MessageId, PoolId, StreamId};
+use crate::id::{AccountId, MessageId, PoolId, RegionId, StreamId, SubaccountId};
 use crate::time::Timestamp;
+pub use crate::why::PoolRule;
 use crate::why::Why;
 use mail::address::Domain;
 use mail::reply::Reply;
@@ -19,7 +20,10 @@ pub struct Envelope {
     pub message: MessageId,
     pub account: AccountId,
     pub stream: StreamId,
-    pub route: Route,
+    /// What was asked about its route: a scheduled message gets its route by this when its time comes.
+    pub wish: Wish,
+    /// `None`: it is scheduled, and its route is not decided before its time (R1.6).
+    pub route: Option<Route>,
     /// The address the sender gave in MAIL FROM, for the domain's reputation and for notices; `None` for `<>`.
     pub sender: Option<String>,
     /// The domain that sends: the one DKIM signs for.
@@ -39,6 +43,27 @@ pub struct Envelope {
     pub envid: Option<String>,
     pub ret: Option<Ret>,
     pub smtputf8: bool,
+    /// A repetition of the same submission is answered with this message (R1.5).
+    pub once: Option<Once>,
+}
+
+/// What a message says about where it wants to leave from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Wish {
+    pub region: RegionId,
+    /// The pool named on the message, by its name or its id.
+    pub pool: Option<Arc<str>>,
+    pub set: Option<Arc<str>>,
+    pub subaccount: Option<SubaccountId>,
+}
+
+/// An idempotency key and what was submitted with it, both as digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Once {
+    /// Of the account and the key.
+    pub key: u128,
+    /// Of the body.
+    pub body: u128,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,58 +84,33 @@ pub enum TlsWish {
     Required,
 }
 
-/// The pool, its IPs at acceptance, and the IP chosen (R2.4).
+/// The pool, its IPs at the moment of the decision, and the IP chosen (R2.4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     pub pool: PoolId,
+    /// What the pool was called then: it may be renamed or deleted before somebody asks.
+    pub name: Arc<str>,
+    pub addresses: Addresses,
     pub rule: PoolRule,
     pub candidates: Vec<IpAddr>,
     pub chosen: IpAddr,
 }
 
-/// Which rule of R2.1 chose the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PoolRule {
-    NamedOnMessage,
-    ConfigurationSet,
-    Subaccount,
-    AccountDefault,
-    Shared,
-}
-
-impl PoolRule {
-    /// Never changes once published.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            PoolRule::NamedOnMessage => "named-on-message",
-            PoolRule::ConfigurationSet => "configuration-set",
-            PoolRule::Subaccount => "subaccount",
-            PoolRule::AccountDefault => "account-default",
-            PoolRule::Shared => "shared",
-        }
-    }
-
-    /// A sentence without its full stop.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            PoolRule::NamedOnMessage => "the pool was named on the message",
-            PoolRule::ConfigurationSet => "no pool was named, so the configuration set's pool carries it",
-            PoolRule::Subaccount => "no pool was named, so the subaccount's pool carries it",
-            PoolRule::AccountDefault => "no pool was named, so the account's default pool carries it",
-            PoolRule::Shared => {
-                "no pool was named and the account has no default pool with an IP, so the shared pool carries it"
-            }
-        }
-    }
+/// Whether the account may know which IPs carry its mail (R2.8). Kept with the route: the pool may be gone when somebody asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Addresses {
+    #[default]
+    Shown,
+    /// Of a managed pool: for the operator alone.
+    Hidden,
 }
 
 /// Where each recipient stands, in the order of the envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageState {
     pub recipients: Vec<RecipientState>,
+    /// The route of a scheduled message, since its time has come.
+    pub route: Option<Route>,
     /// The last change of the route, if another IP took over.
     pub moved: Option<Moved>,
     pub delay_notified: bool,
@@ -132,6 +132,8 @@ pub enum RecipientState {
     Bounced,
     Expired,
     Deleted,
+    /// Its time came, and there was nothing it may leave from (R2.3).
+    Rejected,
 }
 
 impl RecipientState {

@@ -40,7 +40,7 @@ pub struct Event {
 pub enum EventKind {
     /// Taken into the queue. Recorded by intake, at the acknowledgement.
     Accepted,
-    /// Refused at the door. Recorded by intake.
+    /// Its time came, and there was nothing it may leave from (R2.3).
     Rejected,
     Delivered,
     Deferred,
@@ -63,6 +63,11 @@ pub enum EventKind {
     SiteReachable,
     IpGone,
     IpBack,
+    // New ones stand at the end: the spool knows them by their number.
+    /// A scheduled message's time has come, and its route is decided (R1.6).
+    Routed,
+    /// Nothing is queued any more on an IP that takes no new messages (R2.4): it may rest.
+    IpDrained,
 }
 
 impl EventKind {
@@ -87,6 +92,8 @@ impl EventKind {
             EventKind::SiteReachable => "site-reachable",
             EventKind::IpGone => "ip-gone",
             EventKind::IpBack => "ip-back",
+            EventKind::Routed => "routed",
+            EventKind::IpDrained => "ip-drained",
         }
     }
 }

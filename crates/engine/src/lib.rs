@@ -6,6 +6,7 @@
 pub mod time;
 pub mod id;
 pub mod why;
+pub mod guard;
 pub mod attempt;
 pub mod rulefile;
 pub mod classify;
@@ -21,6 +22,6 @@ mod queue;
 pub mod engine;
 
 pub use crate::engine::{
-    Action, Alarm, Engine, Figures, Filter, Input, LaneView, Limits, NotifyKind, Order, Resolution, Room, Shown,
-    ShownRecipient,
+    Action, Alarm, Cancellable, Engine, Figures, Filter, Input, LaneView, Limits, NotifyKind, Order, Resolution, Room,
+    Shown, ShownHome, ShownRecipient,
 };

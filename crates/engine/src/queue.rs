@@ -9,8 +9,9 @@
 //! come first served. A turn is one message; large ones cost several turns. So a million messages of one account stand one turn before
 //! another account's ten (R5.2).
 
-use crate::envelope::{LastAnswer, Moved, Notify, PoolRule, TlsWish};
-use crate::id::{AccountId, MessageId, PoolId, StreamId};
+use crate::envelope::{Addresses, LastAnswer, Moved, Notify, PoolRule, Route, TlsWish, Wish};
+use crate::id::{AccountId, MessageId, PoolId, StreamId, SubaccountId};
+use crate::route;
 use crate::slab::{Interner, NONE, Slab};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +31,7 @@ pub struct Message {
     pub moved: Option<Box<Moved>>,
     pub recipients: Slots,
     pub origin: u32,
+    /// The IP it leaves from; `NONE` while its route is not decided.
     pub ip: u32,
     pub first_ticket: u32,
     /// Its second of life: the delay notice or the end, whichever is next. 0: none.
@@ -88,6 +90,7 @@ pub enum Fate {
     Bounced,
     Expired,
     Deleted,
+    Rejected,
 }
 
 impl Fate {
@@ -225,11 +228,72 @@ pub enum After {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     pub account: AccountId,
+    pub subaccount: Option<SubaccountId>,
     pub stream: StreamId,
     pub sender_domain: Option<Arc<str>>,
-    pub pool: PoolId,
-    pub rule: PoolRule,
-    pub candidates: Vec<IpAddr>,
+    pub home: Home,
+}
+
+/// Where messages may leave from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Home {
+    /// Scheduled: by this wish it is decided when their time comes (R1.6).
+    Undecided(Wish),
+    Decided {
+        pool: PoolId,
+        name: Arc<str>,
+        addresses: Addresses,
+        rule: PoolRule,
+        candidates: Vec<IpAddr>,
+        moment: Moment,
+    },
+}
+
+/// When a route was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moment {
+    /// The envelope holds the route.
+    Acceptance,
+    /// The message's state holds it.
+    Due,
+}
+
+impl Home {
+    #[must_use]
+    pub fn of(route: &Route, moment: Moment) -> Home {
+        Home::Decided {
+            pool: route.pool.clone(),
+            name: Arc::clone(&route.name),
+            addresses: route.addresses,
+            rule: route.rule,
+            candidates: route.candidates.clone(),
+            moment,
+        }
+    }
+
+    #[must_use]
+    pub fn pool(&self) -> Option<&PoolId> {
+        match self {
+            Home::Undecided(_) => None,
+            Home::Decided { pool, .. } => Some(pool),
+        }
+    }
+
+    /// What a message's state keeps of it: the route, where the envelope has none.
+    #[must_use]
+    pub fn kept_with_state(&self, message: MessageId) -> Option<Route> {
+        match self {
+            Home::Decided { pool, name, addresses, rule, candidates, moment: Moment::Due } => Some(Route {
+                pool: pool.clone(),
+                name: Arc::clone(name),
+                addresses: *addresses,
+                rule: *rule,
+                chosen: candidates[route::place(message, 0, candidates.len())?],
+                candidates: candidates.clone(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// Tickets in a row, linked through themselves.

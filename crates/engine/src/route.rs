@@ -1,23 +1,13 @@
 //! Which pool and which IP carries this message?
 
-use crate::envelope::{PoolRule, Route};
-use crate::id::{AccountId, MessageId, PoolId, RegionId, SubaccountId};
+pub use crate::envelope::Wish;
+use crate::envelope::{Addresses, PoolRule, Route};
+use crate::id::{AccountId, MessageId, PoolId, RegionId};
 use crate::retry::draw;
 use crate::snapshot::{Account, Plan, Pool, PoolKind, Snapshot};
 use crate::why::Why;
-use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// What a message says about where it wants to leave from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Wish {
-    pub region: RegionId,
-    /// The pool named on the message, by its name or its id.
-    pub pool: Option<Arc<str>>,
-    pub set: Option<Arc<str>>,
-    pub subaccount: Option<SubaccountId>,
-}
 
 /// The route of a message that leaves now: the first rule of R2.1 that applies.
 pub fn choose(snapshot: &Snapshot, id: &AccountId, wish: &Wish, message: MessageId) -> Result<Route, Why> {
@@ -25,21 +15,28 @@ pub fn choose(snapshot: &Snapshot, id: &AccountId, wish: &Wish, message: Message
     // R2.2: a pool that somebody named is meant; there is no falling back from it.
     if let Some((rule, named, pool)) = meant(snapshot, id, account, wish) {
         let (pool_id, pool) = pool.ok_or(Why::PoolUnknown { pool: named.clone() })?;
-        return spread(pool_id, rule, snapshot.usable_ips(pool), message).ok_or(Why::PoolEmpty { pool: named });
+        return spread(snapshot, pool_id, pool, rule, message).ok_or(Why::PoolEmpty { pool: named });
     }
     unnamed(snapshot, id, account, &wish.region, message)
 }
 
-/// R2.3: the route of a scheduled message whose time has come. Where what it named is gone or empty by now, it falls back as if it
-/// had named nothing.
-pub fn choose_when_due(snapshot: &Snapshot, id: &AccountId, wish: &Wish, message: MessageId) -> Result<Route, Why> {
-    match choose(snapshot, id, wish, message) {
-        Err(Why::PoolUnknown { .. } | Why::PoolEmpty { .. }) => {
+/// R2.3: the route of a scheduled message whose time has come, and why it is that one. Where what it named is gone or empty by now,
+/// it falls back as if it had named nothing.
+pub fn choose_when_due(
+    snapshot: &Snapshot,
+    id: &AccountId,
+    wish: &Wish,
+    message: MessageId,
+) -> Result<(Route, Why), Why> {
+    let (route, instead_of) = match choose(snapshot, id, wish, message) {
+        Err(Why::PoolUnknown { pool } | Why::PoolEmpty { pool }) => {
             let account = snapshot.accounts.get(id).ok_or(Why::NoPool)?;
-            unnamed(snapshot, id, account, &wish.region, message)
+            (unnamed(snapshot, id, account, &wish.region, message)?, Some(pool))
         }
-        decided => decided,
-    }
+        decided => (decided?, None),
+    };
+    let why = Why::PoolChosen { rule: route.rule, instead_of };
+    Ok((route, why))
 }
 
 type Found<'a> = Option<(&'a PoolId, &'a Pool)>;
@@ -83,7 +80,7 @@ fn unnamed(
 ) -> Result<Route, Why> {
     if let Some(pool_id) = account.default_pools.get(region)
         && let Some(pool) = snapshot.pools.get(pool_id).filter(|pool| may_use(pool, id, account))
-        && let Some(route) = spread(pool_id, PoolRule::AccountDefault, snapshot.usable_ips(pool), message)
+        && let Some(route) = spread(snapshot, pool_id, pool, PoolRule::AccountDefault, message)
     {
         return Ok(route);
     }
@@ -91,9 +88,7 @@ fn unnamed(
         return Err(Why::NoDedicatedIp);
     }
     let shared = snapshot.shared.get(region).and_then(|id| snapshot.pools.get_key_value(id));
-    shared
-        .and_then(|(pool_id, pool)| spread(pool_id, PoolRule::Shared, snapshot.usable_ips(pool), message))
-        .ok_or(Why::NoPool)
+    shared.and_then(|(pool_id, pool)| spread(snapshot, pool_id, pool, PoolRule::Shared, message)).ok_or(Why::NoPool)
 }
 
 /// R2.8; and an enterprise account never sends from shared IPs, also not by naming them.
@@ -104,9 +99,11 @@ fn may_use(pool: &Pool, id: &AccountId, account: &Account) -> bool {
     }
 }
 
-fn spread(pool: &PoolId, rule: PoolRule, candidates: Vec<IpAddr>, message: MessageId) -> Option<Route> {
+fn spread(snapshot: &Snapshot, id: &PoolId, pool: &Pool, rule: PoolRule, message: MessageId) -> Option<Route> {
+    let candidates: Vec<IpAddr> = snapshot.usable_ips(pool);
     let chosen = *candidates.get(place(message, 0, candidates.len())?)?;
-    Some(Route { pool: pool.clone(), rule, candidates, chosen })
+    let addresses = if pool.kind == PoolKind::Managed { Addresses::Hidden } else { Addresses::Shown };
+    Some(Route { pool: id.clone(), name: Arc::clone(&pool.name), addresses, rule, candidates, chosen })
 }
 
 /// Spreads messages over `count` places by their id; a `round` of its own gives another, independent order.
@@ -200,7 +197,7 @@ mod tests {
 
     fn route_when_due(snapshot: &Snapshot, account: &str, wish: &Wish) -> Chosen {
         choose_when_due(snapshot, &AccountId::new(account), wish, MessageId(7))
-            .map(|route| (route.pool.to_string(), route.rule))
+            .map(|(route, _)| (route.pool.to_string(), route.rule))
     }
 
     fn by(pool: &str, rule: PoolRule) -> Chosen {
@@ -269,9 +266,14 @@ mod tests {
             account(&mut snapshot, "ann").plan = Plan::Enterprise;
             assert_eq!(route_when_due(&snapshot, "ann", &named), Err(Why::NoDedicatedIp));
         }
-        let snapshot = house(Plan::Standard);
+        let mut snapshot = house(Plan::Standard);
         let there = wish(Some("news"), None, None);
         assert_eq!(route_when_due(&snapshot, "ann", &there), by("p3", PoolRule::NamedOnMessage));
+        // What is told is what happened: no pool was named is not true here.
+        empty(&mut snapshot, "p3");
+        let why = choose_when_due(&snapshot, &AccountId::new("ann"), &there, MessageId(7)).unwrap().1;
+        assert_eq!(why.code(), "account-default");
+        assert!(why.words().contains("the pool news was gone or had no IP"), "{why}");
     }
 
     // R2.8: also not by way of a default pool, a set or a subaccount that names one that is not one's own.

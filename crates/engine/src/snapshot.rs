@@ -149,6 +149,35 @@ pub struct Credential {
     pub expires_at: Option<Timestamp>,
 }
 
+impl Credential {
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether it may be shown from this address. An IPv4 address that came as an IPv6 one is still an IPv4 one.
+    #[must_use]
+    pub fn is_good_from(&self, peer: IpAddr) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|(network, prefix)| holds(*network, *prefix, peer))
+    }
+}
+
+fn holds(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    // All bits of a shorter address are above those of a longer one, so that both count from the left.
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(own) => u128::from(u32::from(own)) << 96,
+        IpAddr::V6(own) => u128::from(own),
+    };
+    let (network, address) = (network.to_canonical(), address.to_canonical());
+    let differing = bits(network) ^ bits(address);
+    network.is_ipv4() == address.is_ipv4() && differing.leading_zeros() >= u32::from(prefix)
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Holder {
     /// Who runs the installation.
@@ -479,6 +508,23 @@ mod tests {
         let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None };
         Arc::make_mut(&mut snapshot.ips).insert(IP, ip);
         snapshot
+    }
+
+    #[test]
+    fn a_credential_is_good_from_its_networks() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let good = |networks: &[(&str, u8)], peer: &str| {
+            let mut credential = (*key("ann")).clone();
+            credential.networks = networks.iter().map(|(network, prefix)| (ip(network), *prefix)).collect();
+            credential.is_good_from(ip(peer))
+        };
+        assert!(good(&[], "192.0.2.1"));
+        assert!(good(&[("10.0.0.0", 8), ("192.0.2.0", 25)], "192.0.2.127"));
+        assert!(!good(&[("10.0.0.0", 8), ("192.0.2.0", 25)], "192.0.2.128"));
+        assert!(good(&[("192.0.2.1", 32)], "::ffff:192.0.2.1") && !good(&[("192.0.2.1", 32)], "192.0.2.0"));
+        assert!(good(&[("0.0.0.0", 0)], "203.0.113.9") && !good(&[("0.0.0.0", 0)], "2001:db8::1"));
+        assert!(good(&[("2001:db8::", 32)], "2001:db8:ffff::1") && !good(&[("2001:db8::", 32)], "2001:db9::1"));
+        assert!(good(&[("2001:db8::1", 128)], "2001:db8::1") && !good(&[("2001:db8::1", 128)], "2001:db8::2"));
     }
 
     type Spoil = fn(&mut Snapshot);

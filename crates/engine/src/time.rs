@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Microseconds since 1970-01-01T00:00:00Z.
@@ -66,6 +67,70 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A text that is no moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotATime;
+
+impl fmt::Display for NotATime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a time as RFC 3339 writes it, such as 2026-11-21T10:00:00Z")
+    }
+}
+
+/// RFC 3339, with any offset; what is finer than a microsecond is cut off, and a leap second counts as the one after it.
+impl FromStr for Timestamp {
+    type Err = NotATime;
+    fn from_str(text: &str) -> Result<Timestamp, NotATime> {
+        let (date, rest) = text.split_at_checked(10).ok_or(NotATime)?;
+        let rest = rest.strip_prefix(['T', 't', ' ']).ok_or(NotATime)?;
+        let (clock, rest) = rest.split_at_checked(8).ok_or(NotATime)?;
+        let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+        let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
+        let digits = rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+        let (fraction, zone) = if digits > 0 { rest.split_at(digits + 1) } else { ("", rest) };
+        let micros =
+            fraction.bytes().skip(1).chain([b'0'; 6]).take(6).fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+        let offset_minutes = match (zone.get(..1).ok_or(NotATime)?, &zone[1..]) {
+            ("Z" | "z", "") => 0,
+            (sign @ ("+" | "-"), offset) => {
+                let [hours, minutes] = numbers(offset, ':', [2, 2])?;
+                if hours > 23 || minutes > 59 {
+                    return Err(NotATime);
+                }
+                (hours * 60 + minutes) * if sign == "+" { 1 } else { -1 }
+            }
+            _ => return Err(NotATime),
+        };
+        let days = days_from_civil(year, month, day);
+        if civil_from_days(days) != (year, month, day) || hour > 23 || minute > 59 || second > 60 {
+            return Err(NotATime);
+        }
+        let seconds = days * 86_400 + hour * 3_600 + (minute - offset_minutes) * 60 + second;
+        Ok(Timestamp(seconds * 1_000_000 + micros))
+    }
+}
+
+/// Numbers of so many digits each, with a mark between them.
+fn numbers<const N: usize>(text: &str, mark: char, digits: [usize; N]) -> Result<[i64; N], NotATime> {
+    let mut parts = text.split(mark);
+    let mut found = [0; N];
+    for (place, digits) in found.iter_mut().zip(digits) {
+        let part = parts.next().filter(|part| part.len() == digits && part.bytes().all(|octet| octet.is_ascii_digit()));
+        *place = part.ok_or(NotATime)?.parse().map_err(|_| NotATime)?;
+    }
+    if parts.next().is_some() { Err(NotATime) } else { Ok(found) }
+}
+
+/// The way back of `civil_from_days`; a date that is none comes back as another.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let month_from_march = (month + 9).rem_euclid(12);
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468
+}
+
 /// Days since 1970-01-01 to a date of the proleptic Gregorian calendar. Years are counted from March so that the leap day is last.
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
@@ -94,6 +159,44 @@ mod tests {
         assert_eq!(shown(4_107_542_400), "2100-03-01T00:00:00.000Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
         assert_eq!(Timestamp(1_763_719_200_123_456).to_string(), "2025-11-21T10:00:00.123Z");
+    }
+
+    #[test]
+    fn reads_rfc_3339() {
+        let read = |text: &str| text.parse::<Timestamp>().map(|at| at.to_string());
+        for text in ["1970-01-01T00:00:00.000Z", "2000-02-29T12:34:56.789Z", "1969-12-31T23:59:59.999Z"] {
+            assert_eq!(read(text).as_deref(), Ok(text));
+        }
+        let cases = [
+            ("2026-11-21T10:00:00+05:30", "2026-11-21T04:30:00.000Z"),
+            ("2026-11-21t10:00:00.5-00:30", "2026-11-21T10:30:00.500Z"),
+            ("2026-11-21 10:00:00.1234567z", "2026-11-21T10:00:00.123Z"),
+            ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00.000Z"),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(read(text).as_deref(), Ok(shown), "{text}");
+        }
+        let wrong = [
+            "",
+            "now",
+            "2026-11-21",
+            "2026-11-21T10:00:00",
+            "2026-11-21T10:00Z",
+            "2026-02-29T10:00:00Z",
+            "2026-13-01T10:00:00Z",
+            "2026-00-10T10:00:00Z",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T10:60:00Z",
+            "2026-11-21T10:00:00.Z",
+            "2026-11-21T10:00:00+5:30",
+            "2026-11-21T10:00:00Zx",
+            "+026-11-21T10:00:00Z",
+            "2026-11-21T10:00:00é",
+            "2026-11-2é10:00:00Z",
+        ];
+        for text in wrong {
+            assert_eq!(text.parse::<Timestamp>(), Err(NotATime), "{text}");
+        }
     }
 
     #[test]

@@ -80,8 +80,6 @@ pub enum Why {
         pool: String,
     },
     NoPool,
-    /// An enterprise account sends from dedicated IPs only.
-    NoDedicatedIp,
     // Changes.
     ReleasedByOrder,
     RetriedByOrder,
@@ -90,6 +88,26 @@ pub enum Why {
     },
     SuspensionOver,
     DelayNoticeDue,
+    // New ones stand at the end: the spool knows them by their number.
+    /// An enterprise account sends from dedicated IPs only.
+    NoDedicatedIp,
+    CancelledBySender,
+    /// Why this pool carries a message whose time has come; `instead_of` what was meant and is gone or empty by now (R2.3).
+    PoolChosen {
+        rule: PoolRule,
+        instead_of: Option<String>,
+    },
+}
+
+/// Which rule of R2.1 chose the pool. New ones stand at the end: the spool knows them by their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolRule {
+    NamedOnMessage,
+    AccountDefault,
+    Shared,
+    ConfigurationSet,
+    Subaccount,
 }
 
 impl Why {
@@ -136,12 +154,14 @@ impl Why {
             Why::PoolUnknown { .. } => "pool-unknown",
             Why::PoolEmpty { .. } => "pool-empty",
             Why::NoPool => "no-pool",
-            Why::NoDedicatedIp => "no-dedicated-ip",
             Why::ReleasedByOrder => "released-by-order",
             Why::RetriedByOrder => "retried-by-order",
             Why::IpBack { .. } => "ip-back",
             Why::SuspensionOver => "suspension-over",
             Why::DelayNoticeDue => "delay-notice-due",
+            Why::NoDedicatedIp => "no-dedicated-ip",
+            Why::CancelledBySender => "cancelled-by-sender",
+            Why::PoolChosen { rule, .. } => rule.code(),
         }
     }
 
@@ -199,15 +219,49 @@ impl Why {
             Why::PoolUnknown { pool } => format!("there is no pool {pool}"),
             Why::PoolEmpty { pool } => format!("the pool {pool} has no IP that can send"),
             Why::NoPool => "the account has no pool with an IP that can send, and no shared one to fall back to".into(),
-            Why::NoDedicatedIp => {
-                "no pool was named and the account's default pool has no IP; an enterprise account has no shared one to fall back to"
-                    .into()
-            }
             Why::ReleasedByOrder => "an operator released it".into(),
             Why::RetriedByOrder => "an operator asked for a try now".into(),
             Why::IpBack { ip } => format!("the address {ip} is back on this machine"),
             Why::SuspensionOver => "the suspension is over".into(),
             Why::DelayNoticeDue => "it has been waiting for long and is still tried".into(),
+            Why::NoDedicatedIp => {
+                "the account's default pool has no IP that can send; an enterprise account has no shared one to fall back to"
+                    .into()
+            }
+            Why::CancelledBySender => "its sender cancelled it before its time came".into(),
+            Why::PoolChosen { rule, instead_of: None } => rule.words().into(),
+            Why::PoolChosen { rule, instead_of: Some(pool) } => {
+                let carries = if *rule == PoolRule::Shared { "the shared pool" } else { "the account's default pool" };
+                format!("its time came and the pool {pool} was gone or had no IP that can send, so {carries} carries it")
+            }
+        }
+    }
+}
+
+impl PoolRule {
+    /// Never changes once published.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            PoolRule::NamedOnMessage => "named-on-message",
+            PoolRule::ConfigurationSet => "configuration-set",
+            PoolRule::Subaccount => "subaccount",
+            PoolRule::AccountDefault => "account-default",
+            PoolRule::Shared => "shared",
+        }
+    }
+
+    /// A sentence without its full stop.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            PoolRule::NamedOnMessage => "the pool was named on the message",
+            PoolRule::ConfigurationSet => "no pool was named, so the configuration set's pool carries it",
+            PoolRule::Subaccount => "no pool was named, so the subaccount's pool carries it",
+            PoolRule::AccountDefault => "no pool was named, so the account's default pool carries it",
+            PoolRule::Shared => {
+                "no pool was named and the account has no default pool with an IP, so the shared pool carries it"
+            }
         }
     }
 }

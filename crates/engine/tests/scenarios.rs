@@ -9,12 +9,13 @@ mod world;
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Stage};
 use engine::event::EventKind;
 use engine::id::{MessageId, StreamId};
+use engine::snapshot::{IpState, Plan};
 use engine::{Filter, Input, Limits, Order, Resolution};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use world::{Answer, World, ip, reply, snapshot};
+use world::{Answer, Arrange, World, ip, reply, snapshot};
 
 #[test]
 fn every_script_goes_as_told() {
@@ -146,6 +147,19 @@ impl Script {
                 self.world.answers.insert(address.into(), list);
             }
             "recipients-max" => self.world.recipients_max = rest.parse().unwrap(),
+            // account NAME standard|enterprise [DEFAULT-POOL]
+            "account" => {
+                let words: Vec<&str> = rest.split_whitespace().collect();
+                let plan = if words[1] == "enterprise" { Plan::Enterprise } else { Plan::Standard };
+                self.world.change(|snapshot| snapshot.account(words[0], plan, words.get(2).copied()));
+            }
+            // pool NAME of ACCOUNT|shared with IP..
+            "pool" => {
+                let words: Vec<&str> = rest.split_whitespace().collect();
+                let owner = Some(words[2]).filter(|owner| *owner != "shared");
+                let ips: Vec<_> = words[4..].iter().map(|text| ip(text)).collect();
+                self.world.change(|snapshot| snapshot.pool(words[0], owner, &ips));
+            }
             "missing" => drop(self.world.missing.insert(ip(rest))),
             "there" => drop(self.world.missing.remove(&ip(rest))),
             other => panic!("{other}"),
@@ -171,13 +185,20 @@ impl Script {
                     }
                 }
                 let to: Vec<&str> = many.iter().map(String::as_str).collect();
-                let mut envelope = self.world.envelope(number, account, &to);
+                let option = |name: &str| words[4..].iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+                let mut envelope = if self.world.snapshot.accounts.contains_key(account) {
+                    let due = option("due").map(time_of).unwrap_or_default();
+                    self.world.routed(number, account, &to, option("pool"), due)
+                } else {
+                    self.world.envelope(number, account, &to)
+                };
                 envelope.stream = StreamId::new(stream);
                 for option in words[4..].iter().filter_map(|word| word.split_once('=')) {
                     match option {
+                        ("pool", _) => {}
                         ("life", time) => envelope.expires_at = self.world.now + time_of(time),
                         ("due", time) => envelope.due_at = self.world.now + time_of(time),
-                        ("ip", address) => envelope.route.chosen = ip(address),
+                        ("ip", address) => envelope.route.as_mut().unwrap().chosen = ip(address),
                         ("notify", "yes") => envelope = World::notified(envelope),
                         other => panic!("{other:?}"),
                     }
@@ -202,12 +223,25 @@ impl Script {
                 self.world.tell(Input::Order(order));
             }
             "snapshot-without" => {
-                let mut snapshot = self.world.snapshot.clone();
-                snapshot.ips.remove(&ip(rest));
-                snapshot.version += 1;
-                self.world.snapshot = snapshot.clone();
-                self.world.tell(Input::SnapshotChanged(Arc::new(snapshot)));
+                self.world.change(|snapshot| drop(Arc::make_mut(&mut snapshot.ips).remove(&ip(rest))));
             }
+            // move IP to POOL
+            "move" => {
+                let words: Vec<&str> = rest.split_whitespace().collect();
+                self.world.change(|snapshot| {
+                    snapshot.take_from_pools(ip(words[0]));
+                    let pool = Arc::make_mut(&mut snapshot.pools).get_mut(words[2]).unwrap();
+                    Arc::make_mut(pool).ips.push(ip(words[0]));
+                });
+            }
+            "delete-pool" => self.world.change(|snapshot| snapshot.delete_pool(rest)),
+            // Given back: out of its pool, and it takes nothing new.
+            "relinquish" => self.world.change(|snapshot| {
+                snapshot.take_from_pools(ip(rest));
+                snapshot.set_state(ip(rest), IpState::Draining);
+            }),
+            "activate" => self.world.change(|snapshot| snapshot.set_state(ip(rest), IpState::Active)),
+            "cancel" => self.world.tell(Input::Order(Order::Cancel(self.ids[rest]))),
             "restart" => self.restart(),
             "stop" => self.world.tell(Input::Stopping),
             other => panic!("{other}"),
@@ -217,7 +251,7 @@ impl Script {
     /// A new engine gets what the spool holds.
     fn restart(&mut self) {
         let envelopes: Vec<_> = self.world.envelopes.values().cloned().collect();
-        let mut fresh = World::new(self.world.snapshot.clone(), Limits::default(), 7);
+        let mut fresh = World::starting(self.world.snapshot.clone(), Limits::default(), 7);
         std::mem::swap(&mut fresh, &mut self.world);
         let old = fresh;
         self.world.now = old.now;
@@ -228,6 +262,9 @@ impl Script {
         self.world.fates = old.fates;
         for envelope in envelopes {
             let state = old.states.get(&envelope.message).cloned();
+            if let Some(state) = &state {
+                self.world.states.insert(envelope.message, state.clone());
+            }
             let over = state
                 .as_ref()
                 .is_some_and(|state| state.recipients.iter().all(engine::envelope::RecipientState::finished));
@@ -235,6 +272,7 @@ impl Script {
                 self.world.accept((*envelope).clone(), state);
             }
         }
+        self.world.tell(Input::Recovered);
     }
 
     fn filter(&self, line: &str) -> Filter {
@@ -276,6 +314,15 @@ impl Script {
                 );
             }
             ["empty"] => assert_eq!(self.world.engine.in_flight().messages, 0, "{name}: something is queued"),
+            [message, "leaves-from", address] => {
+                let shown = self.world.engine.show(self.ids[message]).expect(line);
+                let found = shown.home.map_or("undecided".to_owned(), |home| home.ip.to_string());
+                assert_eq!(found, address, "{name}: {line}");
+            }
+            [message, "is", cancellable] => {
+                let found = format!("{:?}", self.world.engine.cancellable(self.ids[message])).to_lowercase();
+                assert_eq!(found, cancellable, "{name}: {line}");
+            }
             ["queued", count] => {
                 assert_eq!(self.world.engine.in_flight().messages.to_string(), count, "{name}: {line}");
             }

@@ -41,6 +41,7 @@ enum Word {
     Checked(Input),
     Ask(Question),
     Snapshot(Arc<Snapshot>),
+    Recovered,
     Stop,
 }
 
@@ -64,6 +65,11 @@ impl Driver {
     /// The oldest notice that is owed about the message is in the spool itself.
     pub(crate) fn notice_is_durable(&self, message: MessageId) {
         let _ = self.words.send(Word::NoticeDurable(message));
+    }
+
+    /// All that was queued at the start was told.
+    pub(crate) fn recovered(&self) {
+        let _ = self.words.send(Word::Recovered);
     }
 
     pub fn change_snapshot(&self, snapshot: Arc<Snapshot>) {
@@ -214,6 +220,7 @@ impl Desk {
                 self.setting.snapshot = snapshot.clone();
                 Input::SnapshotChanged(snapshot)
             }
+            Word::Recovered => Input::Recovered,
             Word::Stop => Input::Stopping,
         };
         self.engine.handle(input, now);
@@ -368,7 +375,7 @@ impl Desk {
         let envelope = self.in_hand.get(&message);
         for event in events.iter().filter(|event| event.kind == EventKind::Delivered) {
             if let Some(envelope) = envelope {
-                let waited_us = event.at.0.saturating_sub(envelope.accepted_at.0);
+                let waited_us = event.at.since(envelope.accepted_at.max(envelope.due_at)).as_micros();
                 self.setting.metrics.delivery_seconds.observe(waited_us as f64 / 1e6);
             }
         }
@@ -377,6 +384,7 @@ impl Desk {
             .into_iter()
             .map(|event| Entry {
                 address: envelope.zip(event.recipient).and_then(|(envelope, at)| address(envelope, at)),
+                route: state.route.clone().filter(|_| event.kind == EventKind::Routed),
                 event,
                 accepted: None,
             })
@@ -413,10 +421,7 @@ impl Desk {
             "lane"
         );
         let message = event.message.unwrap_or(MessageId(0));
-        self.setting
-            .means
-            .spool
-            .note(record::write_entries(message, &[Entry { event, address: None, accepted: None }]));
+        self.setting.means.spool.note(record::write_entries(message, &[Entry::plain(event)]));
     }
 
     fn count(&self, event: &Event) {

@@ -5,20 +5,24 @@
 
 use crate::driver::Driver;
 use crate::metrics::{Metrics, Refused, Via as ViaLabel};
+use crate::once::{Onces, Started};
 use crate::record::{self, Entry};
 use crate::refusal::{Kind, Refusal};
 use crate::return_path::Sealer;
 use crate::sign::Signers;
-use aws_lc_rs::{constant_time, digest};
+use crate::visitor::{Pass, sending_off};
+pub use crate::visitor::{Right, Via, Visitor};
 use bytes::Bytes;
-use engine::envelope::{Envelope, Recipient, TlsWish};
-use engine::id::{AccountId, MessageId, PoolId, StreamId};
+use engine::envelope::{Envelope, Recipient, Route, TlsWish, Wish};
+use engine::id::{AccountId, MessageId, RegionId, StreamId, SubaccountId};
 use engine::route;
-use engine::snapshot::{Account, Credential, CredentialKind, Senders, SendingDomain, Snapshot};
+use engine::snapshot::{
+    Account, ConfigurationSet, Credential, Scope, Senders, Sending, SendingDomain, Snapshot, Standing,
+};
 use engine::time::Timestamp;
 use engine::why::Why;
 use mail::address::{Domain, Mailbox};
-use mail::dkim;
+use mail::dkim::{self, Signer};
 use mail::message::{HOPS_MAX, MessageError, Prepared, Preparing, prepare};
 use mail::smtp::command::{RecipientParameters, Ret};
 use mail::smtp::server::Submission;
@@ -33,34 +37,10 @@ use uuid::Uuid;
 const CONTROL_FIELDS: &[&str] = &["X-MSYS-API", "X-SES-*", "X-Weir-*"];
 
 const STREAM_OCTETS_MAX: usize = 128;
-
-/// By which way a message came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    Smtp,
-    Http,
-    /// Written by this service itself: notices to senders.
-    Notice,
-}
-
-impl Via {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Via::Smtp => "smtp",
-            Via::Http => "http",
-            Via::Notice => "notice",
-        }
-    }
-}
-
-/// Who submits.
-#[derive(Clone, Debug)]
-pub struct Visitor {
-    pub account: Option<AccountId>,
-    pub user: Option<String>,
-    pub via: Via,
-}
+/// A message may be scheduled so far ahead.
+pub const SCHEDULE_MAX: Duration = Duration::from_secs(31 * 86_400);
+/// Of a name that a submission gives: a pool, a set, a subaccount, a region.
+const NAME_OCTETS_MAX: usize = 256;
 
 /// What is submitted.
 #[derive(Debug)]
@@ -72,14 +52,29 @@ pub struct Offer {
     pub octets: Vec<u8>,
     /// For the trace field: how it was handed over.
     pub protocol: &'static str,
-    pub pool: Option<PoolId>,
+    pub asked: Asked,
     pub stream: Option<StreamId>,
+    /// Not before this moment.
+    pub send_at: Option<Timestamp>,
     pub tags: Vec<(String, String)>,
     /// None: as the operator's settings say.
     pub tls: Option<TlsWish>,
     pub envid: Option<String>,
     pub ret: Option<Ret>,
     pub smtputf8: bool,
+    /// Where the submitter gave an idempotency key (R1.5).
+    pub once: Option<Started>,
+}
+
+/// What a submission names of where it wants to leave from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub region: Option<RegionId>,
+    /// By its name or its id.
+    pub pool: Option<Arc<str>>,
+    pub set: Option<Arc<str>>,
+    /// A credential of a subaccount names no other.
+    pub subaccount: Option<SubaccountId>,
 }
 
 impl Offer {
@@ -101,13 +96,15 @@ impl Offer {
             recipients: submission.recipients,
             octets: submission.body,
             protocol,
-            pool: None,
+            asked: Asked::default(),
             stream: None,
+            send_at: None,
             tags: Vec::new(),
             tls: None,
             envid: submission.parameters.envid,
             ret: submission.parameters.ret,
             smtputf8: submission.parameters.smtputf8,
+            once: None,
         }
     }
 }
@@ -141,7 +138,9 @@ struct Inner {
     sealer: Sealer,
     limits: Limits,
     metrics: Arc<Metrics>,
-    known: RwLock<Known>,
+    signers: Signers,
+    snapshot: RwLock<Arc<Snapshot>>,
+    onces: Onces,
     receiving: AtomicU64,
 }
 
@@ -154,13 +153,7 @@ pub struct Setting {
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub snapshot: Arc<Snapshot>,
-}
-
-/// The snapshot and what is made of it.
-#[derive(Clone)]
-struct Known {
-    snapshot: Arc<Snapshot>,
-    signers: Arc<Signers>,
+    pub onces: Onces,
 }
 
 impl Intake {
@@ -168,7 +161,7 @@ impl Intake {
     pub fn new(host: &Domain, setting: Setting) -> Intake {
         let postmaster =
             Mailbox::parse(&format!("mailer-daemon@{host}")).expect("a plain name at a domain is an address");
-        let Setting { clock, spool, driver, sealer, limits, metrics, snapshot } = setting;
+        let Setting { clock, spool, driver, sealer, limits, metrics, snapshot, onces } = setting;
         Intake(Arc::new(Inner {
             host: host.to_string(),
             postmaster,
@@ -178,7 +171,9 @@ impl Intake {
             sealer,
             limits,
             metrics,
-            known: RwLock::new(known(snapshot)),
+            signers: Signers::default(),
+            snapshot: RwLock::new(snapshot),
+            onces,
             receiving: AtomicU64::new(0),
         }))
     }
@@ -206,6 +201,12 @@ impl Intake {
         self.0.spool.queued()
     }
 
+    /// Whether this message is in the spool.
+    #[must_use]
+    pub fn is_queued(&self, message: MessageId) -> bool {
+        self.0.spool.holds(message.0)
+    }
+
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
@@ -213,7 +214,12 @@ impl Intake {
 
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.known().snapshot
+        self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[must_use]
+    pub fn onces(&self) -> &Onces {
+        &self.0.onces
     }
 
     #[must_use]
@@ -222,66 +228,60 @@ impl Intake {
     }
 
     pub fn change_snapshot(&self, snapshot: Arc<Snapshot>) {
-        *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = known(snapshot);
+        *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
-    fn known(&self) -> Known {
-        self.0.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The credential that was shown, if it is good here and now.
+    pub fn credential(&self, visitor: &Visitor) -> Result<Arc<Credential>, Refusal> {
+        visitor.credential(&self.snapshot(), self.now()).cloned()
     }
 
-    pub fn sign_in(&self, user: &str, password: &str) -> Result<AccountId, Refusal> {
-        let known = self.known();
-        let fits = |credential: &&Credential| matches!(&credential.kind, CredentialKind::Password { user: own } if own == user);
-        let refused = || {
-            Refusal::new(
-                Kind::Unknown,
-                "credentials_invalid",
-                (5, 7, 8),
-                "The user name or the password is wrong.",
-                "Check both, or ask the operator for new ones.",
-            )
-        };
-        let shown = digest::digest(&digest::SHA256, password.as_bytes());
-        let credential = known.snapshot.credentials.iter().find(fits).ok_or_else(refused)?;
-        same(&credential.digest, &shown).then(|| credential.account.clone()).ok_or_else(refused)
-    }
-
-    /// The account whose HTTP key this is.
-    #[must_use]
-    pub fn account_of_key(&self, key: &str) -> Option<AccountId> {
-        let known = self.known();
-        let keys = known.snapshot.credentials.iter().filter(|credential| credential.kind == CredentialKind::Key);
-        let shown = digest::digest(&digest::SHA256, key.as_bytes());
-        // Every key is looked at, whichever fits: the time taken says nothing.
-        keys.filter(|credential| same(&credential.digest, &shown))
-            .map(|credential| credential.account.clone())
-            .next_back()
+    /// Whether this visitor may hand in mail at all.
+    pub fn may_submit(&self, visitor: &Visitor) -> Result<(), Refusal> {
+        visitor.pass(&self.snapshot(), Scope::Send, self.now()).map(|_| ())
     }
 
     /// R1.4: what a sender may put in MAIL FROM.
     pub fn may_send(&self, visitor: &Visitor, from: Option<&Mailbox>) -> Result<(), Refusal> {
-        let known = self.known();
-        let (id, account) = account_of(&known.snapshot, visitor)?;
+        let snapshot = self.snapshot();
+        let pass = visitor.pass(&snapshot, Scope::Send, self.now())?;
+        pass.may_submit()?;
         match from {
-            Some(from) => sending_domain(&known.snapshot, id, account, from).map(|_| ()),
+            Some(from) => sending_domain(pass.account, from).map(|_| ()),
             None => Ok(()),
         }?;
         self.has_room()
     }
 
     pub fn may_receive(&self, visitor: &Visitor, to: &Mailbox) -> Result<(), Refusal> {
-        let known = self.known();
-        let (_, account) = account_of(&known.snapshot, visitor)?;
-        if account.recipients.is_empty() || account.recipients.iter().any(|pattern| pattern.covers(to.domain())) {
-            return Ok(());
+        let snapshot = self.snapshot();
+        may_receive(&visitor.pass(&snapshot, Scope::Send, self.now())?, to)
+    }
+
+    /// Where a message would go now, or why it would be refused; nothing is sent (R2.7). Who may look need not be allowed to send.
+    pub fn preview(
+        &self,
+        visitor: &Visitor,
+        account: Option<&AccountId>,
+        from: Option<&Mailbox>,
+        to: &[Mailbox],
+        asked: Asked,
+    ) -> Result<(Wish, Route), Refusal> {
+        let snapshot = self.snapshot();
+        let pass = match account.and_then(|id| snapshot.accounts.get_key_value(id)) {
+            Some((id, account)) => Pass { id, account, subaccount: None },
+            None => visitor.pass(&snapshot, Scope::Read, self.now())?,
+        };
+        pass.may_submit()?;
+        if let Some(from) = from {
+            sending_domain(pass.account, from).map_err(|refusal| refusal.at("from"))?;
         }
-        Err(Refusal::new(
-            Kind::Forbidden,
-            "recipient_not_allowed",
-            (5, 7, 1),
-            format!("This account may not send to {to}."),
-            "Its operator allows only certain recipient domains.",
-        ))
+        for to in to {
+            may_receive(&pass, to)?;
+        }
+        let (wish, _) = wish_of(&snapshot, &pass, asked)?;
+        let route = route::choose(&snapshot, pass.id, &wish, Intake::new_id()).map_err(|why| no_route(&why))?;
+        Ok((wish, route))
     }
 
     /// Whether another message may come in now: on the disk, in the queue, and in memory.
@@ -317,7 +317,7 @@ impl Intake {
         self.0.metrics.refused.get_or_create(&Refused { via: visitor.via.name(), code: refusal.code }).inc();
         tracing::info!(
             via = visitor.via.name(),
-            account = visitor.account.as_ref().map(tracing::field::display),
+            account = visitor.account(&self.snapshot()).map(tracing::field::display),
             code = refusal.code,
             "refused: {}",
             refusal.sentence
@@ -343,33 +343,41 @@ impl Intake {
 
     /// The plan: who; is there room; the message made fit to leave; its sender proven; its route; signed; written down; told.
     async fn try_admit(&self, visitor: &Visitor, mut offer: Offer) -> Result<Admitted, Refusal> {
-        let known = self.known();
-        let (account_id, account) = account_of(&known.snapshot, visitor)?;
+        let snapshot = self.snapshot();
+        let now = self.now();
+        let pass = visitor.pass(&snapshot, Scope::Send, now)?;
         // A notice is always let in: the message it is about leaves only when it is, however full the queue, and it goes to the
         // sender, whom the account's own list of recipients says nothing about. The disk itself is asked when it is written.
         if visitor.via != Via::Notice {
+            pass.may_submit()?;
             self.has_room()?;
             self.check_size(&offer)?;
             for (to, _) in &offer.recipients {
-                self.may_receive(visitor, to)?;
+                may_receive(&pass, to)?;
             }
         }
-        let now = self.now();
         let message = offer.message.unwrap_or_else(Intake::new_id);
         let octets = std::mem::take(&mut offer.octets);
         let prepared = self.prepare(octets, offer.protocol, message, now)?;
-        let domain = self.proven(&known, visitor, account_id, account, offer.from.as_ref(), &prepared)?;
+        let domain = proven(visitor, pass.account, offer.from.as_ref(), &prepared)?;
         let controls = Controls::read(&prepared.removed)?;
-        let stream = offer.stream.or(controls.stream).unwrap_or_else(|| StreamId::new(""));
+        let asked = offer.asked;
+        let asked = Asked { pool: asked.pool.or(controls.pool), set: asked.set.or(controls.set), ..asked };
+        let (wish, set) = wish_of(&snapshot, &pass, asked)?;
+        // A subaccount's mail takes its turn beside that of the others, as if it were a stream of its own.
+        let own_stream =
+            || wish.subaccount.as_ref().map_or_else(|| StreamId::new(""), |part| StreamId::new(part.as_str()));
+        let stream = offer.stream.or(controls.stream).unwrap_or_else(own_stream);
         check_stream(&stream)?;
-        let named = offer.pool.or(controls.pool);
-        let route =
-            route::choose(&known.snapshot, account_id, named.as_ref(), message).map_err(|why| no_route(&why))?;
+        let due_at = due_at(offer.send_at.or(controls.send_at), now)?;
+        // R2.2: what is named must be there now, also where the route is decided later (R1.6).
+        let route = route::choose(&snapshot, pass.id, &wish, message).map_err(|why| no_route(&why))?;
+        let route = (due_at == now).then_some(route);
         let signed = match domain {
-            Some(domain) => sign(&known.signers, domain, prepared.octets, now)?,
+            Some(domain) => self.sign(domain, prepared.octets, now)?,
             None => prepared.octets,
         };
-        let delivery = &known.snapshot.delivery;
+        let delivery = &snapshot.delivery;
         let return_path = match (
             &offer.from,
             domain.and_then(|domain| domain.return_path.as_ref()).or(delivery.return_path.as_ref()),
@@ -388,31 +396,39 @@ impl Intake {
                 orcpt: parameters.orcpt,
             })
             .collect();
+        let lifetime = set.and_then(|set| set.lifetime).unwrap_or(delivery.lifetime);
+        // R5.1: a message may ask for more than its set, and never for less.
+        let tls = offer.tls.or(controls.tls).max(set.and_then(|set| set.tls)).unwrap_or(delivery.tls);
         let envelope = Arc::new(Envelope {
             message,
-            account: account_id.clone(),
+            account: pass.id.clone(),
             stream,
+            wish,
             route,
             sender: offer.from.map(|from| from.to_string()),
             sender_domain: domain.map(|domain| domain.name.clone()),
             return_path,
             recipients,
             accepted_at: now,
-            due_at: now,
-            expires_at: now + delivery.lifetime,
-            tls: offer.tls.or(controls.tls).unwrap_or(delivery.tls),
+            due_at,
+            expires_at: due_at + lifetime,
+            tls,
             size: u32::try_from(signed.len()).unwrap_or(u32::MAX),
             message_id_header: prepared.message_id,
             tags: offer.tags,
             envid: offer.envid,
             ret: offer.ret,
             smtputf8: offer.smtputf8,
+            once: offer.once.as_ref().map(Started::once),
         });
         // A task of its own: whoever submits may be gone before the disk answers, and a message that is durable must be known to
         // the engine all the same.
-        let (intake, kept) = (self.clone(), envelope.clone());
+        let (intake, kept, once) = (self.clone(), envelope.clone(), offer.once);
         let keeping = tokio::spawn(async move {
             intake.keep(&kept, signed).await?;
+            if let Some(started) = once {
+                started.done(kept.message, kept.accepted_at);
+            }
             intake.0.driver.accepted(kept, None);
             Ok(())
         });
@@ -482,28 +498,24 @@ impl Intake {
         Ok(prepared)
     }
 
-    /// R1.4: every From address, and the return address, is of a domain this account has shown to be its own.
-    fn proven<'a>(
-        &self,
-        known: &'a Known,
-        visitor: &Visitor,
-        id: &AccountId,
-        account: &Account,
-        from: Option<&Mailbox>,
-        prepared: &Prepared,
-    ) -> Result<Option<&'a SendingDomain>, Refusal> {
-        if visitor.via == Via::Notice {
-            return Ok(from_domain(&known.snapshot, id, prepared.from.first()));
+    fn sign(&self, domain: &Arc<SendingDomain>, octets: Vec<u8>, now: Timestamp) -> Result<Vec<u8>, Refusal> {
+        let signers = self.0.signers.of(domain);
+        if signers.is_empty() {
+            return Ok(octets);
         }
-        if let Some(from) = from {
-            sending_domain(&known.snapshot, id, account, from)?;
-        }
-        let mut first = None;
-        for mailbox in &prepared.from {
-            let domain = sending_domain(&known.snapshot, id, account, mailbox).map_err(|refusal| refusal.at("from"))?;
-            first = first.or(domain);
-        }
-        Ok(first)
+        let signers: Vec<&Signer> = signers.iter().collect();
+        let mut signed = dkim::sign(&signers, &octets, now.0.div_euclid(1_000_000)).map_err(|error| {
+            tracing::error!(domain = %domain.name, %error, "a message could not be signed");
+            Refusal::new(
+                Kind::Unavailable,
+                "signing_failed",
+                (4, 3, 0),
+                "The message could not be signed.",
+                "Try again later.",
+            )
+        })?;
+        signed.extend_from_slice(&octets);
+        Ok(signed)
     }
 
     async fn keep(&self, envelope: &Arc<Envelope>, octets: Vec<u8>) -> Result<(), Refusal> {
@@ -564,43 +576,194 @@ impl Drop for Receiving {
     }
 }
 
+/// R1.4: every From address, and the return address, is one that this account has shown to be its own. The first domain that covers one
+/// signs; a single address that was verified has no domain, and so no key.
+fn proven<'a>(
+    visitor: &Visitor,
+    account: &'a Account,
+    from: Option<&Mailbox>,
+    prepared: &Prepared,
+) -> Result<Option<&'a Arc<SendingDomain>>, Refusal> {
+    if visitor.via == Via::Notice {
+        return Ok(prepared.from.first().and_then(|from| account.sending_domain(from.domain())));
+    }
+    if let Some(from) = from {
+        sending_domain(account, from)?;
+    }
+    let mut first = None;
+    for mailbox in &prepared.from {
+        let domain = sending_domain(account, mailbox).map_err(|refusal| refusal.at("from"))?;
+        first = first.or(domain);
+    }
+    Ok(first)
+}
+
+fn may_receive(pass: &Pass<'_>, to: &Mailbox) -> Result<(), Refusal> {
+    let account = pass.account;
+    // R7.1
+    if account.standing == Standing::Sandbox
+        && account.sending_domain(to.domain()).is_none()
+        && !account.owns_address(to)
+    {
+        return Err(Refusal::new(
+            Kind::Forbidden,
+            "sandbox_recipient",
+            (5, 7, 1),
+            format!("The account {} is in the sandbox and has not verified {to}.", pass.id),
+            "Verify the address or its domain, or ask by a case to leave the sandbox.",
+        )
+        .at("to"));
+    }
+    if account.recipients.is_empty() || account.recipients.iter().any(|pattern| pattern.covers(to.domain())) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Kind::Forbidden,
+        "recipient_not_allowed",
+        (5, 7, 1),
+        format!("This account may not send to {to}."),
+        "Its operator allows only certain recipient domains.",
+    ))
+}
+
+/// What a submission wishes, as this visitor may wish it; and its configuration set.
+fn wish_of<'a>(
+    snapshot: &Snapshot,
+    pass: &Pass<'a>,
+    asked: Asked,
+) -> Result<(Wish, Option<&'a ConfigurationSet>), Refusal> {
+    let account = pass.account;
+    let names = [
+        ("pool", asked.pool.as_deref()),
+        ("configuration_set", asked.set.as_deref()),
+        ("subaccount", asked.subaccount.as_ref().map(SubaccountId::as_str)),
+        ("region", asked.region.as_ref().map(RegionId::as_str)),
+    ];
+    for (field, name) in names.into_iter().filter_map(|(field, name)| Some((field, name?))) {
+        check_name(field, name)?;
+    }
+    let subaccount = match (pass.subaccount, asked.subaccount) {
+        (Some(own), Some(named)) if *own != named => {
+            return Err(Refusal::new(
+                Kind::Forbidden,
+                "subaccount_not_yours",
+                (5, 7, 1),
+                format!("The credential is for the subaccount {own} alone."),
+                format!("Leave {named} out, or use a credential of the whole account."),
+            )
+            .at("subaccount"));
+        }
+        (Some(own), _) => Some(own.clone()),
+        (None, Some(named)) => {
+            pass.may_submit_for(&named)?;
+            Some(named)
+        }
+        (None, None) => None,
+    };
+    let set = match &asked.set {
+        None => None,
+        Some(name) => match account.sets.get(name) {
+            Some(set) if set.sending == Sending::On => Some(set),
+            Some(_) => return Err(sending_off("configuration set", name).at("configuration_set")),
+            None => {
+                return Err(Refusal::new(
+                    Kind::NotFound,
+                    "configuration_set_unknown",
+                    (5, 7, 1),
+                    format!("The configuration set {name} does not exist."),
+                    "Send without a configuration set, or name one that exists.",
+                )
+                .at("configuration_set"));
+            }
+        },
+    };
+    let region = match asked.region {
+        None => snapshot.region.clone(),
+        Some(region) if region == snapshot.region || snapshot.shared.contains_key(&region) => region,
+        Some(region) if account.pools.contains_key(&region) || account.default_pools.contains_key(&region) => region,
+        Some(region) => {
+            let sentence = format!("There is no region {region}.");
+            let mend = "Name one that exists, or none.";
+            return Err(Refusal::new(Kind::NotFound, "region_unknown", (5, 7, 1), sentence, mend).at("region"));
+        }
+    };
+    Ok((Wish { region, pool: asked.pool, set: asked.set, subaccount }, set))
+}
+
+fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
+    if name.len() <= NAME_OCTETS_MAX && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let sentence = format!("A name has at most {NAME_OCTETS_MAX} octets and no control characters.");
+    Err(Refusal::new(Kind::Invalid, "name_invalid", (5, 6, 0), sentence, "Name one that exists.").at(field))
+}
+
+/// The moment a message is scheduled for; none where it leaves at once.
+pub fn check_schedule(asked: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+    Ok(Some(due_at(asked, now)?).filter(|due| *due > now))
+}
+
+/// When a message is due. What is past is due now: a clock that runs late has no say in whether a message leaves.
+fn due_at(asked: Option<Timestamp>, now: Timestamp) -> Result<Timestamp, Refusal> {
+    let due = asked.map_or(now, |asked| asked.max(now));
+    if due.since(now) <= SCHEDULE_MAX {
+        return Ok(due);
+    }
+    let days = SCHEDULE_MAX.as_secs() / 86_400;
+    let sentence = format!("The message is scheduled for {due}; at most {days} days ahead are possible.");
+    let mend = "Hand it in nearer to its time.";
+    Err(Refusal::new(Kind::Invalid, "send_at_too_far", (5, 6, 0), sentence, mend).at("send_at"))
+}
+
 /// What control fields of the header ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Controls {
-    pool: Option<PoolId>,
+    pool: Option<Arc<str>>,
+    set: Option<Arc<str>>,
     stream: Option<StreamId>,
+    send_at: Option<Timestamp>,
     tls: Option<TlsWish>,
 }
 
 impl Controls {
+    /// R1.3
     fn read(removed: &[(String, String)]) -> Result<Controls, Refusal> {
-        let mut controls = Controls { pool: None, stream: None, tls: None };
+        let mut controls = Controls::default();
         for (name, value) in removed {
             let value = value.trim();
             if name.eq_ignore_ascii_case("X-MSYS-API") {
                 controls.pool = pool_of_msys(value)?.or(controls.pool);
             } else if name.eq_ignore_ascii_case("X-Weir-Pool") {
-                controls.pool = Some(PoolId::new(value));
+                controls.pool = Some(value.into());
+            } else if name.eq_ignore_ascii_case("X-SES-CONFIGURATION-SET") {
+                controls.set = Some(value.into());
             } else if name.eq_ignore_ascii_case("X-Weir-Stream") {
                 controls.stream = Some(StreamId::new(value));
+            } else if name.eq_ignore_ascii_case("X-Weir-Send-At") {
+                controls.send_at = Some(send_at_of(value)?);
             } else if name.eq_ignore_ascii_case("X-Weir-TLS") {
                 controls.tls = Some(tls_of(value)?);
-            } else if name.eq_ignore_ascii_case("X-SES-CONFIGURATION-SET") {
-                return Err(Refusal::new(
-                    Kind::NotFound,
-                    "configuration_set_unknown",
-                    (5, 7, 1),
-                    format!("The configuration set {value} does not exist."),
-                    "Send without the header X-SES-CONFIGURATION-SET, or name one that exists.",
-                )
-                .at("X-SES-CONFIGURATION-SET"));
             }
         }
         Ok(controls)
     }
 }
 
+fn send_at_of(value: &str) -> Result<Timestamp, Refusal> {
+    value.parse::<Timestamp>().map_err(|error| {
+        Refusal::new(
+            Kind::Invalid,
+            "control_header_invalid",
+            (5, 6, 0),
+            format!("The header X-Weir-Send-At says “{value}”, {error}."),
+            "Write it as 2026-11-21T10:00:00Z.",
+        )
+        .at("X-Weir-Send-At")
+    })
+}
+
 /// R1.3: `{"options":{"ip_pool":"…"}}`.
-fn pool_of_msys(value: &str) -> Result<Option<PoolId>, Refusal> {
+fn pool_of_msys(value: &str) -> Result<Option<Arc<str>>, Refusal> {
     let unreadable = |what: &str| {
         Refusal::new(
             Kind::Invalid,
@@ -614,7 +777,7 @@ fn pool_of_msys(value: &str) -> Result<Option<PoolId>, Refusal> {
     let value: serde_json::Value = serde_json::from_str(value).map_err(|error| unreadable(&error.to_string()))?;
     match value.pointer("/options/ip_pool") {
         None | Some(serde_json::Value::Null) => Ok(None),
-        Some(serde_json::Value::String(pool)) => Ok(Some(PoolId::new(pool))),
+        Some(serde_json::Value::String(pool)) => Ok(Some(pool.as_str().into())),
         Some(_) => Err(unreadable("options.ip_pool is not a string")),
     }
 }
@@ -634,71 +797,21 @@ fn tls_of(value: &str) -> Result<TlsWish, Refusal> {
     }
 }
 
-fn known(snapshot: Arc<Snapshot>) -> Known {
-    let (signers, faults) = Signers::of(&snapshot);
-    for fault in faults {
-        tracing::error!(domain = %fault.domain, selector = %fault.selector, "{fault}");
+/// The account's own domain that covers this address; none where it is verified alone, or the account may use any.
+fn sending_domain<'a>(account: &'a Account, mailbox: &Mailbox) -> Result<Option<&'a Arc<SendingDomain>>, Refusal> {
+    if let Some(domain) = account.sending_domain(mailbox.domain()) {
+        return Ok(Some(domain));
     }
-    Known { snapshot, signers: Arc::new(signers) }
-}
-
-fn same(digest: &[u8; 32], shown: &digest::Digest) -> bool {
-    constant_time::verify_slices_are_equal(shown.as_ref(), digest).is_ok()
-}
-
-fn account_of<'a>(snapshot: &'a Snapshot, visitor: &Visitor) -> Result<(&'a AccountId, &'a Account), Refusal> {
-    visitor.account.as_ref().and_then(|id| snapshot.accounts.get_key_value(id)).ok_or_else(|| {
-        Refusal::new(
-            Kind::Unknown,
-            "sign_in_first",
-            (5, 7, 0),
-            "Nobody is signed in.",
-            "Sign in with a credential of an account.",
-        )
-    })
-}
-
-/// The account's own domain that covers this address; none where the account may use any.
-fn sending_domain<'a>(
-    snapshot: &'a Snapshot,
-    id: &AccountId,
-    account: &Account,
-    mailbox: &Mailbox,
-) -> Result<Option<&'a SendingDomain>, Refusal> {
-    match (snapshot.sending_domain(id, mailbox.domain()), account.senders) {
-        (Some(domain), _) => Ok(Some(domain)),
-        (None, Senders::Any) => Ok(None),
-        (None, Senders::Verified) => Err(Refusal::new(
-            Kind::Forbidden,
-            "sender_not_verified",
-            (5, 7, 1),
-            format!("The identity {mailbox} is not verified for this account."),
-            format!("Verify the domain {}, or send from one that is.", mailbox.domain()),
-        )),
+    if account.senders == Senders::Any || account.owns_address(mailbox) {
+        return Ok(None);
     }
-}
-
-fn from_domain<'a>(snapshot: &'a Snapshot, id: &AccountId, from: Option<&Mailbox>) -> Option<&'a SendingDomain> {
-    snapshot.sending_domain(id, from?.domain())
-}
-
-fn sign(signers: &Signers, domain: &SendingDomain, octets: Vec<u8>, now: Timestamp) -> Result<Vec<u8>, Refusal> {
-    let signers = signers.for_domain(domain);
-    if signers.is_empty() {
-        return Ok(octets);
-    }
-    let mut signed = dkim::sign(&signers, &octets, now.0.div_euclid(1_000_000)).map_err(|error| {
-        tracing::error!(domain = %domain.name, %error, "a message could not be signed");
-        Refusal::new(
-            Kind::Unavailable,
-            "signing_failed",
-            (4, 3, 0),
-            "The message could not be signed.",
-            "Try again later.",
-        )
-    })?;
-    signed.extend_from_slice(&octets);
-    Ok(signed)
+    Err(Refusal::new(
+        Kind::Forbidden,
+        "sender_not_verified",
+        (5, 7, 1),
+        format!("The identity {mailbox} is not verified for this account."),
+        format!("Verify the domain {}, or send from one that is.", mailbox.domain()),
+    ))
 }
 
 fn unfit(error: &MessageError) -> Refusal {
@@ -719,12 +832,14 @@ fn check_stream(stream: &StreamId) -> Result<(), Refusal> {
 fn no_route(why: &Why) -> Refusal {
     let words = why.words();
     let kind = if matches!(why, Why::PoolUnknown { .. }) { Kind::NotFound } else { Kind::Forbidden };
-    let code = match why {
-        Why::PoolUnknown { .. } => "pool_unknown",
-        Why::PoolEmpty { .. } => "pool_empty",
-        _ => "no_pool",
+    let (code, mend) = match why {
+        Why::PoolUnknown { .. } => ("pool_unknown", "Name one of the account's own pools, by its name or its id."),
+        Why::PoolEmpty { .. } => ("pool_empty", "Move an IP into it, or name another pool."),
+        Why::NoDedicatedIp => {
+            ("no_dedicated_ip", "Name a pool that has an IP, or lease one into the account's default pool.")
+        }
+        _ => ("no_pool", "Name a pool that has an IP, or ask the operator for one."),
     };
-    let mend = "Name a pool that has an IP, or give the account's default pool one.";
     Refusal::new(kind, code, (5, 7, 1), format!("No route: {words}."), mend).at("pool")
 }
 
@@ -753,13 +868,55 @@ fn failing() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::{STREAM_OCTETS_MAX, check_stream};
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{Controls, SCHEDULE_MAX, STREAM_OCTETS_MAX, check_stream, due_at};
+    use engine::envelope::TlsWish;
     use engine::id::StreamId;
+    use engine::time::Timestamp;
+    use std::time::Duration;
 
     #[test]
     fn a_stream_has_a_name_of_bounded_length() {
         let refused = |name: &str| check_stream(&StreamId::new(name)).is_err();
         assert!(!refused("") && !refused("password resets") && !refused(&"x".repeat(STREAM_OCTETS_MAX)));
         assert!(refused(&"x".repeat(STREAM_OCTETS_MAX + 1)) && refused("a\nb"));
+    }
+
+    // R1.3
+    #[test]
+    fn the_header_says_where_when_and_how() {
+        let fields = [
+            ("x-msys-api", r#"{"options":{"ip_pool":"news"}}"#),
+            ("X-SES-CONFIGURATION-SET", " letters "),
+            ("X-Weir-Stream", "weekly"),
+            ("X-Weir-Send-At", "2027-01-15T08:00:00Z"),
+            ("X-Weir-TLS", "required"),
+            ("X-SES-MESSAGE-TAGS", "a=b"),
+        ];
+        let fields: Vec<(String, String)> =
+            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let read = Controls::read(&fields).unwrap();
+        let expected = Controls {
+            pool: Some("news".into()),
+            set: Some("letters".into()),
+            stream: Some(StreamId::new("weekly")),
+            send_at: Some(Timestamp::from_unix_seconds(1_800_000_000)),
+            tls: Some(TlsWish::Required),
+        };
+        assert_eq!(read, expected);
+        for (name, value) in [("X-MSYS-API", "{"), ("X-Weir-Send-At", "tomorrow"), ("X-Weir-TLS", "maybe")] {
+            let refusal = Controls::read(&[(name.to_owned(), value.to_owned())]).unwrap_err();
+            assert_eq!((refusal.code, refusal.field.as_deref()), ("control_header_invalid", Some(name)));
+        }
+    }
+
+    // R1.6
+    #[test]
+    fn a_message_is_scheduled_within_a_month() {
+        let now = Timestamp(1_800_000_000_000_000);
+        assert_eq!(due_at(None, now).unwrap(), now);
+        assert_eq!(due_at(Some(now - Duration::from_secs(60)), now).unwrap(), now);
+        assert_eq!(due_at(Some(now + SCHEDULE_MAX), now).unwrap(), now + SCHEDULE_MAX);
+        assert_eq!(due_at(Some(now + SCHEDULE_MAX + Duration::from_secs(1)), now).unwrap_err().code, "send_at_too_far");
     }
 }

@@ -4,12 +4,18 @@
 
 /// What do we tell a submitter whose message we do not take?
 pub mod refusal;
+/// Who is at the door, and by what right?
+pub mod visitor;
+/// What must an account not read in the words of others?
+pub mod hidden;
 /// What can a Prometheus server ask us?
 pub mod metrics;
 /// Where do bounces come back to, and how do we know that they are ours?
 pub mod return_path;
 /// In which octets do envelopes, states and events stand in the spool?
 pub mod record;
+/// Was this submitted before?
+pub mod once;
 /// Which keys sign for which domain?
 pub mod sign;
 mod connection;
@@ -20,7 +26,7 @@ pub mod driver;
 /// May this message come in?
 pub mod intake;
 mod notice;
-/// Who is at the door?
+/// What does a conversation with a submitter say and hear?
 pub mod listener;
 /// What became of a message, and why?
 pub mod explain;

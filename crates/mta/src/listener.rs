@@ -4,7 +4,7 @@
 //! need to know who is who.
 
 use crate::connection::Connection;
-use crate::intake::{Intake, Offer, Receiving, Via, Visitor};
+use crate::intake::{Intake, Offer, Receiving, Right, Via, Visitor};
 use crate::metrics::What;
 use crate::refusal::{Kind, Refusal};
 use engine::id::AccountId;
@@ -222,12 +222,13 @@ impl<'a> Conversation<'a> {
         let trusted = porch.door.trusted.iter().any(|network| network.contains(peer.ip()));
         let settings = if trusted { &porch.for_trusted } else { &porch.for_others };
         let account = porch.door.account.clone().filter(|_| trusted);
+        let right = account.map_or(Right::Nothing, Right::Account);
         Conversation {
             porch,
             peer,
             stream: Connection::Clear(stream),
             session: Session::new(settings.clone(), porch.door.tls == DoorTls::Implicit),
-            visitor: Visitor { account, user: None, via: Via::Smtp },
+            visitor: Visitor { via: Via::Smtp, peer: Some(peer.ip()), right },
             receiving: porch.intake.receiving(),
             out: Vec::new(),
         }
@@ -345,18 +346,20 @@ impl<'a> Conversation<'a> {
     async fn answer(&mut self, question: Question) -> Answer {
         let intake = &self.porch.intake;
         let verdict = match question {
-            Question::Authenticate { user, password } => match intake.sign_in(&user, &password) {
-                Ok(account) => {
-                    self.visitor.account = Some(account);
-                    self.visitor.user = Some(user);
-                    Ok(())
+            Question::Authenticate { user, password } => {
+                let visitor = Visitor { right: Right::login(&user, &password), ..self.visitor.clone() };
+                match intake.may_submit(&visitor) {
+                    Ok(()) => {
+                        self.visitor = visitor;
+                        Ok(())
+                    }
+                    Err(refusal) => {
+                        tracing::warn!(peer = %self.peer.ip(), %user, code = refusal.code, "a sign-in failed");
+                        tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
+                        Err(refusal)
+                    }
                 }
-                Err(refusal) => {
-                    tracing::warn!(peer = %self.peer.ip(), %user, "a sign-in failed");
-                    tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
-                    Err(refusal)
-                }
-            },
+            }
             // RFC 8689: a promise that every host on the way keeps; most hosts cannot be asked for it yet.
             Question::Mail { parameters, .. } if parameters.require_tls => Err(Refusal::new(
                 Kind::Invalid,

@@ -57,6 +57,12 @@ pub struct Metrics {
     pub acknowledge_seconds: Histogram,
     /// Seconds from acceptance to the remote's 250.
     pub delivery_seconds: Histogram,
+    /// HTTP submissions answered with the message of the first one, by their idempotency key.
+    pub submissions_repeated: Counter,
+    /// Idempotency keys remembered now.
+    pub idempotency_keys: Gauge,
+    /// Idempotency keys forgotten before their day was over, for want of room.
+    pub idempotency_keys_forgotten: Gauge,
     /// Alarms raised, by kind: each is also a line in the log.
     pub alarms: Family<ByCode, Counter>,
     /// 1 while messages are accepted, 0 while the spool is full or failing.
@@ -76,6 +82,9 @@ impl Default for Metrics {
             receiving_bytes: Gauge::default(),
             acknowledge_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             delivery_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 14)),
+            submissions_repeated: Counter::default(),
+            idempotency_keys: Gauge::default(),
+            idempotency_keys_forgotten: Gauge::default(),
             alarms: Family::default(),
             accepting: Gauge::default(),
             registry: Registry::default(),
@@ -112,6 +121,17 @@ impl Default for Metrics {
             "delivery_seconds",
             "Seconds from acceptance to the remote's 250",
             metrics.delivery_seconds.clone(),
+        );
+        registry.register(
+            "submissions_repeated",
+            "HTTP submissions answered with the message of the first one, by their idempotency key",
+            metrics.submissions_repeated.clone(),
+        );
+        registry.register("idempotency_keys", "Idempotency keys remembered now", metrics.idempotency_keys.clone());
+        registry.register(
+            "idempotency_keys_forgotten",
+            "Idempotency keys forgotten before their day was over, for want of room",
+            metrics.idempotency_keys_forgotten.clone(),
         );
         registry.register("alarms", "Alarms raised, by kind", metrics.alarms.clone());
         registry.register(

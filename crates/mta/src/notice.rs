@@ -4,13 +4,13 @@
 //! itself, so that no notice is ever written about a notice. The message it is about stays in the spool until the notice is durable.
 
 use crate::driver::Driver;
-use crate::intake::{Intake, Offer, RETRY_AFTER, Via, Visitor};
+use crate::hidden::Hidden;
+use crate::intake::{Asked, Intake, Offer, RETRY_AFTER, Visitor};
 use crate::record::{self, Notice};
 use engine::NotifyKind;
 use engine::envelope::Envelope;
 use engine::id::MessageId;
 use engine::time::Timestamp;
-use engine::why::Why;
 use mail::address::Mailbox;
 use mail::dsn::{Action, Report, ReportedRecipient};
 use mail::mailboxes::NamedMailbox;
@@ -59,11 +59,19 @@ async fn tell(intake: &Intake, about: MessageId, notice: &Notice, stored: &Store
     };
     // RFC 3464 2: never about a message that has no sender.
     let Some(sender) = envelope.sender.as_deref().and_then(|sender| Mailbox::parse(sender).ok()) else { return };
-    let visitor = Visitor { account: Some(envelope.account.clone()), user: None, via: Via::Notice };
-    let octets = write(intake, notice, &envelope, &sender, &stored.body);
+    let visitor = Visitor::notice(envelope.account.clone());
+    let state = record::read_standing(&stored.state).ok().flatten().map(|standing| standing.state);
+    let route = envelope.route.as_ref().or(state.as_ref().and_then(|state| state.route.as_ref()));
+    // R2.8: the sender is told what the remote said, and not from where we spoke to it.
+    let spoke = notice.events.iter().filter_map(|event| event.ip);
+    let hidden = Hidden::of(route, spoke, &intake.snapshot());
+    let octets = write(intake, notice, &envelope, &hidden, &sender, &stored.body);
     // As any mail of the account; an account that names a pool with each message has no other way out.
-    let mut pools = [None, Some(envelope.route.pool.clone())].into_iter();
-    let mut pool = pools.next().flatten();
+    let region = Some(envelope.wish.region.clone());
+    let pool = route.map(|route| route.pool.0.clone());
+    let any = Asked { region: region.clone(), ..Asked::default() };
+    let mut ways = [any, Asked { region, pool, ..Asked::default() }, Asked::default()].into_iter();
+    let mut asked = ways.next().unwrap_or_default();
     loop {
         let offer = Offer {
             message: None,
@@ -71,21 +79,23 @@ async fn tell(intake: &Intake, about: MessageId, notice: &Notice, stored: &Store
             recipients: vec![(sender.clone(), RecipientParameters::default())],
             octets: octets.clone(),
             protocol: "local",
-            pool: pool.clone(),
+            asked: asked.clone(),
             stream: None,
+            send_at: None,
             tags: Vec::new(),
             tls: None,
             envid: None,
             ret: None,
             smtputf8: sender.needs_smtputf8(),
+            once: None,
         };
         match intake.admit(&visitor, offer).await {
             Ok(admitted) => {
                 return tracing::info!(%about, id = %admitted.message, "told the sender");
             }
             Err(refusal) if refusal.is_passing() => tokio::time::sleep(RETRY_AFTER).await,
-            Err(refusal) => match pools.next() {
-                Some(next) => pool = next,
+            Err(refusal) => match ways.next() {
+                Some(next) => asked = next,
                 None => {
                     return tracing::warn!(%about, code = refusal.code, "the sender cannot be told: {}", refusal.sentence);
                 }
@@ -94,7 +104,14 @@ async fn tell(intake: &Intake, about: MessageId, notice: &Notice, stored: &Store
     }
 }
 
-fn write(intake: &Intake, notice: &Notice, envelope: &Envelope, sender: &Mailbox, original: &[u8]) -> Vec<u8> {
+fn write(
+    intake: &Intake,
+    notice: &Notice,
+    envelope: &Envelope,
+    hidden: &Hidden,
+    sender: &Mailbox,
+    original: &[u8],
+) -> Vec<u8> {
     let seconds = |at: Timestamp| at.0.div_euclid(1_000_000);
     let until = (notice.kind == NotifyKind::Delayed).then(|| seconds(envelope.expires_at));
     let recipients = notice
@@ -103,13 +120,17 @@ fn write(intake: &Intake, notice: &Notice, envelope: &Envelope, sender: &Mailbox
         .filter_map(|at| {
             let recipient = envelope.recipients.get(usize::from(*at))?;
             let event = notice.events.iter().rev().find(|event| event.recipient == Some(*at));
-            let reply = event.and_then(|event| event.reply.clone());
+            let reply = event.and_then(|event| event.reply.as_ref());
+            let reply = reply.map(|reply| Reply { text: hidden.words(&reply.text), ..reply.clone() });
             Some(ReportedRecipient {
                 address: recipient.address.clone(),
                 orcpt: recipient.orcpt.clone(),
                 action: action(notice.kind),
                 status: status(notice.kind, reply.as_ref()),
-                reason: event.and_then(|event| event.why.as_ref()).map(Why::words).unwrap_or_default(),
+                reason: event
+                    .and_then(|event| event.why.as_ref())
+                    .map(|why| hidden.words(&why.words()))
+                    .unwrap_or_default(),
                 remote_mta: event.and_then(|event| event.host.as_deref()).map(str::to_owned),
                 reply,
                 last_attempt_unix: event.map(|event| seconds(event.at)),

@@ -9,13 +9,15 @@ use crate::explain::Stories;
 use crate::intake::{self, Intake, Limits};
 use crate::metrics::Metrics;
 use crate::notice;
+use crate::once::{CHECKPOINT_EVERY, KEYS_MAX, Onces};
 use crate::record;
 use crate::return_path::{NoRandomness, Sealer};
 use engine::id::MessageId;
 use engine::snapshot::Snapshot;
+use engine::time::Timestamp;
 use mail::address::Domain;
 use net::dns::Network;
-use spool::{LiveMessage, Options, Recovered, Spool};
+use spool::{EventLog, LiveMessage, Options, Recovered, Spool};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -58,6 +60,9 @@ pub struct Plant {
     pub metrics: Arc<Metrics>,
     engine_task: JoinHandle<()>,
     recovery: JoinHandle<()>,
+    onces: Onces,
+    checkpoints: JoinHandle<()>,
+    checkpoint: PathBuf,
 }
 
 impl Plant {
@@ -81,6 +86,7 @@ impl Plant {
             notices,
         });
         let engine_task = tokio::spawn(engine_task);
+        let (onces, checkpoint) = (Onces::new(KEYS_MAX), settings.data.join("keys"));
         let intake = Intake::new(
             &settings.host,
             intake::Setting {
@@ -91,11 +97,14 @@ impl Plant {
                 limits: settings.limits,
                 metrics: metrics.clone(),
                 snapshot: settings.snapshot,
+                onces: onces.clone(),
             },
         );
         tokio::spawn(notice::run(intake.clone(), spool.clone(), driver.clone(), to_write));
-        let recovery = tokio::spawn(recover(recovered, driver.clone()));
-        Ok(Plant { intake, driver, spool, metrics, engine_task, recovery })
+        let now = Timestamp(means.clock.now());
+        let checkpoints = tokio::spawn(remember(onces.clone(), checkpoint.clone(), spool.events(), now));
+        let recovery = tokio::spawn(recover(recovered, driver.clone(), onces.clone()));
+        Ok(Plant { intake, driver, spool, metrics, engine_task, recovery, onces, checkpoints, checkpoint })
     }
 
     #[must_use]
@@ -112,6 +121,7 @@ impl Plant {
     /// Finishes what is in flight, for at most so long; the rest stays in the spool for the next start.
     pub async fn stop(self, within: Duration) {
         self.recovery.abort();
+        self.checkpoints.abort();
         self.driver.stop();
         if tokio::time::timeout(within, self.engine_task).await.is_err() {
             tracing::warn!(
@@ -119,16 +129,24 @@ impl Plant {
                 "some deliveries did not end in time; they are tried again after the next start"
             );
         }
-        let spool = self.spool;
+        let (spool, onces, checkpoint) = (self.spool, self.onces, self.checkpoint);
+        let close = move || {
+            // Before the spool is closed: what comes into the log after this cursor is read at the next start.
+            let newest = *spool.events().more().borrow();
+            if let Err(fault) = onces.write_last(&checkpoint, newest) {
+                tracing::warn!(%fault, "the keys are not written; the next start reads them from the event log");
+            }
+            spool.close();
+        };
         // Closing writes and syncs: it may wait for the disk.
-        if let Err(fault) = tokio::task::spawn_blocking(move || spool.close()).await {
+        if let Err(fault) = tokio::task::spawn_blocking(close).await {
             tracing::error!(%fault, "the spool was not closed");
         }
     }
 }
 
 /// Tells the engine of every message that was queued, in the order they were accepted.
-async fn recover(recovered: Recovered, driver: Driver) {
+async fn recover(recovered: Recovered, driver: Driver, onces: Onces) {
     let mut live = recovered.live;
     let mut count = 0u64;
     loop {
@@ -146,7 +164,7 @@ async fn recover(recovered: Recovered, driver: Driver) {
             match message {
                 Ok(message) => {
                     count += 1;
-                    take_up(&message, &driver);
+                    take_up(&message, &driver, &onces);
                 }
                 Err(fault) => tracing::error!(%fault, "a queued message cannot be read"),
             }
@@ -155,10 +173,11 @@ async fn recover(recovered: Recovered, driver: Driver) {
             return;
         }
     }
+    driver.recovered();
     tracing::info!(messages = count, "the queue is recovered");
 }
 
-fn take_up(live: &LiveMessage, driver: &Driver) {
+fn take_up(live: &LiveMessage, driver: &Driver, onces: &Onces) {
     let message = MessageId(live.key);
     let envelope = match record::read_envelope(&live.head) {
         Ok(envelope) => envelope,
@@ -172,7 +191,35 @@ fn take_up(live: &LiveMessage, driver: &Driver) {
             None
         }
     };
+    if let Some(once) = envelope.once {
+        onces.learn(once, message, envelope.accepted_at);
+    }
     driver.accepted(Arc::new(envelope), standing);
+}
+
+/// Reads the idempotency keys of the last day, while mail is already taken; then writes a checkpoint of them now and then.
+async fn remember(onces: Onces, checkpoint: PathBuf, log: EventLog, now: Timestamp) {
+    let newest = log.more();
+    let reading = {
+        let (onces, checkpoint) = (onces.clone(), checkpoint.clone());
+        tokio::task::spawn_blocking(move || onces.read(&checkpoint, log, now))
+    };
+    match reading.await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => tracing::error!(%fault, "not all idempotency keys of the last day are known"),
+        Err(fault) => tracing::error!(%fault, "the idempotency keys of the last day are not known"),
+    }
+    let mut due = tokio::time::interval(CHECKPOINT_EVERY);
+    loop {
+        due.tick().await;
+        let (onces, checkpoint, newest) = (onces.clone(), checkpoint.clone(), *newest.borrow());
+        let written = tokio::task::spawn_blocking(move || onces.write(&checkpoint, newest)).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => tracing::warn!(%fault, "the idempotency keys are not written for now"),
+            Err(fault) => tracing::warn!(%fault, "the idempotency keys are not written for now"),
+        }
+    }
 }
 
 /// The secret of this installation's return paths; made at the first start, and never lost: what was sealed with it comes back

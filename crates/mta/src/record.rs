@@ -3,15 +3,16 @@
 //! One place for all three, so that what one version wrote the next can read: each begins with an octet that names its form.
 
 use engine::NotifyKind;
-use engine::envelope::{Envelope, MessageState};
+use engine::envelope::{Envelope, MessageState, Route};
 use engine::event::{Event, EventKind};
 use engine::id::MessageId;
+use mail::smtp::command::Ret;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Postcard, first form.
-const FORM: u8 = 1;
+/// Postcard, second form: with wishes, and with routes that are decided later.
+const FORM: u8 = 2;
 const ID_OCTETS: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,8 @@ pub struct Entry {
     pub address: Option<String>,
     /// With `Accepted`: all that was accepted.
     pub accepted: Option<Envelope>,
+    /// With `Routed`: the route.
+    pub route: Option<Route>,
 }
 
 /// A notice that the sender asked for.
@@ -59,11 +62,17 @@ impl Entry {
         let event = Event {
             message: Some(envelope.message),
             account: Some(envelope.account.clone()),
-            pool: Some(envelope.route.pool.clone()),
-            ip: Some(envelope.route.chosen),
+            pool: envelope.route.as_ref().map(|route| route.pool.clone()),
+            ip: envelope.route.as_ref().map(|route| route.chosen),
             ..Event::new(envelope.accepted_at, EventKind::Accepted)
         };
-        Entry { event, address: None, accepted: Some(envelope.clone()) }
+        Entry { event, address: None, accepted: Some(envelope.clone()), route: None }
+    }
+
+    /// Of no message's recipient.
+    #[must_use]
+    pub fn plain(event: Event) -> Entry {
+        Entry { event, address: None, accepted: None, route: None }
     }
 }
 
@@ -73,7 +82,7 @@ pub fn write_envelope(envelope: &Envelope) -> Vec<u8> {
 }
 
 pub fn read_envelope(octets: &[u8]) -> Result<Envelope, RecordFault> {
-    read(octets)
+    read::<_, first::Envelope>(octets)
 }
 
 #[must_use]
@@ -83,7 +92,7 @@ pub fn write_standing(standing: &Standing) -> Vec<u8> {
 
 /// None for the empty state of a message that was never tried.
 pub fn read_standing(octets: &[u8]) -> Result<Option<Standing>, RecordFault> {
-    if octets.is_empty() { Ok(None) } else { read(octets).map(Some) }
+    if octets.is_empty() { Ok(None) } else { read::<_, first::Standing>(octets).map(Some) }
 }
 
 /// The message's id stands in front, so that looking for one message decodes no other. Several events of one step make one
@@ -101,17 +110,216 @@ pub fn entries_of(octets: &[u8]) -> Option<MessageId> {
 }
 
 pub fn read_entries(octets: &[u8]) -> Result<Vec<Entry>, RecordFault> {
-    read(octets.get(ID_OCTETS..).unwrap_or_default())
+    read::<_, Vec<first::Entry>>(octets.get(ID_OCTETS..).unwrap_or_default())
 }
 
 fn write<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_extend(value, vec![FORM]).expect("plain values can always be written")
 }
 
-fn read<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, RecordFault> {
+/// `Old` is what the same thing was in the first form.
+fn read<'a, T: Deserialize<'a>, Old: Deserialize<'a> + IsNow<T>>(octets: &'a [u8]) -> Result<T, RecordFault> {
     match octets.split_first() {
         Some((&FORM, rest)) => Ok(postcard::from_bytes(rest)?),
+        Some((&first::FORM, rest)) => Ok(postcard::from_bytes::<Old>(rest)?.now()),
         Some((form, _)) => Err(RecordFault::UnknownForm(*form)),
         None => Err(RecordFault::Empty),
+    }
+}
+
+/// What an older form's value is by now.
+trait IsNow<T> {
+    fn now(self) -> T;
+}
+
+impl<T, Old: IsNow<T>> IsNow<Vec<T>> for Vec<Old> {
+    fn now(self) -> Vec<T> {
+        self.into_iter().map(IsNow::now).collect()
+    }
+}
+
+/// The first form: no wish, and a route from the beginning. What is not here was as it is now.
+mod first {
+    use super::{IsNow, Notice, Ret};
+    use engine::envelope::{self, Addresses, Moved, PoolRule, Recipient, RecipientState, TlsWish, Wish};
+    use engine::event::Event;
+    use engine::id::{AccountId, MessageId, PoolId, RegionId, StreamId};
+    use engine::time::Timestamp;
+    use mail::address::Domain;
+    use serde::Deserialize;
+    use std::collections::VecDeque;
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    pub const FORM: u8 = 1;
+    /// There was one place only.
+    const REGION: &str = "local";
+
+    #[derive(Deserialize)]
+    pub struct Envelope {
+        message: MessageId,
+        account: AccountId,
+        stream: StreamId,
+        route: Route,
+        sender: Option<String>,
+        sender_domain: Option<Domain>,
+        return_path: String,
+        recipients: Vec<Recipient>,
+        accepted_at: Timestamp,
+        due_at: Timestamp,
+        expires_at: Timestamp,
+        tls: TlsWish,
+        size: u32,
+        message_id_header: String,
+        tags: Vec<(String, String)>,
+        envid: Option<String>,
+        ret: Option<Ret>,
+        smtputf8: bool,
+    }
+
+    #[derive(Deserialize)]
+    struct Route {
+        pool: PoolId,
+        rule: PoolRule,
+        candidates: Vec<IpAddr>,
+        chosen: IpAddr,
+    }
+
+    #[derive(Deserialize)]
+    struct MessageState {
+        recipients: Vec<RecipientState>,
+        moved: Option<Moved>,
+        delay_notified: bool,
+    }
+
+    #[derive(Deserialize)]
+    pub struct Standing {
+        state: MessageState,
+        owed: VecDeque<Arc<Notice>>,
+    }
+
+    #[derive(Deserialize)]
+    pub struct Entry {
+        event: Event,
+        address: Option<String>,
+        accepted: Option<Envelope>,
+    }
+
+    impl IsNow<envelope::Envelope> for Envelope {
+        fn now(self) -> envelope::Envelope {
+            let Route { pool, rule, candidates, chosen } = self.route;
+            let named = (rule == PoolRule::NamedOnMessage).then(|| pool.0.clone());
+            envelope::Envelope {
+                message: self.message,
+                account: self.account,
+                stream: self.stream,
+                wish: Wish { region: RegionId::new(REGION), pool: named, set: None, subaccount: None },
+                route: Some(envelope::Route {
+                    name: pool.0.clone(),
+                    addresses: Addresses::Shown,
+                    pool,
+                    rule,
+                    candidates,
+                    chosen,
+                }),
+                sender: self.sender,
+                sender_domain: self.sender_domain,
+                return_path: self.return_path,
+                recipients: self.recipients,
+                accepted_at: self.accepted_at,
+                due_at: self.due_at,
+                expires_at: self.expires_at,
+                tls: self.tls,
+                size: self.size,
+                message_id_header: self.message_id_header,
+                tags: self.tags,
+                envid: self.envid,
+                ret: self.ret,
+                smtputf8: self.smtputf8,
+                once: None,
+            }
+        }
+    }
+
+    impl IsNow<super::Standing> for Standing {
+        fn now(self) -> super::Standing {
+            let MessageState { recipients, moved, delay_notified } = self.state;
+            let state = envelope::MessageState { recipients, route: None, moved, delay_notified };
+            super::Standing { state, owed: self.owed }
+        }
+    }
+
+    impl IsNow<super::Entry> for Entry {
+        fn now(self) -> super::Entry {
+            let accepted = self.accepted.map(IsNow::now);
+            super::Entry { event: self.event, address: self.address, accepted, route: None }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{Entry, read_entries, read_envelope, read_standing, write_entries, write_envelope, write_standing};
+    use engine::envelope::{Addresses, PoolRule, RecipientState};
+    use engine::event::{Event, EventKind};
+    use engine::id::MessageId;
+    use engine::time::Timestamp;
+    use engine::why::Why;
+
+    // As the version before wrote them.
+    const ENVELOPE: &str = "010703616e6e046e657773036f776e010200c000020100c000020200c0000201010a616e6e40612e746573740106612e7465\
+        73740a622d7840722e74657374010a626f6240622e7465737406622e7465737400008080c489e5c5b2068080c489e5c5b206\
+        8080f5a1f0d4b20601c1020d3c3740776569722e746573743e01016b0176000000";
+    const STANDING: &str =
+        "01020001808cd1a7e7c5b206018089be8ae5c5b20600c000020101096d782e622e746573740000040500010101010000";
+    const ENTRIES: &str = "0000000000000000000000000000000701028080c489e5c5b206000107000103616e6e01036f776e0100c000020100000000\
+        000000000000010703616e6e046e657773036f776e010200c000020100c000020200c0000201010a616e6e40612e74657374\
+        0106612e746573740a622d7840722e74657374010a626f6240622e7465737406622e7465737400008080c489e5c5b2068080\
+        c489e5c5b2068080f5a1f0d4b20601c1020d3c3740776569722e746573743e01016b01760000008092b88be5c5b206110000\
+        00000000000000012b00000000010a626f6240622e7465737400";
+
+    fn octets(hex: &str) -> Vec<u8> {
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_the_version_before_wrote_is_read() {
+        let envelope = read_envelope(&octets(ENVELOPE)).unwrap();
+        let route = envelope.route.clone().unwrap();
+        assert_eq!((route.pool.as_str(), &*route.name, route.rule), ("own", "own", PoolRule::AccountDefault));
+        assert_eq!((route.addresses, route.candidates.len()), (Addresses::Shown, 2));
+        assert_eq!((envelope.message, envelope.account.as_str(), envelope.size), (MessageId(7), "ann", 321));
+        assert_eq!(envelope.recipients[0].address, "bob@b.test");
+        assert_eq!(envelope.tags, [("k".to_owned(), "v".to_owned())]);
+        assert_eq!(envelope.expires_at, Timestamp(1_800_259_200_000_000));
+
+        let standing = read_standing(&octets(STANDING)).unwrap().unwrap();
+        assert!(matches!(standing.state.recipients[0], RecipientState::Waiting { attempts: 1, .. }));
+        assert_eq!(standing.state.recipients[1], RecipientState::Deleted);
+        assert!(standing.state.delay_notified && standing.state.route.is_none() && standing.owed.len() == 1);
+
+        let entries = read_entries(&octets(ENTRIES)).unwrap();
+        assert_eq!(entries[0].accepted.as_ref(), Some(&envelope));
+        assert_eq!(
+            (entries[1].event.kind, entries[1].event.why.clone()),
+            (EventKind::IpBack, Some(Why::DelayNoticeDue))
+        );
+        assert_eq!(entries[1].address.as_deref(), Some("bob@b.test"));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let envelope = read_envelope(&octets(ENVELOPE)).unwrap();
+        assert_eq!(read_envelope(&write_envelope(&envelope)).unwrap(), envelope);
+        let mut standing = read_standing(&octets(STANDING)).unwrap().unwrap();
+        standing.state.route.clone_from(&envelope.route);
+        assert_eq!(read_standing(&write_standing(&standing)).unwrap(), Some(standing));
+        let why = Why::PoolChosen { rule: PoolRule::Shared, instead_of: Some("news".into()) };
+        let event = Event { why: Some(why), ..Event::new(Timestamp(1), EventKind::Routed) };
+        let routed = Entry { route: envelope.route.clone(), ..Entry::plain(event) };
+        let entries = [Entry::of_acceptance(&envelope), routed];
+        assert_eq!(read_entries(&write_entries(MessageId(7), &entries)).unwrap(), entries);
+        assert!(read_envelope(&[3, 0]).is_err() && read_envelope(&[]).is_err() && read_envelope(&[2, 0]).is_err());
     }
 }

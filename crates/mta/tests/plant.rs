@@ -9,7 +9,7 @@ use engine::snapshot::{Account, DomainPattern, Ip, IpState, NotifyDefault, Plan,
 use mail::address::{Domain, Mailbox};
 use mail::smtp::command::RecipientParameters;
 use mta::deliver::{Means, Patience};
-use mta::intake::{Limits, Offer, Via, Visitor};
+use mta::intake::{Asked, Limits, Offer, Right, Via, Visitor};
 use mta::record::{self, Notice, Standing};
 use mta::{Plant, Settings};
 use net::clock::Clock;
@@ -44,16 +44,24 @@ fn snapshot() -> Snapshot {
     let mut snapshot = Snapshot::empty();
     let account = Account {
         plan: Plan::Enterprise,
-        default_pool: None,
         senders: Senders::Any,
         recipients: ["null.test", "silent.test"]
             .map(|name| DomainPattern::Exactly(Domain::parse(name).unwrap()))
             .into(),
+        ..Account::default()
     };
-    snapshot.accounts.insert(AccountId::new("ann"), account);
-    let pool = Pool { kind: PoolKind::Standard, account: Some(AccountId::new("ann")), ips: vec![IP] };
-    snapshot.pools.insert(PoolId::new("own"), pool);
-    snapshot.ips.insert(IP, Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active });
+    Arc::make_mut(&mut snapshot.accounts).insert(AccountId::new("ann"), Arc::new(account));
+    let pool = Pool {
+        kind: PoolKind::Standard,
+        name: "own".into(),
+        region: snapshot.region.clone(),
+        account: Some(AccountId::new("ann")),
+        ips: vec![IP],
+        overflow: None,
+    };
+    Arc::make_mut(&mut snapshot.pools).insert(PoolId::new("own"), Arc::new(pool));
+    let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None };
+    Arc::make_mut(&mut snapshot.ips).insert(IP, ip);
     snapshot.delivery.notify = NotifyDefault::Failure;
     snapshot
 }
@@ -113,20 +121,22 @@ async fn only_the_notice_is_left(plant: &Plant, about: MessageId) {
 }
 
 async fn sent(plant: &Plant, to: &str) -> Arc<Envelope> {
-    let visitor = Visitor { account: Some(AccountId::new("ann")), user: None, via: Via::Http };
+    let visitor = Visitor { via: Via::Http, peer: Some(IP), right: Right::Account(AccountId::new("ann")) };
     let offer = Offer {
         message: None,
         from: Some(Mailbox::parse("ann@a.test").unwrap()),
         recipients: vec![(Mailbox::parse(to).unwrap(), RecipientParameters::default())],
         octets: b"From: ann@a.test\r\nSubject: x\r\n\r\nHi\r\n".to_vec(),
         protocol: "HTTP",
-        pool: Some(PoolId::new("own")),
+        asked: Asked { pool: Some("own".into()), ..Asked::default() },
         stream: None,
+        send_at: None,
         tags: Vec::new(),
         tls: None,
         envid: None,
         ret: None,
         smtputf8: false,
+        once: None,
     };
     plant.intake.admit(&visitor, offer).await.unwrap().envelope
 }
@@ -156,7 +166,8 @@ async fn a_notice_that_was_owed_at_a_crash_is_written_at_the_next_start() {
     let key = envelope.message.0;
     let head = record::write_envelope(&envelope);
     spool.put(key, head, Bytes::from_static(b"Subject: x\r\n\r\nHi\r\n"), Vec::new()).await.unwrap();
-    let state = MessageState { recipients: vec![RecipientState::Bounced], moved: None, delay_notified: false };
+    let state =
+        MessageState { recipients: vec![RecipientState::Bounced], route: None, moved: None, delay_notified: false };
     let notice = Notice { kind: NotifyKind::Failed, recipients: vec![0], events: Vec::new() };
     let standing = Standing { state, owed: [Arc::new(notice)].into() };
     spool.update(key, record::write_standing(&standing), Vec::new());
@@ -180,7 +191,8 @@ async fn what_was_finished_leaves_at_the_next_start() {
     let (spool, _) = spool::open(&second, options).unwrap();
     let (key, head) = (envelope.message.0, record::write_envelope(&envelope));
     spool.put(key, head, Bytes::from_static(b"Subject: x\r\n\r\nHi\r\n"), Vec::new()).await.unwrap();
-    let state = MessageState { recipients: vec![RecipientState::Bounced], moved: None, delay_notified: false };
+    let state =
+        MessageState { recipients: vec![RecipientState::Bounced], route: None, moved: None, delay_notified: false };
     spool.update(key, record::write_standing(&Standing { state, owed: [].into() }), Vec::new());
     spool.close();
 

@@ -4,8 +4,9 @@
 //! From the ground up; a module uses only those above its own line.
 
 pub mod clock;
-pub mod dial;
 pub mod dns;
+pub mod dial;
+pub mod interfaces;
 pub mod tls;
 
 // Apart, because rustfmt sorts neighbours: it uses `dns` and `tls`.

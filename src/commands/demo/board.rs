@@ -193,7 +193,13 @@ fn story(entry: &Entry) -> Option<Story> {
         EventKind::Delivered => format!("{whom} delivered{ip}{said}"),
         EventKind::Deferred => format!("{whom} deferred{ip}{said}"),
         EventKind::Bounced => format!("{whom} bounced{ip}{said}"),
-        EventKind::Expired | EventKind::Deleted | EventKind::Held | EventKind::Released | EventKind::Moved => {
+        EventKind::Expired
+        | EventKind::Rejected
+        | EventKind::Deleted
+        | EventKind::Held
+        | EventKind::Released
+        | EventKind::Routed
+        | EventKind::Moved => {
             format!("{whom} {}{}", event.kind.code(), why.unwrap_or_default())
         }
         // The words say what the lane does now.
@@ -202,7 +208,7 @@ fn story(entry: &Entry) -> Option<Story> {
         }
         EventKind::SiteUnreachable => format!("{provider} cannot be reached{ip}{said}"),
         EventKind::SiteReachable => format!("{provider} is reached again{ip}"),
-        EventKind::Accepted | EventKind::Rejected | EventKind::Delayed | EventKind::IpGone | EventKind::IpBack => {
+        EventKind::Accepted | EventKind::Delayed | EventKind::IpGone | EventKind::IpBack | EventKind::IpDrained => {
             return None;
         }
     };
@@ -275,7 +281,7 @@ mod tests {
             reply: Some(Reply::new(421, (4, 7, 28), "rate limited")),
             ..Event::new(Timestamp::from_unix_seconds(seconds), kind)
         };
-        Entry { event, address: Some("ann@gmail.test".to_owned()), accepted: None }
+        Entry { address: Some("ann@gmail.test".to_owned()), ..Entry::plain(event) }
     }
 
     #[test]

@@ -7,15 +7,22 @@
 
 pub mod live_dns;
 
+use control::account::{NewAccount, Standing};
+use control::inventory::{Check, NewIps, Outcome};
+use control::lease::{Grant, Into, Leased, Order};
 use control::office::Setting;
+use control::pool::{NewPool, Pool};
 use control::seal::Sealer;
 use control::store::{Location, Store};
-use control::{Actor, Office};
-use engine::id::RegionId;
+use control::{Actor, ActorKind, Office};
+use engine::event::{Event, EventKind};
+use engine::id::{AccountId, RegionId};
+use engine::snapshot::{Holder, Plan, PoolKind, Scope};
 use engine::time::Timestamp;
 use net::dns::{Dns, FixedAnswers, FixedDns};
 use sqlx::{Connection as _, Executor as _};
-use std::net::TcpListener;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,6 +57,60 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// The region `local`.
+    pub async fn region(&self) {
+        self.office.create_region(&self.by, "local").await.unwrap();
+    }
+
+    pub async fn account(&self, name: &str, plan: Plan) -> String {
+        let new = NewAccount { name: name.into(), plan, standing: Standing::Production, has_payment_method: false };
+        self.office.create_account(&self.by, new).await.unwrap().id
+    }
+
+    /// 192.0.2.1 and so many more, each looked at and found good.
+    pub async fn ips(&self, count: u8) -> Vec<IpAddr> {
+        let addresses: Vec<IpAddr> = (1..=count).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+        let new = NewIps { addresses: addresses.iter().map(ToString::to_string).collect(), ..NewIps::default() };
+        self.office.add_ips(&self.by, new).await.unwrap();
+        for address in &addresses {
+            self.good(*address).await;
+        }
+        addresses
+    }
+
+    pub async fn good(&self, address: IpAddr) {
+        good(&self.office, address).await;
+    }
+
+    /// The data plane tells that nothing is queued on it any more.
+    pub async fn drained(&self, address: IpAddr) {
+        self.office.take_in("queue", 1, &[drained(address)]).await.unwrap();
+    }
+
+    pub async fn grant(&self, account: &str, ips: &[IpAddr], into: Into) -> Leased {
+        let order = Order { region: None, quantity: 0, into };
+        self.office.grant(&self.by, account, &Grant { order, ips: ips.to_vec() }).await.unwrap()
+    }
+
+    pub async fn pool(&self, account: &str, name: &str) -> Pool {
+        let new = NewPool { region: None, name: name.into(), kind: PoolKind::Standard, overflow: None };
+        self.office.create_pool(&self.by, account, new).await.unwrap()
+    }
+
+    /// A key of this account that may do everything in it.
+    pub fn key_of(&self, account: &str) -> Actor {
+        Actor {
+            kind: ActorKind::Key,
+            id: "key".into(),
+            name: "key".into(),
+            holder: Holder::Account { account: AccountId::new(account), subaccount: None },
+            scopes: BTreeSet::from([Scope::Send, Scope::Read, Scope::Manage]),
+            from: None,
+        }
+    }
+}
+
 impl Drop for Bench {
     fn drop(&mut self) {
         self.server.take();
@@ -57,11 +118,23 @@ impl Drop for Bench {
     }
 }
 
+/// The IP was looked at just now, and nothing is wrong with it.
+pub async fn good(office: &Office, address: IpAddr) {
+    let words = "as it should be".to_owned();
+    let check = Check { name: "reverse-dns".into(), at: office.now(), outcome: Outcome::Good, words };
+    office.note_checks(address, &[check]).await.unwrap();
+}
+
+pub fn drained(ip: IpAddr) -> Event {
+    Event { ip: Some(ip), ..Event::new(Timestamp(START), EventKind::IpDrained) }
+}
+
 /// Runs the test on SQLite, then on PostgreSQL.
 pub fn on_both<F: AsyncFn(&Bench)>(test: F) {
     on_both_with(no_dns(), test);
 }
 
+#[allow(clippy::needless_pass_by_value)] // Both are written in the call.
 pub fn on_both_with<F: AsyncFn(&Bench)>(dns: Arc<dyn Dns>, test: F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -69,7 +142,7 @@ pub fn on_both_with<F: AsyncFn(&Bench)>(dns: Arc<dyn Dns>, test: F) {
         test(&sqlite).await;
         sqlite.office.store().close().await;
         drop(sqlite);
-        let postgres = bench(Engine::Postgres, dns).await;
+        let postgres = bench(Engine::Postgres, dns.clone()).await;
         test(&postgres).await;
         postgres.office.store().close().await;
     });
@@ -108,6 +181,7 @@ async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>) -> 
         sealer: Sealer::of_key(&[7; 32]).unwrap(),
         now: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
         dns,
+        block_lists: Vec::new(),
         host: "weir.test".to_owned(),
         return_path: None,
         region: RegionId::new("local"),

@@ -3,7 +3,7 @@
 use crate::attempt::{ConnectFailure, Report};
 use crate::envelope::{Envelope, MessageState, TlsWish};
 use crate::event::Event;
-use crate::id::{AccountId, AttemptId, MessageId, PoolId, SessionId};
+use crate::id::{AccountId, AttemptId, MessageId, PoolId, SessionId, SubaccountId};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 use crate::why::Why;
@@ -55,6 +55,8 @@ pub enum Input {
         ip: IpAddr,
     },
     SnapshotChanged(Arc<Snapshot>),
+    /// All that was queued at the start is told: from here on it is known what is queued on an IP.
+    Recovered,
     Order(Order),
     /// A deadline has come.
     Tick,
@@ -160,6 +162,8 @@ pub enum Order {
     /// Try now, whatever the schedule says; waits for connections that failed are over too.
     Retry(Filter),
     Delete(Filter),
+    /// The sender wants a scheduled message back; see `Engine::cancellable`.
+    Cancel(MessageId),
     SuspendLane {
         ip: IpAddr,
         provider: String,
@@ -176,11 +180,26 @@ pub enum Order {
 pub struct Filter {
     pub message: Option<MessageId>,
     pub account: Option<AccountId>,
+    pub subaccount: Option<SubaccountId>,
+    /// By its id or its name.
     pub pool: Option<PoolId>,
     /// The recipient's.
     pub domain: Option<Domain>,
+    /// Of a message whose addresses are hidden (R2.8) this is asked in vain, unless `sees_hidden`.
     pub ip: Option<IpAddr>,
     pub provider: Option<String>,
+    /// Whoever asks is the operator.
+    pub sees_hidden: bool,
+}
+
+/// May a message be cancelled?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancellable {
+    Yes,
+    /// Its time has come, or it never was scheduled.
+    Leaving,
+    /// It is not queued.
+    Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

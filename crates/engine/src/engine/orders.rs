@@ -2,9 +2,12 @@
 //!
 //! An order over many messages is carried out in small steps by `poll`. It concerns what is queued then.
 
-use super::{Engine, Filter, Order};
+use super::{Cancellable, Engine, Filter, Order};
+use crate::envelope::Addresses;
 use crate::event::EventKind;
-use crate::queue::{After, End, Fate, Place};
+use crate::id::MessageId;
+use crate::queue::{After, End, Fate, Home, Place, Wait};
+use crate::slab::NONE;
 use crate::time::Timestamp;
 use crate::why::Why;
 use std::net::IpAddr;
@@ -36,6 +39,7 @@ impl Engine {
             Order::Release(filter) => self.begin(Command::Release, filter),
             Order::Retry(filter) => self.begin(Command::Retry, filter),
             Order::Delete(filter) => self.begin(Command::Delete, filter),
+            Order::Cancel(message) => self.cancel(message),
             Order::SuspendLane { ip, provider, until } => self.suspend_lane(ip, &provider, until),
             Order::ResumeLane { ip, provider } => self.resume_lane(ip, &provider),
         }
@@ -80,8 +84,17 @@ impl Engine {
         let origin = &self.queue.origins[entry.origin];
         filter.message.is_none_or(|id| id == entry.id())
             && filter.account.as_ref().is_none_or(|account| *account == origin.account)
-            && filter.pool.as_ref().is_none_or(|pool| *pool == origin.pool)
-            && filter.ip.is_none_or(|ip| self.ips[entry.ip as usize].address == ip)
+            && filter.subaccount.as_ref().is_none_or(|part| origin.subaccount.as_ref() == Some(part))
+            && filter.pool.as_ref().is_none_or(|wanted| match &origin.home {
+                Home::Decided { pool, name, .. } => wanted == pool || *wanted.as_str() == **name,
+                Home::Undecided(_) => false,
+            })
+            && filter.ip.is_none_or(|ip| match &origin.home {
+                Home::Decided { addresses, .. } => {
+                    (*addresses == Addresses::Shown || filter.sees_hidden) && self.ips[entry.ip as usize].address == ip
+                }
+                Home::Undecided(_) => false,
+            })
     }
 
     /// Do the fields about a ticket fit?
@@ -147,7 +160,7 @@ impl Engine {
         }
         let entry = &mut self.queue.tickets[ticket];
         entry.place = Place::Nowhere;
-        if entry.due > self.now {
+        if entry.due > self.now || self.queue.messages[message].ip == NONE {
             let (due, wait) = (entry.due, entry.wait);
             self.queue.put_due(ticket, due, wait);
         } else {
@@ -160,8 +173,14 @@ impl Engine {
         match self.queue.tickets[ticket].place {
             Place::Due(_) => {
                 self.take(ticket);
-                self.queue.tickets[ticket].due = self.now;
-                self.place(ticket, End::Back);
+                let entry = &mut self.queue.tickets[ticket];
+                entry.due = self.now;
+                if self.queue.messages[entry.message].ip == NONE {
+                    // Its route is decided on its way out of the bucket.
+                    self.queue.put_due(ticket, self.now, Wait::Scheduled);
+                } else {
+                    self.place(ticket, End::Back);
+                }
             }
             Place::Domain(_) => self.ask(domain),
             Place::Flow(stream) => {
@@ -184,6 +203,32 @@ impl Engine {
         for recipient in recipients.all() {
             events.push(self.delete_recipient(message, *recipient));
         }
+    }
+
+    /// Until its time has come, a scheduled message is its sender's (R1.6).
+    #[must_use]
+    pub fn cancellable(&self, message: MessageId) -> Cancellable {
+        match self.queue.find(message) {
+            None => Cancellable::Unknown,
+            Some(at) if self.queue.messages[at].ip == NONE => Cancellable::Yes,
+            Some(_) => Cancellable::Leaving,
+        }
+    }
+
+    fn cancel(&mut self, id: MessageId) {
+        if self.cancellable(id) != Cancellable::Yes {
+            return;
+        }
+        let Some(message) = self.queue.find(id) else { return };
+        let tickets: Vec<u32> = self.queue.tickets_of(message).collect();
+        let mut events = Vec::new();
+        for ticket in tickets {
+            self.delete(ticket, &mut events);
+        }
+        for event in &mut events {
+            event.why = Some(Why::CancelledBySender);
+        }
+        self.settle(message, events);
     }
 
     fn suspend_lane(&mut self, ip: IpAddr, provider: &str, until: Option<Timestamp>) {

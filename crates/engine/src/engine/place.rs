@@ -1,24 +1,26 @@
 //! Where does a ticket go? Into time, to its domain, or into the queue of a path.
 
 use super::{
-    Action, Alarm, CHECK_IP_EVERY, DomainEntry, DomainStatus, Engine, IpEntry, Lane, Path, ProviderKey, Resolution,
-    Timer,
+    Action, Alarm, CHECK_IP_EVERY, DomainEntry, DomainStatus, Drain, Engine, IpEntry, Lane, Path, ProviderKey,
+    Resolution, Timer,
 };
 use crate::classify::{Class, Meaning, Subtype};
-use crate::envelope::{Envelope, MessageState, Moved, RecipientState, TlsWish};
+use crate::envelope::{Envelope, MessageState, Moved, RecipientState, Route, TlsWish};
 use crate::event::EventKind;
+use crate::id::{AccountId, PoolId};
 use crate::provider::Group;
-use crate::queue::{End, Fate, NewMessage, Origin, Place, Recipients, Slot, Slots, Turns, Wait};
+use crate::queue::{End, Fate, Home, Moment, NewMessage, Origin, Place, Recipients, Slot, Slots, Turns, Wait};
 use crate::retry::jitter;
 use crate::route;
 use crate::shape::Shape;
 use crate::slab::NONE;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{IpState, Snapshot};
 use crate::time::Timestamp;
 use crate::why::Why;
 use mail::address::Domain;
 use mail::reply::Reply;
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,17 +42,26 @@ impl Engine {
         if self.queue.find(envelope.message).is_some() {
             return;
         }
-        let route = &envelope.route;
+        let decided = match (&envelope.route, state.and_then(|state| state.route.as_ref())) {
+            (Some(route), _) => Some((route, Moment::Acceptance)),
+            (None, Some(route)) => Some((route, Moment::Due)),
+            (None, None) => None,
+        };
         let origin = Origin {
             account: envelope.account.clone(),
+            subaccount: envelope.wish.subaccount.clone(),
             stream: envelope.stream.clone(),
             sender_domain: envelope.sender_domain.as_ref().map(|domain| Arc::from(domain.as_str())),
-            pool: route.pool.clone(),
-            rule: route.rule,
-            candidates: route.candidates.clone(),
+            home: match decided {
+                Some((route, moment)) => Home::of(route, moment),
+                None => Home::Undecided(envelope.wish.clone()),
+            },
         };
         let (moved, delay_notified) = state.map_or((None, false), |state| (state.moved.clone(), state.delay_notified));
-        let ip = self.ip(moved.as_ref().map_or(route.chosen, |moved| moved.to));
+        let ip = match decided {
+            Some((route, _)) => self.pin(moved.as_ref().map_or(route.chosen, |moved| moved.to)),
+            None => NONE,
+        };
         let origin = self.queue.origins.hold(origin);
         let mut slots: Vec<Slot> = envelope.recipients.iter().map(|recipient| Slot::new(recipient.notify)).collect();
         // Recipients of one domain that are due at one time share a ticket.
@@ -76,6 +87,7 @@ impl Engine {
                         RecipientState::Delivered => Fate::Delivered,
                         RecipientState::Expired => Fate::Expired,
                         RecipientState::Deleted => Fate::Deleted,
+                        RecipientState::Rejected => Fate::Rejected,
                         _ => Fate::Bounced,
                     };
                     continue;
@@ -107,7 +119,7 @@ impl Engine {
             let ticket = self.queue.add_ticket(message, domain, Recipients::new(&recipients), due, wait);
             if held {
                 self.queue.tickets[ticket].place = Place::Held;
-            } else if due > self.now {
+            } else if due > self.now || ip == NONE {
                 self.queue.put_due(ticket, due, wait);
             } else {
                 self.place(ticket, End::Back);
@@ -116,8 +128,12 @@ impl Engine {
         self.arm_life(message);
     }
 
-    /// Sends a ticket whose time has come on its way.
+    /// Sends a ticket whose time has come on its way. A message without a route gets it here, or ends: such a ticket comes from its
+    /// bucket in time and from nowhere else.
     pub(super) fn place(&mut self, ticket: u32, end: End) {
+        if self.queue.messages[self.queue.tickets[ticket].message].ip == NONE && !self.decide(ticket) {
+            return;
+        }
         let domain = self.queue.tickets[ticket].domain;
         let entry = &mut self.domains[domain];
         if matches!(entry.status, DomainStatus::Dead { .. }) && entry.valid_until <= self.now && !entry.answered {
@@ -141,6 +157,44 @@ impl Engine {
                 self.ask(domain);
             }
         }
+    }
+
+    /// R1.6, R2.3: the route of a scheduled message, when the first of its tickets is due. `false`: the ticket waits, or is over.
+    fn decide(&mut self, ticket: u32) -> bool {
+        let message = self.queue.tickets[ticket].message;
+        let entry = &self.queue.messages[message];
+        let origin = &self.queue.origins[entry.origin];
+        let Home::Undecided(wish) = &origin.home else { return true };
+        match route::choose_when_due(&self.snapshot, &origin.account, wish, entry.id()) {
+            Ok((route, why)) => {
+                self.take_route(message, &route, why);
+                true
+            }
+            // The operator's own trouble passes, and the message's lifetime says how long it is waited for.
+            Err(Why::NoPool) if self.snapshot.accounts.contains_key(&origin.account) => {
+                self.queue.put_due(ticket, self.now + NO_IP_AGAIN, Wait::NoIp);
+                false
+            }
+            Err(why) => {
+                self.reject_ticket(ticket, &why);
+                false
+            }
+        }
+    }
+
+    fn take_route(&mut self, message: u32, route: &Route, why: Why) {
+        let old = self.queue.messages[message].origin;
+        let origin = Origin { home: Home::of(route, Moment::Due), ..self.queue.origins[old].clone() };
+        let ip = self.pin(route.chosen);
+        let origin = self.queue.origins.hold(origin);
+        self.queue.origins.release(old);
+        let entry = &mut self.queue.messages[message];
+        entry.origin = origin;
+        entry.ip = ip;
+        let mut event = self.message_event(message, EventKind::Routed);
+        event.ip = Some(route.chosen);
+        event.why = Some(why);
+        self.settle(message, vec![event]);
     }
 
     fn wait_for(&mut self, domain: u32, ticket: u32) {
@@ -178,18 +232,22 @@ impl Engine {
             return Some(chosen);
         };
         let entry = &self.queue.messages[message];
-        let candidates = self.queue.origins[entry.origin].candidates.clone();
+        let origin = self.queue.origins[entry.origin].clone();
+        let Home::Decided { candidates, .. } = origin.home else { return None };
         let from = route::place(entry.id(), 1, candidates.len()).unwrap_or(0);
-        let others: Vec<u32> = (0..candidates.len())
-            .map(|step| self.ip(candidates[(from + step) % candidates.len()]))
-            .filter(|ip| *ip != chosen)
-            .collect();
+        // A candidate that has left the account since is nobody's way out (R2.8); one that drains is for want of any other.
+        let mut others: Vec<u32> =
+            (0..candidates.len()).map(|step| self.ip(candidates[(from + step) % candidates.len()])).collect();
+        others.retain(|ip| *ip != chosen && !self.ips[*ip as usize].is_foreign(&origin.account));
+        others.sort_by_key(|ip| self.ips[*ip as usize].drain != Drain::No);
         let fit = others.iter().copied().find(|ip| self.unfit(*ip, message, provider).is_none());
+        let here = &self.ips[chosen as usize];
+        let may_stay = here.usable() && !here.is_foreign(&origin.account);
         let other = match fit {
-            Some(ip) => ip,
+            Some(ip) if !may_stay || self.ips[ip as usize].drain == Drain::No => ip,
             // All are benched: the chosen one waits as well as any.
-            None if self.ips[chosen as usize].usable() => return Some(chosen),
-            None => others.into_iter().find(|ip| self.ips[*ip as usize].usable())?,
+            _ if may_stay => return Some(chosen),
+            _ => others.into_iter().find(|ip| self.ips[*ip as usize].usable())?,
         };
         self.move_message(message, other, why);
         Some(other)
@@ -197,7 +255,8 @@ impl Engine {
 
     fn unfit(&self, ip: u32, message: u32, provider: u32) -> Option<Why> {
         let entry = &self.ips[ip as usize];
-        if !entry.in_snapshot {
+        let account = &self.queue.origins[self.queue.messages[message].origin].account;
+        if !entry.in_snapshot || entry.is_foreign(account) {
             return Some(Why::IpGivenUp { ip: entry.address });
         }
         if entry.missing.is_some() {
@@ -211,8 +270,10 @@ impl Engine {
 
     fn move_message(&mut self, message: u32, to: u32, why: Why) {
         let now = self.now;
-        let from = self.ips[self.queue.messages[message].ip as usize].address;
+        let before = self.queue.messages[message].ip;
+        let from = self.ips[before as usize].address;
         let to_address = self.ips[to as usize].address;
+        self.ips[to as usize].pinned += 1;
         let entry = &mut self.queue.messages[message];
         entry.ip = to;
         entry.moved = Some(Box::new(Moved { at: now, from, to: to_address, why: why.clone() }));
@@ -220,6 +281,7 @@ impl Engine {
         event.ip = Some(to_address);
         event.why = Some(why);
         self.settle(message, vec![event]);
+        self.unpin(before);
     }
 
     /// Takes a ticket out of wherever it waits. One in transfer stays there: `false`.
@@ -428,10 +490,51 @@ impl Engine {
             return *at;
         }
         let at = u32::try_from(self.ips.len()).expect("IPs are bought, not made");
-        let in_snapshot = self.snapshot.ips.contains_key(&address);
-        self.ips.push(IpEntry { address, in_snapshot, missing: None });
+        let known = self.snapshot.ips.get(&address);
+        self.ips.push(IpEntry {
+            address,
+            in_snapshot: known.is_some(),
+            missing: None,
+            owner: None,
+            pinned: 0,
+            drain: known.map_or(Drain::No, |known| drain_of(known.state)),
+        });
         self.ip_of.insert(address, at);
         at
+    }
+
+    /// A message more leaves from this IP.
+    fn pin(&mut self, address: IpAddr) -> u32 {
+        let ip = self.ip(address);
+        self.ips[ip as usize].pinned += 1;
+        ip
+    }
+
+    /// A message less leaves from this IP.
+    pub(super) fn unpin(&mut self, ip: u32) {
+        if ip != NONE {
+            self.ips[ip as usize].pinned -= 1;
+            self.tell_drained(ip);
+        }
+    }
+
+    pub(super) fn recovered(&mut self) {
+        self.recovered = true;
+        for ip in 0..u32::try_from(self.ips.len()).unwrap_or(NONE) {
+            self.tell_drained(ip);
+        }
+    }
+
+    /// R2.4: once in the time that it drains. A message accepted by an older snapshot may still come, and leaves from it too.
+    fn tell_drained(&mut self, ip: u32) {
+        let entry = &mut self.ips[ip as usize];
+        if self.recovered && entry.in_snapshot && entry.pinned == 0 && entry.drain == Drain::Draining {
+            entry.drain = Drain::Told;
+            let address = entry.address;
+            let mut event = self.event(EventKind::IpDrained);
+            event.ip = Some(address);
+            self.actions.push_back(Action::Record(event));
+        }
     }
 
     pub(super) fn lane(&mut self, ip: u32, provider: u32) -> u32 {
@@ -484,19 +587,43 @@ impl Engine {
         at
     }
 
+    /// Many of them come in a second, and most change little: what is the same is not looked at.
     pub(super) fn take_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        self.snapshot = snapshot;
-        let known: Vec<IpAddr> = self.snapshot.ips.keys().copied().collect();
-        for address in known {
-            self.ip(address);
-        }
-        for at in 0..self.ips.len() {
-            let there = self.snapshot.ips.contains_key(&self.ips[at].address);
-            let left = self.ips[at].in_snapshot && !there;
-            self.ips[at].in_snapshot = there;
-            if left {
-                self.rehome_ip(u32::try_from(at).unwrap_or(NONE));
+        let old = std::mem::replace(&mut self.snapshot, Arc::clone(&snapshot));
+        let first = self.ips.is_empty();
+        let mut rehomed = BTreeSet::new();
+        if first || !Arc::ptr_eq(&old.ips, &snapshot.ips) {
+            let before = if first { &BTreeMap::new() } else { &*old.ips };
+            for address in differing(before, &snapshot.ips) {
+                self.take_ip(address, snapshot.ips.get(&address).map(|ip| ip.state), &mut rehomed);
             }
+        }
+        if first || !Arc::ptr_eq(&old.pools, &snapshot.pools) {
+            let before = if first { &BTreeMap::new() } else { &*old.pools };
+            let changed: Vec<PoolId> = differing(before, &snapshot.pools);
+            let mut owners: BTreeMap<IpAddr, Option<&AccountId>> = BTreeMap::new();
+            for pool in changed.iter().filter_map(|id| before.get(id)) {
+                owners.extend(pool.ips.iter().map(|ip| (*ip, None)));
+            }
+            for pool in changed.iter().filter_map(|id| snapshot.pools.get(id)) {
+                owners.extend(pool.ips.iter().map(|ip| (*ip, pool.account.as_ref())));
+            }
+            for (address, owner) in owners {
+                let ip = self.ip(address);
+                let entry = &mut self.ips[ip as usize];
+                if entry.owner.as_ref() != owner {
+                    entry.owner = owner.cloned();
+                    if entry.pinned > 0 && owner.is_some() {
+                        rehomed.insert(ip);
+                    }
+                }
+            }
+        }
+        for ip in rehomed {
+            self.rehome_ip(ip);
+        }
+        if Arc::ptr_eq(&old.providers, &snapshot.providers) {
+            return;
         }
         for lane in 0..self.lanes.end() {
             let Some(entry) = self.lanes.get_mut(lane) else {
@@ -506,6 +633,20 @@ impl Engine {
             entry.shape.rules = self.snapshot.providers.rules_of(name).clone();
             self.kick(lane);
         }
+    }
+
+    fn take_ip(&mut self, address: IpAddr, state: Option<IpState>, rehomed: &mut BTreeSet<u32>) {
+        let ip = self.ip(address);
+        let entry = &mut self.ips[ip as usize];
+        if entry.in_snapshot && state.is_none() {
+            rehomed.insert(ip);
+        }
+        entry.in_snapshot = state.is_some();
+        entry.drain = match (state.map_or(Drain::No, drain_of), entry.drain) {
+            (Drain::Draining, Drain::Told) => Drain::Told,
+            (drain, _) => drain,
+        };
+        self.tell_drained(ip);
     }
 
     pub(super) fn ip_gone(&mut self, address: IpAddr, said: &str) {
@@ -585,5 +726,31 @@ impl Engine {
             self.place(ticket, End::Back);
         }
         true
+    }
+}
+
+fn drain_of(state: IpState) -> Drain {
+    match state {
+        IpState::Active => Drain::No,
+        IpState::Draining => Drain::Draining,
+    }
+}
+
+/// The keys whose values are not the same in both, in one walk over them.
+fn differing<K: Ord + Clone, V: PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Vec<K> {
+    let mut keys = Vec::new();
+    let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (olds.peek(), news.peek()) {
+            (None, None) => return keys,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+        };
+        let before = if order.is_le() { olds.next() } else { None };
+        let after = if order.is_ge() { news.next() } else { None };
+        if before.map(|(_, value)| value) != after.map(|(_, value)| value) {
+            keys.extend(before.or(after).map(|(key, _)| key.clone()));
+        }
     }
 }

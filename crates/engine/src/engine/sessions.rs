@@ -120,7 +120,9 @@ impl Engine {
         let lane = &self.lanes[here.lane];
         let provider = lane.provider;
         let same = matches!(self.domains[domain].status, DomainStatus::Site { site, provider } if site == here.site && provider == lane.provider);
-        if !same || !self.ips[lane.ip as usize].usable() || self.queue.messages[message].ip != lane.ip {
+        let ip = &self.ips[lane.ip as usize];
+        let foreign = ip.is_foreign(&self.queue.origins[self.queue.messages[message].origin].account);
+        if !same || foreign || !ip.usable() || self.queue.messages[message].ip != lane.ip {
             self.place(ticket, End::Back);
             return None;
         }

@@ -375,6 +375,22 @@ impl Engine {
         self.settle_failed(message, events);
     }
 
+    /// A ticket that is nowhere ends: its time came, and there is nothing it may leave from.
+    pub(super) fn reject_ticket(&mut self, ticket: u32, why: &Why) {
+        let message = self.queue.tickets[ticket].message;
+        let recipients = self.queue.tickets[ticket].recipients.clone();
+        self.drop_ticket(ticket);
+        let mut events = Vec::new();
+        for recipient in recipients.all() {
+            let mut event = self.end_recipient(message, *recipient, Fate::Rejected, EventKind::Rejected);
+            event.why = Some(why.clone());
+            event.reply = Some(Reply::new(550, (5, 7, 1), format!("No route when its time came: {}", why.words())));
+            event.meaning = Some(Meaning::own(Class::Admin, Subtype::Policy));
+            events.push(event);
+        }
+        self.settle_failed(message, events);
+    }
+
     /// Something rings in a message's life: its delay notice, or its end.
     pub(super) fn life_rings(&mut self, message: u32) {
         let entry = &mut self.queue.messages[message];
@@ -501,10 +517,14 @@ impl Engine {
         let state = self.state(message);
         let finished = state.recipients.iter().all(RecipientState::finished);
         let id = self.queue.messages[message].id();
+        let ip = self.queue.messages[message].ip;
         if finished {
             self.queue.remove_message(message);
         }
         self.actions.push_back(Action::Settle { message: id, state, finished, events });
+        if finished {
+            self.unpin(ip);
+        }
     }
 
     pub(super) fn state(&self, message: u32) -> MessageState {
@@ -523,6 +543,7 @@ impl Engine {
                 Fate::Bounced => RecipientState::Bounced,
                 Fate::Expired => RecipientState::Expired,
                 Fate::Deleted => RecipientState::Deleted,
+                Fate::Rejected => RecipientState::Rejected,
             })
             .collect();
         for ticket in self.queue.tickets_of(message) {
@@ -533,7 +554,12 @@ impl Engine {
                 }
             }
         }
-        MessageState { recipients, moved: entry.moved.as_deref().cloned(), delay_notified: entry.delay_notified }
+        MessageState {
+            recipients,
+            route: self.queue.origins[entry.origin].home.kept_with_state(entry.id()),
+            moved: entry.moved.as_deref().cloned(),
+            delay_notified: entry.delay_notified,
+        }
     }
 
     pub(super) fn waiting(&self, message: u32) -> impl Iterator<Item = u16> + '_ {
@@ -547,7 +573,7 @@ impl Engine {
         let mut event = self.event(kind);
         event.message = Some(entry.id());
         event.account = Some(origin.account.clone());
-        event.pool = Some(origin.pool.clone());
+        event.pool = origin.home.pool().cloned();
         event
     }
 

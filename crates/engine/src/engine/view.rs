@@ -1,10 +1,11 @@
 //! What can be asked about the queue, and what must always hold?
 
 use super::{DomainStatus, Engine, Filter, Room, SessionState};
-use crate::envelope::{LastAnswer, Moved};
-use crate::id::{AccountId, MessageId, PoolId, StreamId};
-use crate::queue::{Place, Wait};
+use crate::envelope::{Addresses, LastAnswer, Moved};
+use crate::id::{AccountId, MessageId, PoolId, StreamId, SubaccountId};
+use crate::queue::{Home, Place, Wait};
 use crate::shape::Verdict;
+use crate::slab::NONE;
 use crate::time::Timestamp;
 use crate::why::Why;
 use mail::address::Domain;
@@ -31,15 +32,26 @@ pub struct Figures {
 pub struct Shown {
     pub message: MessageId,
     pub account: AccountId,
+    pub subaccount: Option<SubaccountId>,
     pub stream: StreamId,
-    pub pool: PoolId,
-    /// The IP it leaves from now.
-    pub ip: IpAddr,
+    /// `None`: it is scheduled, and its route is not decided yet.
+    pub home: Option<ShownHome>,
     pub moved: Option<Moved>,
     pub accepted_at: Timestamp,
     pub expires_at: Timestamp,
     /// Those that are not over.
     pub recipients: Vec<ShownRecipient>,
+}
+
+/// Where a queued message leaves from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShownHome {
+    pub pool: PoolId,
+    pub name: Arc<str>,
+    /// May its account know the IP?
+    pub addresses: Addresses,
+    /// The IP it leaves from now.
+    pub ip: IpAddr,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -190,9 +202,17 @@ impl Engine {
         Shown {
             message: entry.id(),
             account: origin.account.clone(),
+            subaccount: origin.subaccount.clone(),
             stream: origin.stream.clone(),
-            pool: origin.pool.clone(),
-            ip: self.ips[entry.ip as usize].address,
+            home: match &origin.home {
+                Home::Undecided(_) => None,
+                Home::Decided { pool, name, addresses, .. } => Some(ShownHome {
+                    pool: pool.clone(),
+                    name: Arc::clone(name),
+                    addresses: *addresses,
+                    ip: self.ips[entry.ip as usize].address,
+                }),
+            },
             moved: entry.moved.as_deref().cloned(),
             accepted_at: entry.accepted_at,
             expires_at: entry.expires_at,
@@ -275,6 +295,11 @@ impl Engine {
             count += 1;
             *by_domain.entry(ticket.domain).or_default() += 1;
             assert!(self.queue.tickets_of(ticket.message).any(|own| own == at), "a ticket is on its message's list");
+            let undecided = self.queue.messages[ticket.message].ip == NONE;
+            assert!(
+                !undecided || matches!(ticket.place, Place::Held | Place::Due(_)),
+                "what is not due has nowhere to go yet"
+            );
             match ticket.place {
                 Place::Held => held += 1,
                 Place::Session(session) => {
@@ -297,7 +322,15 @@ impl Engine {
         for (at, domain) in self.domains.iter() {
             assert_eq!(domain.tickets, by_domain.get(&at).copied().unwrap_or(0), "a domain counts its tickets");
         }
+        let mut by_ip: BTreeMap<u32, u32> = BTreeMap::new();
         for (at, message) in self.queue.messages.iter() {
+            let home = &self.queue.origins[message.origin].home;
+            assert_eq!(
+                matches!(home, Home::Undecided(_)),
+                message.ip == NONE,
+                "a message has an IP when it has a route"
+            );
+            *by_ip.entry(message.ip).or_default() += 1;
             let slots = message.recipients.all();
             let mut seen = vec![0u8; slots.len()];
             for ticket in self.queue.tickets_of(at) {
@@ -316,6 +349,9 @@ impl Engine {
                 );
                 assert!(seen <= 1, "no recipient is on two tickets");
             }
+        }
+        for (at, ip) in (0u32..).zip(&self.ips) {
+            assert_eq!(ip.pinned, by_ip.get(&at).copied().unwrap_or(0), "an IP counts what is queued on it");
         }
         let mut by_lane: BTreeMap<u32, u32> = BTreeMap::new();
         for (_, session) in self.sessions.iter() {

@@ -2,12 +2,13 @@
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses a part of it; a failing unwrap is a failing test
 
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage};
-use engine::envelope::{Envelope, MessageState, Notify, PoolRule, Recipient, Route, TlsWish};
+use engine::envelope::{Addresses, Envelope, MessageState, Notify, PoolRule, Recipient, Route, TlsWish, Wish};
 use engine::event::EventKind;
 use engine::id::{AccountId, AttemptId, MessageId, PoolId, SessionId, StreamId};
-use engine::snapshot::{Ip, IpState, Snapshot};
+use engine::route;
+use engine::snapshot::{Account, Ip, IpState, Plan, Pool, PoolKind, Snapshot};
 use engine::time::Timestamp;
-use engine::{Action, Engine, Input, Limits, Resolution};
+use engine::{Action, Engine, Filter, Input, Limits, Resolution};
 use mail::address::Domain;
 use mail::reply::{Enhanced, Reply};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -71,14 +72,78 @@ pub fn reply(text: &str) -> Reply {
 pub fn snapshot(ips: &[&str]) -> Snapshot {
     let mut snapshot = Snapshot::empty();
     for address in ips {
-        let entry = Ip { bind: ip(address), ehlo: "mail.weir.test".into(), state: IpState::Active };
-        snapshot.ips.insert(ip(address), entry);
+        let entry = Ip { bind: ip(address), ehlo: "mail.weir.test".into(), state: IpState::Active, hop: None };
+        Arc::make_mut(&mut snapshot.ips).insert(ip(address), entry);
     }
     snapshot
 }
 
+/// What the control plane may change about pools and IPs, as a test needs it.
+pub trait Arrange {
+    fn account(&mut self, id: &str, plan: Plan, default_pool: Option<&str>);
+    /// The operator's, of the region, without an owner. A pool that is there gets a new list of IPs.
+    fn pool(&mut self, id: &str, owner: Option<&str>, ips: &[IpAddr]);
+    fn delete_pool(&mut self, id: &str);
+    /// Out of whatever pool it is in.
+    fn take_from_pools(&mut self, ip: IpAddr);
+    fn set_state(&mut self, ip: IpAddr, state: IpState);
+    fn owner_of(&self, ip: IpAddr) -> Option<AccountId>;
+}
+
+impl Arrange for Snapshot {
+    fn account(&mut self, id: &str, plan: Plan, default_pool: Option<&str>) {
+        let mut account = Account { plan, ..Account::default() };
+        if let Some(pool) = default_pool {
+            account.default_pools.insert(self.region.clone(), PoolId::new(pool));
+        }
+        Arc::make_mut(&mut self.accounts).insert(AccountId::new(id), Arc::new(account));
+    }
+
+    fn pool(&mut self, id: &str, owner: Option<&str>, ips: &[IpAddr]) {
+        let pool = Pool {
+            kind: if owner.is_some() { PoolKind::Standard } else { PoolKind::Shared },
+            name: id.into(),
+            region: self.region.clone(),
+            account: owner.map(AccountId::new),
+            ips: ips.to_vec(),
+            overflow: None,
+        };
+        Arc::make_mut(&mut self.pools).insert(PoolId::new(id), Arc::new(pool));
+        if owner.is_none() {
+            Arc::make_mut(&mut self.shared).insert(self.region.clone(), PoolId::new(id));
+        }
+    }
+
+    fn delete_pool(&mut self, id: &str) {
+        Arc::make_mut(&mut self.pools).remove(id);
+    }
+
+    fn take_from_pools(&mut self, ip: IpAddr) {
+        for pool in Arc::make_mut(&mut self.pools).values_mut().filter(|pool| pool.ips.contains(&ip)) {
+            Arc::make_mut(pool).ips.retain(|own| *own != ip);
+        }
+    }
+
+    fn set_state(&mut self, ip: IpAddr, state: IpState) {
+        if let Some(known) = Arc::make_mut(&mut self.ips).get_mut(&ip) {
+            known.state = state;
+        }
+    }
+
+    fn owner_of(&self, ip: IpAddr) -> Option<AccountId> {
+        self.pools.values().find(|pool| pool.ips.contains(&ip))?.account.clone()
+    }
+}
+
 impl World {
     pub fn new(snapshot: Snapshot, limits: Limits, seed: u64) -> World {
+        let mut world = World::starting(snapshot, limits, seed);
+        world.engine.handle(Input::Recovered, START);
+        world
+    }
+
+    /// Not all that was queued is told yet.
+    pub fn starting(snapshot: Snapshot, limits: Limits, seed: u64) -> World {
         World {
             engine: Engine::new(Arc::new(snapshot.clone()), limits, seed, START),
             snapshot,
@@ -127,7 +192,15 @@ impl World {
             message: MessageId(number),
             account: AccountId::new(account),
             stream: StreamId::new("default"),
-            route: Route { pool: PoolId::new("pool"), rule: PoolRule::Shared, chosen: candidates[0], candidates },
+            wish: Wish { region: self.snapshot.region.clone(), pool: None, set: None, subaccount: None },
+            route: Some(Route {
+                pool: PoolId::new("pool"),
+                name: "pool".into(),
+                addresses: Addresses::Shown,
+                rule: PoolRule::Shared,
+                chosen: candidates[0],
+                candidates,
+            }),
             sender: Some("news@sender.test".into()),
             sender_domain: Domain::parse("sender.test").ok(),
             return_path: "token@bounce.sender.test".into(),
@@ -142,7 +215,25 @@ impl World {
             envid: None,
             ret: None,
             smtputf8: false,
+            once: None,
         }
+    }
+
+    /// As `envelope`, with the route that the snapshot gives it; a message of a later time has none yet.
+    pub fn routed(&self, number: u128, account: &str, to: &[&str], pool: Option<&str>, due: Duration) -> Envelope {
+        let mut envelope = self.envelope(number, account, to);
+        envelope.wish.pool = pool.map(Arc::from);
+        envelope.due_at = self.now + due;
+        envelope.expires_at = envelope.due_at + Duration::from_secs(72 * 3600);
+        let now = route::choose(&self.snapshot, &envelope.account, &envelope.wish, envelope.message);
+        envelope.route = Some(now.unwrap()).filter(|_| due.is_zero());
+        envelope
+    }
+
+    pub fn change(&mut self, how: impl FnOnce(&mut Snapshot)) {
+        how(&mut self.snapshot);
+        self.snapshot.version += 1;
+        self.tell(Input::SnapshotChanged(Arc::new(self.snapshot.clone())));
     }
 
     pub fn notified(mut envelope: Envelope) -> Envelope {
@@ -296,6 +387,11 @@ impl World {
                 self.notices.push(line);
             }
             Action::Record(event) => {
+                if let (EventKind::IpDrained, ip @ Some(_)) = (event.kind, event.ip) {
+                    // R2.4
+                    let on_it = Filter { ip, sees_hidden: true, ..Filter::default() };
+                    assert_eq!(self.engine.count(&on_it), 0, "an IP is drained when nothing is queued on it");
+                }
                 let mut line = event.kind.code().to_owned();
                 if let Some(ip) = event.ip {
                     line += &format!(" {ip}");
@@ -331,6 +427,13 @@ impl World {
         let shown =
             if recipients.len() > 4 { format!("{} recipients", recipients.len()) } else { format!("{recipients:?}") };
         let (source, _) = self.session_site[&session].clone();
+        // R2.4: from an IP of the route that it got when it was accepted, or when its time had come.
+        let late = self.states.get(&message).and_then(|state| state.route.as_ref());
+        let route = envelope.route.as_ref().or(late).expect("nothing is tried before its route is decided");
+        assert!(route.candidates.contains(&source), "{name} leaves from {source}, which its route does not hold");
+        // R2.8
+        let owner = self.snapshot.owner_of(source);
+        assert!(owner.is_none_or(|owner| owner == envelope.account), "{name} leaves from another account's {source}");
         self.say(format_args!("attempt {name} {shown} from {source}"));
         let mut usable = true;
         let mut results = Vec::new();

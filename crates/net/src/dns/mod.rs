@@ -2,14 +2,16 @@
 //!
 //! Three who answer: `Resolver` (real servers), `FixedDns` (answers from the configuration, before another `Dns`), and
 //! behind them, for the demo and for tests, `Authority` (a server on a socket). Who ask: `route_of` and `dane_of` for mail;
-//! `records_of` to check what our customers publish.
+//! `reverse_of`, `blocklist` and `records_of` to check what is published about us and our customers.
 
 pub mod authority;
+pub mod blocklist;
 mod dane;
 mod fixed;
 mod network;
 mod records;
 mod resolver;
+mod reverse;
 mod route;
 
 use std::future::Future;
@@ -25,6 +27,7 @@ pub use fixed::{FixedAnswers, FixedDns, FixedRule};
 pub use network::{Network, NetworkError, not_public};
 pub use records::records_of;
 pub use resolver::{Resolver, ResolverError, ResolverSettings, Servers};
+pub use reverse::{Reverse, ReverseFlaw, reverse_of};
 pub use route::{MxHost, Reach, Refusal, Route, Site, route_of};
 
 /// An answer that is being waited for.

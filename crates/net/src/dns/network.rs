@@ -22,6 +22,19 @@ impl Network {
         Network { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 },
     ];
 
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// Whether all of the other network lies in this one.
+    pub fn covers(&self, other: &Network) -> bool {
+        self.address.is_ipv4() == other.address.is_ipv4() && self.prefix <= other.prefix && self.contains(other.address)
+    }
+
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -127,6 +140,17 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a failed set-up is a failed test
 
     use super::*;
+
+    #[test]
+    fn a_network_covers_itself_and_what_lies_in_it() {
+        let covers =
+            |network: &str, other: &str| network.parse::<Network>().unwrap().covers(&other.parse::<Network>().unwrap());
+        assert!(covers("10.0.0.0/8", "10.0.0.0/8") && covers("10.0.0.0/8", "10.1.0.0/16"));
+        assert!(!covers("10.1.0.0/16", "10.0.0.0/8") && !covers("10.0.0.0/8", "11.0.0.0/16"));
+        assert!(covers("0.0.0.0/0", "192.0.2.1") && !covers("::/0", "192.0.2.1") && covers("::/0", "2001:db8::/32"));
+        // In IPv6 clothes it has the other family's prefix, and is not compared.
+        assert!(!covers("10.0.0.0/8", "::ffff:10.0.0.0/104"));
+    }
 
     #[test]
     fn a_network_knows_its_addresses() {

@@ -1,0 +1,104 @@
+//! Where would a message go now, by which rule, and why? Nothing is sent. (R2.7)
+
+use crate::caller::{Caller, Desk};
+use crate::explanation::RouteView;
+use crate::messages::time;
+use crate::problem::Problem;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use engine::id::{AccountId, RegionId, SubaccountId};
+use engine::snapshot::Scope;
+use mail::address::Mailbox;
+use mta::intake::{Asked, check_schedule};
+use serde::{Deserialize, Serialize};
+
+/// What a submission would say of itself. A field is checked as at a submission, if it is given.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Question {
+    /// For the operator: whose mail.
+    account: Option<String>,
+    from: Option<String>,
+    to: Vec<String>,
+    pool: Option<String>,
+    configuration_set: Option<String>,
+    subaccount: Option<String>,
+    region: Option<String>,
+    send_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    region: String,
+    route: RouteView,
+    /// Where it is scheduled: what will count is the moment it is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_at: Option<String>,
+}
+
+pub async fn preview(
+    State(desk): State<Desk>,
+    caller: Caller,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Answer>, Problem> {
+    caller.may(Scope::Read)?;
+    let question = read(body)?;
+    let account = match (caller.account(), question.account) {
+        (None, Some(named)) => Some(AccountId::new(&named)),
+        (None, None) => {
+            return Err(Problem::invalid("account", "It is not said whose mail.", "Name an account."));
+        }
+        (Some(_), _) => None,
+    };
+    if let Some(named) = &account
+        && !desk.intake.snapshot().accounts.contains_key(named)
+    {
+        return Err(Problem::not_found("This account").at("account"));
+    }
+    let mailbox = |field: &str, text: &str| {
+        Mailbox::parse(text)
+            .map_err(|error| Problem::invalid(field, format!("{error}."), "Write it as ann@example.com."))
+    };
+    let from = question.from.as_deref().map(|text| mailbox("from", text)).transpose()?;
+    let to: Vec<Mailbox> = (question.to.iter().enumerate())
+        .map(|(place, text)| mailbox(&format!("to[{place}]"), text))
+        .collect::<Result<_, _>>()?;
+    let due = question.send_at.as_deref().map(time).transpose()?;
+    let due = check_schedule(due, desk.intake.now())?;
+    let asked = Asked {
+        region: question.region.map(|region| RegionId::new(&region)),
+        pool: question.pool.map(Into::into),
+        set: question.configuration_set.map(Into::into),
+        subaccount: question.subaccount.map(|part| SubaccountId::new(&part)),
+    };
+    let (wish, route) = desk.intake.preview(&caller.visitor, account.as_ref(), from.as_ref(), &to, asked)?;
+    let hidden = caller.hidden(&desk, Some(&route), []);
+    Ok(Json(Answer {
+        region: wish.region.to_string(),
+        route: RouteView::of(&route, None, &hidden),
+        decided_at: due.map(|due| due.to_string()),
+    }))
+}
+
+fn read(body: Result<Bytes, BytesRejection>) -> Result<Question, Problem> {
+    const MEND: &str = "See the documentation of this call.";
+    let invalid = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail, MEND);
+    let body = body.map_err(|rejection| {
+        Problem::new(rejection.status(), "body_unreadable", rejection.body_text(), "Send the body again.")
+    })?;
+    if body.is_empty() {
+        return Ok(Question::default());
+    }
+    // An array would be read as the fields in their order, which nobody means.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(invalid("The body is an array.".to_owned()));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(&body);
+    let question = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| invalid(format!("{}.", error.inner())).at(error.path().to_string()))?;
+    reader.end().map_err(|error| invalid(format!("{error}.")))?;
+    Ok(question)
+}

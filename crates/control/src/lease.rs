@@ -1,0 +1,587 @@
+//! Who has an IP from when until when? The only link between an account and an IP, and what billing reads.
+//!
+//! Leases begin by a grant of the operator's or by a purchase (R3.3, R3.4) and end only by a release that was asked for and then
+//! confirmed (R3.5).
+
+use crate::account::{self, Account};
+use crate::actor::Actor;
+use crate::audit::{self, Line, Subject};
+use crate::id;
+use crate::inventory::{self, Ip, Next, State};
+use crate::office::Office;
+use crate::page::{Page, Window};
+use crate::pool::{self, NewPool, Pool};
+use crate::refusal::{Kind, Refusal};
+use crate::region;
+use crate::setting::{self, Setting};
+use crate::store::{Change, Columns, number, q, row, rows, run, run_unless};
+use engine::snapshot::{Plan, PoolKind};
+use engine::time::Timestamp;
+use serde_json::json;
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// IPs leased by one call.
+const QUANTITY_MAX: u32 = 256;
+/// R2.6: a new pool of a purchase is named the SparkPost way.
+const PURCHASE_POOL_LETTERS_MAX: usize = 20;
+/// How long a release waits for its confirmation.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(7 * 86_400);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub id: String,
+    pub ip: IpAddr,
+    pub account: String,
+    pub origin: Origin,
+    pub price_cents: i64,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In one step, by the account.
+    Purchase,
+    /// By the operator.
+    Grant,
+}
+
+impl Origin {
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Origin::Purchase => "purchase",
+            Origin::Grant => "grant",
+        }
+    }
+}
+
+/// Where leased IPs go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Into {
+    #[default]
+    Default,
+    /// By id or name.
+    Pool(String),
+    New(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub region: Option<String>,
+    pub quantity: u32,
+    pub into: Into,
+}
+
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub order: Order,
+    /// These and no others; none: whichever are fit, the longest available first.
+    pub ips: Vec<IpAddr>,
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leased {
+    pub leases: Vec<Lease>,
+    pub pool: Pool,
+}
+
+/// A release that waits for its confirmation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseRequest {
+    pub id: String,
+    pub ips: Vec<IpAddr>,
+    pub expires_at: Timestamp,
+    /// To be shown back; only who asked has it.
+    pub token: String,
+    pub words: String,
+}
+
+macro_rules! columns {
+    () => {
+        "id, ip, account, origin, price_cents, started_at, ended_at"
+    };
+}
+
+fn read(row: &AnyRow) -> Result<Lease, Refusal> {
+    Ok(Lease {
+        id: row.text(0)?,
+        ip: row.text(1)?.parse().unwrap_or(IpAddr::from([0, 0, 0, 0])),
+        account: row.text(2)?,
+        origin: if row.text(3)? == "grant" { Origin::Grant } else { Origin::Purchase },
+        price_cents: row.whole(4)?,
+        started_at: Timestamp(row.whole(5)?),
+        ended_at: row.whole_or_none(6)?.map(Timestamp),
+    })
+}
+
+impl Office {
+    /// R3.4: in one step, under the plan's conditions.
+    pub async fn purchase(&self, by: &Actor, account: &str, order: &Order) -> Result<Leased, Refusal> {
+        let mut change = self.store().change().await?;
+        let account = account::find(change.conn(), account).await?;
+        by.may_own(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        may_purchase(change.conn(), &account, order.quantity).await?;
+        if let Into::New(name) = &order.into {
+            sparkpost_name(name)?;
+        }
+        let price = setting::value(change.conn(), Setting::PurchasePriceCents).await?;
+        let leased = self.lease(&mut change, by, &account, order, &[], (Origin::Purchase, price)).await?;
+        change.commit().await?;
+        Ok(leased)
+    }
+
+    /// R3.3: what the operator grants.
+    pub async fn grant(&self, by: &Actor, account: &str, grant: &Grant) -> Result<Leased, Refusal> {
+        by.may_operate()?;
+        let mut change = self.store().change().await?;
+        let account = account::find(change.conn(), account).await?;
+        let price = setting::value(change.conn(), Setting::StandardPriceCents).await?;
+        let leased = self.lease(&mut change, by, &account, &grant.order, &grant.ips, (Origin::Grant, price)).await?;
+        change.commit().await?;
+        Ok(leased)
+    }
+
+    /// The plan: which pool, which IPs; a lease for each, and each into the pool. All of it or nothing.
+    async fn lease(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        account: &Account,
+        order: &Order,
+        wanted: &[IpAddr],
+        (origin, price_cents): (Origin, i64),
+    ) -> Result<Leased, Refusal> {
+        let now = self.now();
+        let region = order.region.clone().unwrap_or_else(|| self.home_region().to_string());
+        region::must_exist(change.conn(), &region).await?;
+        let quantity = if wanted.is_empty() { order.quantity } else { u32::try_from(wanted.len()).unwrap_or(u32::MAX) };
+        if !(1..=QUANTITY_MAX).contains(&quantity) {
+            let sentence = format!("From 1 to {QUANTITY_MAX} IPs are leased by one call.");
+            return Err(Refusal::invalid("quantity", sentence, "Give a number in that range."));
+        }
+        let mut pool = self.target(change, by, account, &region, &order.into, origin).await?;
+        let ips = fit(change.conn(), &region, quantity, wanted, now).await?;
+        let mut leases = Vec::with_capacity(ips.len());
+        for ip in ips {
+            let lease = Lease {
+                id: id::fresh("lease"),
+                ip: ip.address,
+                account: account.id.clone(),
+                origin,
+                price_cents,
+                started_at: now,
+                ended_at: None,
+            };
+            let insert = q!(
+                "INSERT INTO lease (id, ip, account, origin, price_cents, started_at) VALUES ($1, $2, $3, $4, $5, $6)",
+                lease.id.clone(),
+                lease.ip.to_string(),
+                lease.account.clone(),
+                origin.code(),
+                price_cents,
+                now.0,
+            );
+            // R3.6: whatever runs at once, the database says no to a second one.
+            run_unless(change.conn(), insert, || {
+                Refusal::conflict("ip_taken", format!("The IP {} is leased already.", lease.ip), "Choose another.")
+                    .by_rule("R3.6")
+            })
+            .await?;
+            let reason = format!("leased to {}", account.name);
+            let next = Next::into_pool(State::Leased, &pool.id, &reason);
+            inventory::put_state(change, by, now, lease.ip, next).await?;
+            let detail = json!({
+                "ip": lease.ip, "region": region, "pool": pool.id, "origin": origin.code(), "price_cents": price_cents,
+            });
+            let line =
+                Line { subject: Subject::Lease, id: &lease.id, account: Some(&account.id), action: "started", detail };
+            audit::write(change, by, now, line).await?;
+            let ip = inventory::find(change.conn(), lease.ip).await?;
+            self.write_ip(change, by, &ip, "leased", json!({ "pool": pool.id })).await?;
+            leases.push(lease);
+        }
+        pool.ips = pool::ips_of(change.conn(), &pool.id).await?;
+        Ok(Leased { leases, pool })
+    }
+
+    async fn target(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        account: &Account,
+        region: &str,
+        into: &Into,
+        origin: Origin,
+    ) -> Result<Pool, Refusal> {
+        let pool = match into {
+            Into::Default => {
+                let id = account::default_pool(change, &account.id, region, self.now()).await?;
+                pool::own(change.conn(), &account.id, region, &id).await?
+            }
+            Into::Pool(called) => {
+                pool::own(change.conn(), &account.id, region, called).await.map_err(|refusal| refusal.at("pool"))?
+            }
+            Into::New(name) => {
+                let new = NewPool {
+                    region: Some(region.to_owned()),
+                    name: name.clone(),
+                    kind: PoolKind::Standard,
+                    overflow: None,
+                };
+                self.create_pool_in(change, by, &account.id, new).await.map_err(|refusal| refusal.at("new_pool"))?
+            }
+        };
+        if pool.region != region {
+            let sentence = format!("The pool {} is in {}, the IPs are to be in {region}.", pool.name, pool.region);
+            return Err(Refusal::conflict("other_region", sentence, "Name a pool of that region.").at("pool"));
+        }
+        if pool.kind == PoolKind::Managed && origin == Origin::Purchase {
+            let sentence = format!("The pool {} is arranged by the service.", pool.name);
+            return Err(Refusal::conflict("managed_pool", sentence, "Name a standard pool.").at("pool"));
+        }
+        Ok(pool)
+    }
+
+    /// R3.5, first step: nothing happens yet but that a confirmation is asked for.
+    pub async fn ask_release(
+        &self,
+        by: &Actor,
+        account: &str,
+        ips: &[IpAddr],
+        although_empty: bool,
+    ) -> Result<ReleaseRequest, Refusal> {
+        let now = self.now();
+        let mut change = self.store().change().await?;
+        let account = account::find(change.conn(), account).await?;
+        by.may_own(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let leases = self.releasable(&mut change, by, &account, ips, although_empty).await?;
+        let token = id::secret("release").map_err(|fault| no_randomness(&fault))?;
+        let request = ReleaseRequest {
+            id: id::fresh("release"),
+            ips: leases.iter().map(|lease| lease.ip).collect(),
+            expires_at: now + CONFIRM_WITHIN,
+            words: release_words(&leases),
+            token,
+        };
+        let ids: Vec<&str> = leases.iter().map(|lease| lease.id.as_str()).collect();
+        let insert = q!(
+            "INSERT INTO release_request (id, account, leases, although_empty, digest, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            request.id.clone(),
+            account.id.clone(),
+            ids.join(" "),
+            i64::from(although_empty),
+            id::digest_of(&request.token).to_vec(),
+            now.0,
+            request.expires_at.0,
+        );
+        run(change.conn(), insert).await?;
+        for lease in &leases {
+            let detail = json!({ "ip": lease.ip, "request": request.id });
+            let line = Line {
+                subject: Subject::Lease,
+                id: &lease.id,
+                account: Some(&account.id),
+                action: "release-asked",
+                detail,
+            };
+            audit::write(&mut change, by, now, line).await?;
+        }
+        change.commit().await?;
+        Ok(request)
+    }
+
+    /// R3.5, second step: it can't be undone. The IPs take no new mail, and drain (R2.4).
+    pub async fn confirm_release(
+        &self,
+        by: &Actor,
+        account: &str,
+        request: &str,
+        token: &str,
+    ) -> Result<Vec<Lease>, Refusal> {
+        let now = self.now();
+        let mut change = self.store().change().await?;
+        let account = account::find(change.conn(), account).await?;
+        by.may_own(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let query = q!(
+            "SELECT leases, digest, expires_at, confirmed_at, although_empty FROM release_request WHERE id = $1 AND account = $2",
+            request.to_owned(),
+            account.id.clone(),
+        );
+        let unknown = || Refusal::not_found("release that waits for confirmation", request);
+        let found = row(change.conn(), query).await?.ok_or_else(unknown)?;
+        if found.octets(1)? != id::digest_of(token) {
+            let sentence = "This is not the token of that release.";
+            return Err(Refusal::invalid("token", sentence, "Show the token that the request was answered with."));
+        }
+        if found.whole_or_none(3)?.is_some() {
+            return Err(Refusal::conflict(
+                "confirmed_already",
+                "This release is confirmed already.",
+                "There is nothing to do.",
+            ));
+        }
+        if Timestamp(found.whole(2)?) <= now {
+            let sentence = "This release was not confirmed in time.";
+            return Err(Refusal::conflict("too_late", sentence, "Ask for it again."));
+        }
+        let mut leases = Vec::new();
+        for lease in found.text(0)?.split(' ') {
+            let query =
+                q!(concat!("SELECT ", columns!(), " FROM lease WHERE id = $1 AND ended_at IS NULL"), lease.to_owned(),);
+            // One that was given back meanwhile by another request is not there any more.
+            leases.extend(row(change.conn(), query).await?.as_ref().map(read).transpose()?);
+        }
+        // The pools may have changed since: what would empty one now was not agreed to.
+        self.pools_may_lose(&mut change, by, &leases, found.yes(4)?).await?;
+        let mut ended = Vec::with_capacity(leases.len());
+        for lease in leases {
+            ended.push(self.end_lease(&mut change, by, lease).await?);
+        }
+        let update = q!("UPDATE release_request SET confirmed_at = $2 WHERE id = $1", request.to_owned(), now.0);
+        run(change.conn(), update).await?;
+        change.commit().await?;
+        Ok(ended)
+    }
+
+    async fn end_lease(&self, change: &mut Change, by: &Actor, lease: Lease) -> Result<Lease, Refusal> {
+        // A lease that ends in the microsecond of its start has still been one.
+        let now = self.now().max(lease.started_at);
+        let ip = inventory::find(change.conn(), lease.ip).await?;
+        let reason = "given back; what is queued on it still leaves from it";
+        inventory::put_state(change, by, now, lease.ip, Next::state(State::Draining, reason)).await?;
+        run(change.conn(), q!("UPDATE lease SET ended_at = $2 WHERE id = $1", lease.id.clone(), now.0)).await?;
+        let detail = json!({ "ip": lease.ip, "pool_was": ip.pool });
+        let line =
+            Line { subject: Subject::Lease, id: &lease.id, account: Some(&lease.account), action: "ended", detail };
+        audit::write(change, by, now, line).await?;
+        self.write_ip(change, by, &ip, "given-back", json!({ "pool_was": ip.pool })).await?;
+        Ok(Lease { ended_at: Some(now), ..lease })
+    }
+
+    /// Running ones first come first; ended ones too, for what they cost.
+    pub async fn leases(
+        &self,
+        by: &Actor,
+        account: Option<&str>,
+        running_only: bool,
+        window: &Window,
+    ) -> Result<Page<Lease>, Refusal> {
+        let mut conn = self.store().read().await?;
+        let account = match account {
+            Some(called) => {
+                let account = account::find(&mut conn, called).await?;
+                by.may_read(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, called))?;
+                Some(account.id)
+            }
+            None => {
+                by.may_watch()?;
+                None
+            }
+        };
+        // R2.8: the addresses of managed pools are the operator's; their leases name none to the tenant, so they are left out.
+        let query = q!(
+            concat!(
+                "SELECT ",
+                columns!(),
+                " FROM lease WHERE (CAST($1 AS TEXT) IS NULL OR account = $1) AND ($2 = 0 OR ended_at IS NULL) AND id > $3 \
+                 AND ($4 = 1 OR NOT EXISTS (SELECT 1 FROM ip i JOIN pool p ON p.id = i.pool WHERE i.address = lease.ip AND p.kind = 'managed')) \
+                 ORDER BY id LIMIT $5"
+            ),
+            account,
+            i64::from(running_only),
+            window.after_text(),
+            i64::from(by.is_operator()),
+            window.fetch(),
+        );
+        let found = rows(&mut conn, query).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::of(found, window, |lease| lease.id.clone()))
+    }
+
+    /// The running leases of these IPs, which the account may give back, pools' last ones only when it says so.
+    async fn releasable(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        account: &Account,
+        ips: &[IpAddr],
+        although_empty: bool,
+    ) -> Result<Vec<Lease>, Refusal> {
+        if ips.is_empty() || ips.len() > QUANTITY_MAX as usize {
+            let sentence = format!("From 1 to {QUANTITY_MAX} IPs are given back by one call.");
+            return Err(Refusal::invalid("ips", sentence, "Name the IPs."));
+        }
+        let mut leases: Vec<Lease> = Vec::with_capacity(ips.len());
+        for ip in ips {
+            let query = q!(
+                concat!("SELECT ", columns!(), " FROM lease WHERE ip = $1 AND account = $2 AND ended_at IS NULL"),
+                ip.to_string(),
+                account.id.clone(),
+            );
+            let lease = read(&row(change.conn(), query).await?.ok_or_else(|| not_held(*ip))?)?;
+            if leases.iter().any(|known| known.id == lease.id) {
+                return Err(Refusal::invalid("ips", format!("{ip} stands there twice."), "Name it once."));
+            }
+            leases.push(lease);
+        }
+        self.pools_may_lose(change, by, &leases, although_empty).await?;
+        Ok(leases)
+    }
+
+    async fn pools_may_lose(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        leases: &[Lease],
+        although_empty: bool,
+    ) -> Result<(), Refusal> {
+        let mut leaving: Vec<(Pool, usize)> = Vec::new();
+        for lease in leases {
+            let Some(id) = inventory::find(change.conn(), lease.ip).await?.pool else { continue };
+            let Some(pool) = pool::by_id(change.conn(), &id).await? else { continue };
+            if pool.kind == PoolKind::Managed && !by.is_operator() {
+                return Err(not_held(lease.ip));
+            }
+            match leaving.iter_mut().find(|(known, _)| known.id == pool.id) {
+                Some((_, count)) => *count += 1,
+                None => leaving.push((pool, 1)),
+            }
+        }
+        for (pool, count) in &leaving {
+            pool::may_lose(change.conn(), pool, *count, although_empty).await?;
+        }
+        Ok(())
+    }
+}
+
+/// R2.8: another account's, a managed pool's and one that is nobody's are all as unknown as one that is not there.
+fn not_held(ip: IpAddr) -> Refusal {
+    Refusal::not_found("IP of this account", &ip.to_string()).at("ips").by_rule("R2.8")
+}
+
+/// R3.4: a free account needs a payment method; a standard one holds so many; enterprise has no limit.
+async fn may_purchase(conn: &mut AnyConnection, account: &Account, quantity: u32) -> Result<(), Refusal> {
+    if account.plan == Plan::Free && !account.has_payment_method {
+        return Err(Refusal::forbidden(
+            "payment_method_needed",
+            "An account of the free plan without a payment method cannot have dedicated IPs.",
+            "Add a payment method, or change the plan.",
+        )
+        .by_rule("R3.4"));
+    }
+    if account.plan == Plan::Enterprise {
+        return Ok(());
+    }
+    let max = setting::value(conn, Setting::DedicatedIpsMax).await?;
+    let count = q!("SELECT COUNT(*) FROM lease WHERE account = $1 AND ended_at IS NULL", account.id.clone());
+    let held = number(conn, count).await?;
+    if held + i64::from(quantity) <= max {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        "dedicated_ips_max",
+        format!("The account holds {held} dedicated IPs and wants {quantity} more; its plan allows {max} at a time."),
+        "Take fewer, give some back, or ask for the enterprise plan.",
+    )
+    .at("quantity")
+    .by_rule("R3.4"))
+}
+
+/// IPs that can be handed out, the longest available first: they have cooled the most.
+async fn fit(
+    conn: &mut AnyConnection,
+    region: &str,
+    quantity: u32,
+    wanted: &[IpAddr],
+    now: Timestamp,
+) -> Result<Vec<Ip>, Refusal> {
+    let checked = setting::value(conn, Setting::ChecksRequired).await? != 0;
+    let hours = setting::value(conn, Setting::CheckMaxAgeHours).await?;
+    let max_age = Duration::from_secs(u64::try_from(hours).unwrap_or(0) * 3_600);
+    if !wanted.is_empty() {
+        let mut ips = Vec::with_capacity(wanted.len());
+        for address in wanted {
+            let ip = inventory::find(conn, *address).await.map_err(|refusal| refusal.at("ips"))?;
+            if ip.region != region || ip.state != State::Available {
+                let sentence = format!("The IP {address} is {} in {}.", ip.state.code(), ip.region);
+                return Err(Refusal::conflict("ip_taken", sentence, "Choose one that is available in that region.")
+                    .at("ips")
+                    .by_rule("R3.6"));
+            }
+            if checked && let Some(why) = inventory::unfit(&inventory::checks(conn, *address).await?, max_age, now) {
+                return Err(not_fit(*address, &why));
+            }
+            ips.push(ip);
+        }
+        return Ok(ips);
+    }
+    let query = q!(
+        "SELECT address FROM ip WHERE region = $1 AND state = 'available' ORDER BY state_since, address",
+        region.to_owned(),
+    );
+    let available = rows(conn, query).await?;
+    let (mut ips, mut passed_over) = (Vec::new(), None);
+    for row in &available {
+        let Ok(address) = row.text(0)?.parse::<IpAddr>() else { continue };
+        if checked && let Some(why) = inventory::unfit(&inventory::checks(conn, address).await?, max_age, now) {
+            passed_over.get_or_insert((address, why));
+            continue;
+        }
+        ips.push(inventory::find(conn, address).await?);
+        if ips.len() == quantity as usize {
+            return Ok(ips);
+        }
+    }
+    let (found, all) = (ips.len(), available.len());
+    let because = match passed_over {
+        Some((address, why)) => format!(" {} more are available and not fit, such as {address}: {why}.", all - found),
+        None => String::new(),
+    };
+    Err(Refusal::conflict(
+        "too_few_ips",
+        format!("{quantity} IPs are wanted in {region}, {found} can be handed out.{because}"),
+        "Take fewer, or ask the operator to add some.",
+    )
+    .at("quantity")
+    .by_rule("R3.7"))
+}
+
+fn not_fit(address: IpAddr, why: &str) -> Refusal {
+    Refusal::conflict(
+        "ip_not_fit",
+        format!("The IP {address} cannot be handed out: {why}."),
+        "Mend what its check names and check it again.",
+    )
+    .at("ips")
+    .by_rule("R3.7")
+}
+
+fn sparkpost_name(name: &str) -> Result<(), Refusal> {
+    if (1..=PURCHASE_POOL_LETTERS_MAX).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_alphanumeric())
+    {
+        return Ok(());
+    }
+    let sentence = format!("A new pool's name has 1 to {PURCHASE_POOL_LETTERS_MAX} letters and digits.");
+    Err(Refusal::invalid("new_pool", sentence, "Choose a shorter, plain name.").by_rule("R2.6"))
+}
+
+fn release_words(leases: &[Lease]) -> String {
+    let ips: Vec<String> = leases.iter().map(|lease| lease.ip.to_string()).collect();
+    format!(
+        "You are about to give back {}. This cannot be undone: the reputation built on {} is lost to you, and you may not get the \
+         same {} again. What is queued still leaves from there. The charge ends with today, by the day. Confirm it to go on.",
+        ips.join(", "),
+        if ips.len() == 1 { "it" } else { "them" },
+        if ips.len() == 1 { "address" } else { "addresses" },
+    )
+}
+
+fn no_randomness(fault: &crate::seal::SealFault) -> Refusal {
+    tracing::error!(%fault, "a secret could not be made");
+    Refusal::new(Kind::Unavailable, "no_randomness", "No secret can be made at this moment.", "Try again in a moment.")
+}

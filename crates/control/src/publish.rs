@@ -1,0 +1,366 @@
+//! What must the data plane be told?
+//!
+//! The whole is read once; after that the audit log says what changed, and only that is read anew. The tables of a snapshot are
+//! shared between versions, so that a change copies one of them and nothing else. The last snapshot is kept beside the queue, sealed:
+//! mail goes on from it when the database is gone, also after a restart.
+
+use crate::account::{self, Account, Standing};
+use crate::audit::Subject;
+use crate::configuration_set::ConfigurationSet;
+use crate::inventory::{self, Ip, State};
+use crate::office::Office;
+use crate::pool::{self, Pool};
+use crate::refusal::Refusal;
+use crate::seal::{SealFault, Sealer, write_new};
+use crate::store::{Columns, Whose, number, q, rows};
+use crate::subaccount::Subaccount;
+use crate::{configuration_set, subaccount};
+use engine::id::{AccountId, PoolId, RegionId, SubaccountId};
+use engine::snapshot::{self, IpState, PoolKind, Sending, Snapshot};
+use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Lines of the audit log looked at in one go.
+const BATCH: i64 = 10_000;
+
+/// Knows the present and keeps it so.
+pub struct Publisher {
+    office: Office,
+    snapshot: Snapshot,
+    /// The last line of the audit log that is in the snapshot.
+    seen: i64,
+    /// In which pool each IP is, as the snapshot has it.
+    homes: BTreeMap<IpAddr, PoolId>,
+}
+
+impl Publisher {
+    /// Reads everything. What the installation's file decides (rules, delivery) comes from `base`.
+    pub async fn load(office: Office, base: &Snapshot) -> Result<Publisher, Refusal> {
+        let mut publisher = Publisher { office, snapshot: base.clone(), seen: 0, homes: BTreeMap::new() };
+        publisher.read_all().await?;
+        Ok(publisher)
+    }
+
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::new(self.snapshot.clone())
+    }
+
+    /// The installation's file was read anew.
+    pub fn rebase(&mut self, base: &Snapshot) {
+        self.snapshot.rules = base.rules.clone();
+        self.snapshot.providers = base.providers.clone();
+        self.snapshot.delivery = base.delivery.clone();
+        self.snapshot.version += 1;
+    }
+
+    async fn read_all(&mut self) -> Result<(), Refusal> {
+        let mut conn = self.office.store().read().await?;
+        // First how far the log is, then the rest: what changes in between is read once more, which does no harm.
+        self.seen = number(&mut conn, q!("SELECT COALESCE(MAX(id), 0) FROM audit")).await?;
+        let mut ips = inventory::bound(&mut conn, None).await?;
+        ips.sort_by_key(|ip| ip.address);
+        self.homes = ips.iter().filter_map(|ip| Some((ip.address, PoolId::new(ip.pool.as_deref()?)))).collect();
+        let mut in_pool: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+        for ip in &ips {
+            if let Some(pool) = &ip.pool {
+                in_pool.entry(pool.clone()).or_default().push(ip.address);
+            }
+        }
+        let mut pools = pool::all(&mut conn, Whose::All).await?;
+        for pool in &mut pools {
+            pool.ips = in_pool.remove(&pool.id).unwrap_or_default();
+        }
+        let accounts = read_accounts(&mut conn, Whose::All, &pools).await?;
+        self.snapshot.ips = Arc::new(ips.iter().map(|ip| (ip.address, told_ip(ip))).collect());
+        self.snapshot.shared = Arc::new(shared_of(&pools));
+        self.snapshot.pools = Arc::new(pools.iter().map(told_pool).collect());
+        self.snapshot.accounts = Arc::new(accounts);
+        self.snapshot.version = self.seen.unsigned_abs();
+        Ok(())
+    }
+
+    /// Takes in what has changed since; whether anything has.
+    pub async fn refresh(&mut self) -> Result<bool, Refusal> {
+        let mut any = false;
+        loop {
+            let mut conn = self.office.store().read().await?;
+            let query = q!(
+                "SELECT id, subject_kind, subject, account FROM audit WHERE id > $1 ORDER BY id LIMIT $2",
+                self.seen,
+                BATCH,
+            );
+            let lines = rows(&mut conn, query).await?;
+            let Some(last) = lines.last() else { return Ok(any) };
+            let last = last.whole(0)?;
+            let mut touched = Touched::default();
+            for line in &lines {
+                touched.add(&line.text(1)?, &line.text(2)?, line.text_or_none(3)?);
+            }
+            self.take_in(&mut conn, &touched).await?;
+            self.seen = last;
+            self.snapshot.version = last.unsigned_abs();
+            any = true;
+            if lines.len() < usize::try_from(BATCH).unwrap_or(0) {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn take_in(&mut self, conn: &mut AnyConnection, touched: &Touched) -> Result<(), Refusal> {
+        // IPs before pools, so that no pool names an IP that is not there.
+        for address in &touched.ips {
+            self.take_ip(conn, *address).await?;
+        }
+        for account in &touched.accounts {
+            self.take_account(conn, account).await?;
+        }
+        if touched.shared {
+            self.take_shared(conn).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_ip(&mut self, conn: &mut AnyConnection, address: IpAddr) -> Result<(), Refusal> {
+        let found = inventory::bound(conn, Some(address)).await?.pop();
+        let home = found.as_ref().and_then(|ip| ip.pool.as_deref()).map(PoolId::new);
+        let was = self.homes.get(&address).cloned();
+        let ips = Arc::make_mut(&mut self.snapshot.ips);
+        match &found {
+            Some(ip) => ips.insert(address, told_ip(ip)),
+            None => ips.remove(&address),
+        };
+        if was == home {
+            return Ok(());
+        }
+        let pools = Arc::make_mut(&mut self.snapshot.pools);
+        if let Some(pool) = was.as_ref().and_then(|was| pools.get_mut(was)) {
+            Arc::make_mut(pool).ips.retain(|ip| *ip != address);
+        }
+        if let Some(pool) = home.as_ref().and_then(|home| pools.get_mut(home)) {
+            let ips = &mut Arc::make_mut(pool).ips;
+            if let Err(place) = ips.binary_search(&address) {
+                ips.insert(place, address);
+            }
+        }
+        match home {
+            Some(home) => self.homes.insert(address, home),
+            None => self.homes.remove(&address),
+        };
+        Ok(())
+    }
+
+    async fn take_account(&mut self, conn: &mut AnyConnection, account: &str) -> Result<(), Refusal> {
+        let mut pools = pool::all(conn, Whose::Of(account)).await?;
+        let id = AccountId::new(account);
+        let table = Arc::make_mut(&mut self.snapshot.pools);
+        let had = self.snapshot.accounts.get(&id).map(|known| known.pools.clone()).unwrap_or_default();
+        for gone in had.values().flat_map(BTreeMap::values) {
+            if !pools.iter().any(|pool| pool.id == gone.as_str()) {
+                table.remove(gone);
+            }
+        }
+        for pool in &mut pools {
+            // The IPs are as the lines about them say; a new pool has those that were put into it already.
+            pool.ips = match table.get(pool.id.as_str()) {
+                Some(known) => known.ips.clone(),
+                None => {
+                    let of_pool = |(ip, home): (&IpAddr, &PoolId)| (home.as_str() == pool.id).then_some(*ip);
+                    self.homes.iter().filter_map(of_pool).collect()
+                }
+            };
+            let (id, told) = told_pool(pool);
+            table.insert(id, told);
+        }
+        let read = read_accounts(conn, Whose::Of(account), &pools).await?;
+        let accounts = Arc::make_mut(&mut self.snapshot.accounts);
+        match read.into_iter().next() {
+            Some((id, account)) => accounts.insert(id, account),
+            None => accounts.remove(&id),
+        };
+        Ok(())
+    }
+
+    async fn take_shared(&mut self, conn: &mut AnyConnection) -> Result<(), Refusal> {
+        let mut pools = pool::shared(conn).await?;
+        let table = Arc::make_mut(&mut self.snapshot.pools);
+        for pool in &mut pools {
+            let of_pool = |(ip, home): (&IpAddr, &PoolId)| (home.as_str() == pool.id).then_some(*ip);
+            pool.ips = self.homes.iter().filter_map(of_pool).collect();
+            let (id, told) = told_pool(pool);
+            table.insert(id, told);
+        }
+        self.snapshot.shared = Arc::new(shared_of(&pools));
+        Ok(())
+    }
+}
+
+/// What lines of the audit log were about.
+#[derive(Default)]
+struct Touched {
+    accounts: BTreeSet<String>,
+    ips: BTreeSet<IpAddr>,
+    credentials: BTreeSet<String>,
+    shared: bool,
+}
+
+impl Touched {
+    fn add(&mut self, kind: &str, subject: &str, account: Option<String>) {
+        match Subject::of(kind) {
+            Some(Subject::Ip) => self.ips.extend(subject.parse::<IpAddr>().ok()),
+            Some(Subject::Credential) => {
+                self.credentials.insert(subject.to_owned());
+            }
+            Some(Subject::Region) => self.shared = true,
+            Some(Subject::Pool) if account.is_none() => self.shared = true,
+            Some(
+                Subject::Account
+                | Subject::Subaccount
+                | Subject::ConfigurationSet
+                | Subject::Pool
+                | Subject::Domain
+                | Subject::Address
+                | Subject::Lease,
+            ) => self.accounts.extend(account),
+            // Nothing that mail depends on, or a kind that a newer program writes beside us.
+            Some(Subject::Person | Subject::Setting) | None => {}
+        }
+    }
+}
+
+/// The accounts with all that is theirs but pools, which come along.
+async fn read_accounts(
+    conn: &mut AnyConnection,
+    whose: Whose<'_>,
+    pools: &[Pool],
+) -> Result<BTreeMap<AccountId, Arc<snapshot::Account>>, Refusal> {
+    let mut accounts: BTreeMap<String, snapshot::Account> =
+        account::all(conn, whose).await?.iter().map(|account| (account.id.clone(), told_account(account))).collect();
+    for pool in pools {
+        let Some(account) = pool.account.as_ref().and_then(|id| accounts.get_mut(id)) else { continue };
+        let (id, region) = (PoolId::new(&pool.id), RegionId::new(&pool.region));
+        if pool.is_default {
+            account.default_pools.insert(region.clone(), id.clone());
+        }
+        account.pools.entry(region).or_default().insert(Arc::from(pool.name.as_str()), id);
+    }
+    for part in subaccount::all(conn, whose).await? {
+        let Some(account) = accounts.get_mut(&part.account) else { continue };
+        account.subaccounts.insert(SubaccountId::new(&part.id), told_subaccount(&part));
+    }
+    for set in configuration_set::all(conn, whose).await? {
+        let Some(account) = accounts.get_mut(&set.account) else { continue };
+        account.sets.insert(Arc::from(set.name.as_str()), told_set(&set));
+    }
+    Ok(accounts.into_iter().map(|(id, account)| (AccountId::new(&id), Arc::new(account))).collect())
+}
+
+fn told_account(account: &Account) -> snapshot::Account {
+    let standing = match account.standing {
+        Standing::Sandbox => snapshot::Standing::Sandbox,
+        Standing::Production => snapshot::Standing::Production,
+        Standing::Paused => {
+            let reason = account.standing_reason.as_deref().unwrap_or("ask the operator");
+            snapshot::Standing::Paused { reason: Arc::from(reason) }
+        }
+    };
+    snapshot::Account { plan: account.plan, standing, senders: account.senders, ..snapshot::Account::default() }
+}
+
+fn told_subaccount(part: &Subaccount) -> snapshot::Subaccount {
+    snapshot::Subaccount { pool: part.pool.as_deref().map(PoolId::new), sending: told_sending(part.sends) }
+}
+
+fn told_set(set: &ConfigurationSet) -> snapshot::ConfigurationSet {
+    snapshot::ConfigurationSet {
+        sending: told_sending(set.sends),
+        pool: set.pool.as_deref().map(PoolId::new),
+        tls: set.tls,
+        lifetime: set.lifetime_s.map(|seconds| Duration::from_secs(seconds.unsigned_abs())),
+    }
+}
+
+fn told_sending(sends: bool) -> Sending {
+    if sends { Sending::On } else { Sending::Off }
+}
+
+fn told_pool(pool: &Pool) -> (PoolId, Arc<snapshot::Pool>) {
+    let told = snapshot::Pool {
+        kind: pool.kind,
+        name: Arc::from(pool.name.as_str()),
+        region: RegionId::new(&pool.region),
+        account: pool.account.as_deref().map(AccountId::new),
+        ips: pool.ips.clone(),
+        overflow: pool.overflow.as_deref().map(PoolId::new),
+    };
+    (PoolId::new(&pool.id), Arc::new(told))
+}
+
+fn told_ip(ip: &Ip) -> snapshot::Ip {
+    let takes_new = matches!(ip.state, State::Leased | State::Shared) && ip.rotation_reason.is_none();
+    let state = if takes_new { IpState::Active } else { IpState::Draining };
+    snapshot::Ip { bind: ip.bind, ehlo: ip.ehlo.clone(), state, hop: ip.hop.clone() }
+}
+
+fn shared_of(pools: &[Pool]) -> BTreeMap<RegionId, PoolId> {
+    let shared = pools.iter().filter(|pool| pool.kind == PoolKind::Shared && pool.is_default);
+    shared.map(|pool| (RegionId::new(&pool.region), PoolId::new(&pool.id))).collect()
+}
+
+/// What of a snapshot comes from the database.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    version: u64,
+    accounts: Arc<BTreeMap<AccountId, Arc<snapshot::Account>>>,
+    keys: Arc<BTreeMap<snapshot::Digest, Arc<snapshot::Credential>>>,
+    logins: Arc<BTreeMap<Arc<str>, Arc<snapshot::Login>>>,
+    pools: Arc<BTreeMap<PoolId, Arc<snapshot::Pool>>>,
+    shared: Arc<BTreeMap<RegionId, PoolId>>,
+    ips: Arc<BTreeMap<IpAddr, snapshot::Ip>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeepFault {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Seal(#[from] SealFault),
+    #[error("it is of another version of this program: {0}")]
+    Form(#[from] postcard::Error),
+}
+
+/// What the seal is bound to: a snapshot is never taken for anything else.
+const KEPT_AS: &str = "snapshot 1";
+
+/// Keeps the snapshot for a start without the database.
+pub fn keep(snapshot: &Snapshot, sealer: &Sealer, path: &Path) -> Result<(), KeepFault> {
+    let kept = Kept {
+        version: snapshot.version,
+        accounts: snapshot.accounts.clone(),
+        keys: snapshot.keys.clone(),
+        logins: snapshot.logins.clone(),
+        pools: snapshot.pools.clone(),
+        shared: snapshot.shared.clone(),
+        ips: snapshot.ips.clone(),
+    };
+    let sealed = sealer.seal(KEPT_AS, &postcard::to_stdvec(&kept)?)?;
+    Ok(write_new(path, &sealed)?)
+}
+
+/// The snapshot that was kept last, on the installation's own rules; none where there never was one.
+pub fn kept(base: &Snapshot, sealer: &Sealer, path: &Path) -> Result<Option<Snapshot>, KeepFault> {
+    let sealed = match std::fs::read(path) {
+        Ok(sealed) => sealed,
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(fault) => return Err(fault.into()),
+    };
+    let kept: Kept = postcard::from_bytes(&sealer.open(KEPT_AS, &sealed)?)?;
+    let Kept { version, accounts, keys, logins, pools, shared, ips } = kept;
+    Ok(Some(Snapshot { version, accounts, keys, logins, pools, shared, ips, ..base.clone() }))
+}
