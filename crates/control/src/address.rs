@@ -378,11 +378,13 @@ pub(crate) async fn sending_addresses(
     conn: &mut AnyConnection,
     account: Option<&str>,
 ) -> Result<BTreeMap<AccountId, BTreeSet<Arc<str>>>, Refusal> {
-    let query = q!(
-        "SELECT account, address FROM address WHERE verified_at IS NOT NULL \
-         AND (CAST($1 AS TEXT) IS NULL OR account = $1)",
-        account.map(str::to_owned),
-    );
+    let query = match account {
+        None => q!("SELECT account, address FROM address WHERE verified_at IS NOT NULL"),
+        Some(account) => q!(
+            "SELECT account, address FROM address WHERE verified_at IS NOT NULL AND account = $1",
+            account.to_owned()
+        ),
+    };
     let mut out: BTreeMap<AccountId, BTreeSet<Arc<str>>> = BTreeMap::new();
     for row in rows(conn, query).await? {
         out.entry(AccountId::new(&row.text(0)?)).or_default().insert(row.text(1)?.into());
