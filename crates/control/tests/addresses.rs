@@ -3,34 +3,23 @@
 
 mod support;
 
-use control::account::{NewAccount, Standing};
 use control::address::AddressState;
 use control::setting::Setting;
-use control::{Actor, ActorKind, Kind, Refusal, Window};
+use control::{Actor, Kind, Refusal, Window};
 use engine::id::AccountId;
-use engine::snapshot::{Holder, Plan, Scope};
-use std::collections::BTreeSet;
+use engine::snapshot::Plan;
 use std::time::Duration;
 use support::{Bench, on_both};
 
 async fn accounts(bench: &Bench) {
-    bench.office.create_region(&bench.by, "local").await.unwrap();
+    bench.region().await;
     for name in ["acme", "other"] {
-        let new = NewAccount {
-            name: name.into(),
-            plan: Plan::Standard,
-            standing: Standing::Sandbox,
-            has_payment_method: false,
-        };
-        bench.office.create_account(&bench.by, new).await.unwrap();
+        bench.account(name, Plan::Standard).await;
     }
 }
 
 async fn key_of(bench: &Bench, account: &str) -> Actor {
-    let account = bench.office.account(&bench.by, account).await.unwrap().id;
-    let holder = Holder::Account { account: AccountId::new(&account), subaccount: None };
-    let scopes = BTreeSet::from([Scope::Send, Scope::Read, Scope::Manage]);
-    Actor { kind: ActorKind::Key, id: "k".into(), name: "k".into(), holder, scopes, from: None }
+    bench.key_of(&bench.office.account(&bench.by, account).await.unwrap().id)
 }
 
 fn refused<T>(result: Result<T, Refusal>) -> (Kind, &'static str) {

@@ -3,16 +3,14 @@
 
 mod support;
 
-use control::account::{NewAccount, Standing};
 use control::dkim::{Algorithm, Key, KeyState};
 use control::domain::{Domain, DomainChange, NewDomain, Purpose, Record, RecordState, State};
 use control::setting::Setting;
-use control::{Actor, ActorKind, Kind, Refusal, Window};
+use control::{Actor, Kind, Refusal, Window};
 use engine::id::AccountId;
-use engine::snapshot::{Holder, Plan, Scope, SendingDomain};
+use engine::snapshot::{Plan, SendingDomain};
 use mail::dkim::{KeyKind, Signer, generate};
 use net::dns::authority::Authority;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use support::live_dns::{LiveDns, Published};
@@ -22,24 +20,15 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const NAME: &str = "acme.example";
 
 async fn accounts(bench: &Bench) {
-    bench.office.create_region(&bench.by, "local").await.unwrap();
+    bench.region().await;
     for name in ["acme", "other"] {
-        let new = NewAccount {
-            name: name.into(),
-            plan: Plan::Standard,
-            standing: Standing::Production,
-            has_payment_method: false,
-        };
-        bench.office.create_account(&bench.by, new).await.unwrap();
+        bench.account(name, Plan::Standard).await;
     }
 }
 
 /// A credential of this account, for everything.
 async fn key_of(bench: &Bench, account: &str) -> Actor {
-    let account = bench.office.account(&bench.by, account).await.unwrap().id;
-    let holder = Holder::Account { account: AccountId::new(&account), subaccount: None };
-    let scopes = BTreeSet::from([Scope::Send, Scope::Read, Scope::Manage]);
-    Actor { kind: ActorKind::Key, id: "k".into(), name: "k".into(), holder, scopes, from: None }
+    bench.key_of(&bench.office.account(&bench.by, account).await.unwrap().id)
 }
 
 fn new(name: &str) -> NewDomain {
@@ -47,6 +36,7 @@ fn new(name: &str) -> NewDomain {
 }
 
 /// A bench with the account `acme`, its domain, and a DNS to publish in.
+#[allow(clippy::needless_pass_by_value)] // It is written in the call.
 fn with_domain<F: AsyncFn(&Scene)>(new: &NewDomain, test: F) {
     let dns = Arc::new(LiveDns::default());
     on_both_with(dns.clone(), async |bench| {
@@ -231,7 +221,7 @@ fn another_accounts_domains_are_as_unknown_as_none() {
             selectors(office.dkim_keys(&acme, "acme", NAME).await.unwrap()),
             selectors(office.dkim_keys(&other, "other", NAME).await.unwrap()),
         );
-        assert_eq!(office.domains(&other, "other", &Window::default()).await.unwrap().items, [claimed.clone()]);
+        assert_eq!(office.domains(&other, "other", &Window::default()).await.unwrap().items, [claimed]);
         // By its id within the own account; and within the other account, by its name or id.
         for account in ["other", "acme", &own.account] {
             let id = own.id.as_str();

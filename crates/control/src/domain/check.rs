@@ -1,6 +1,6 @@
 //! Is what must be published there, and what follows from it?
 
-use super::records::{self, Asked, Purpose, Record, RecordState};
+use super::records::{self, Asked, Ours, Purpose, Record, RecordState};
 use super::standing::{Seen, State, check_again};
 use super::{Domain, find, find_by_id, write};
 use crate::account::reach;
@@ -90,7 +90,7 @@ impl Office {
             let mut conn = self.store().read().await?;
             let domain = find_by_id(&mut conn, id).await?;
             let keys = dkim::of_domain(&mut conn, id).await?;
-            records::asked(self, &domain, &keys)?
+            records::asked(&Ours::of(self)?, &domain, &keys)
         };
         let found = self.look_up(asked).await;
         let now = self.now();

@@ -405,7 +405,7 @@ impl Office {
         let keys = dkim::of_domain(&mut conn, &domain.id).await?;
         let query = q!("SELECT report FROM domain WHERE id = $1", domain.id.clone());
         let report = row(&mut conn, query).await?.map(|row| row.text_or_none(0)).transpose()?.flatten();
-        records::list(self, &domain, &keys, report.as_deref())
+        Ok(records::list(&records::Ours::of(self)?, &domain, &keys, report.as_deref(), self.now()))
     }
 
     pub async fn dkim_keys(&self, by: &Actor, account: &str, called: &str) -> Result<Vec<Key>, Refusal> {

@@ -143,9 +143,31 @@ fn sentence(words: &str) -> String {
     first + letters.as_str()
 }
 
+/// What records of a domain point to.
+pub(super) struct Ours {
+    /// Its own record must name all our addresses (`include:`), and it takes bounces and shows links.
+    host: DomainName,
+    return_path: Option<DomainName>,
+}
+
+impl Ours {
+    pub(super) fn of(office: &Office) -> Result<Ours, Refusal> {
+        let host = DomainName::parse(office.host()).map_err(|error| {
+            tracing::error!(host = office.host(), %error, "the name of this installation is no domain");
+            Refusal::new(
+                Kind::Unavailable,
+                "host_unusable",
+                "This installation has no name that records could point to.",
+                "Ask who runs it to give it one (host).",
+            )
+        })?;
+        Ok(Ours { host, return_path: office.return_path().cloned() })
+    }
+}
+
 /// All that the domain should publish, in the order in which it matters.
-pub(super) fn asked(office: &Office, domain: &Domain, keys: &[Key]) -> Result<Vec<Asked>, Refusal> {
-    let host = host(office)?;
+pub(super) fn asked(ours: &Ours, domain: &Domain, keys: &[Key]) -> Vec<Asked> {
+    let Ours { host, return_path } = ours;
     let name = &domain.name;
     let mut asked = vec![Asked::of(
         Purpose::Ownership,
@@ -163,7 +185,7 @@ pub(super) fn asked(office: &Office, domain: &Domain, keys: &[Key]) -> Result<Ve
         let sources = vec![SpfSource::Include(host.clone())];
         Asked::of(Purpose::Spf, Wanted::Spf { domain: domain.clone(), sources })
     };
-    let return_path = match (&domain.mail_from, office.return_path()) {
+    let return_path = match (&domain.mail_from, return_path) {
         (Some(mail_from), _) => {
             let domain = mail_from.name.clone();
             let wanted = Wanted::ReturnPathMx { domain, host: host.clone(), preference: MX_PREFERENCE };
@@ -181,22 +203,10 @@ pub(super) fn asked(office: &Office, domain: &Domain, keys: &[Key]) -> Result<Ve
     let dmarc = Wanted::Dmarc { domain: name.clone(), return_path: return_path.clone(), signing: vec![name.clone()] };
     asked.push(Asked::of(Purpose::Dmarc, dmarc));
     if let Some(tracking_host) = &domain.tracking_host {
-        let wanted = Wanted::Alias { name: tracking_host.to_string(), domain: name.clone(), target: host };
+        let wanted = Wanted::Alias { name: tracking_host.to_string(), domain: name.clone(), target: host.clone() };
         asked.push(Asked::of(Purpose::Tracking, wanted));
     }
-    Ok(asked)
-}
-
-fn host(office: &Office) -> Result<DomainName, Refusal> {
-    DomainName::parse(office.host()).map_err(|error| {
-        tracing::error!(host = office.host(), %error, "the name of this installation is no domain");
-        Refusal::new(
-            Kind::Unavailable,
-            "host_unusable",
-            "This installation has no name that records could point to.",
-            "Ask who runs it to give it one (host).",
-        )
-    })
+    asked
 }
 
 /// RSA keys, which all receivers know, and what the account brought itself. A successor is not, while there is one that signs.
@@ -221,12 +231,7 @@ fn note(key: &Key, keys: &[Key]) -> Option<String> {
 }
 
 /// The records with what was found, where it was looked for.
-pub(super) fn list(
-    office: &Office,
-    domain: &Domain,
-    keys: &[Key],
-    report: Option<&str>,
-) -> Result<Vec<Record>, Refusal> {
+pub(super) fn list(ours: &Ours, domain: &Domain, keys: &[Key], report: Option<&str>, now: Timestamp) -> Vec<Record> {
     // An older program may have written it; then it is as if nothing had been looked for.
     let report: Vec<Record> = report.and_then(|report| serde_json::from_str(report).ok()).unwrap_or_default();
     let known = |record: Record| match report.iter().find(|known| known.is(&record)) {
@@ -236,9 +241,9 @@ pub(super) fn list(
         }
         None => record,
     };
-    let mut records: Vec<Record> = asked(office, domain, keys)?.iter().map(|asked| known(asked.unchecked())).collect();
-    records.extend(keys.iter().filter_map(|key| retired(key, &domain.name, office.now())));
-    Ok(records)
+    let mut records: Vec<Record> = asked(ours, domain, keys).iter().map(|asked| known(asked.unchecked())).collect();
+    records.extend(keys.iter().filter_map(|key| retired(key, &domain.name, now)));
+    records
 }
 
 fn retired(key: &Key, domain: &DomainName, now: Timestamp) -> Option<Record> {
@@ -250,4 +255,107 @@ fn retired(key: &Key, domain: &DomainName, now: Timestamp) -> Option<Record> {
     };
     let asked = Asked { required: false, note: Some(words), ..Asked::of(Purpose::DkimRetired, key.wanted(domain)) };
     Some(asked.unchecked())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{Ours, Purpose, RecordState, asked, list};
+    use crate::dkim::{Algorithm, Key, KeyState, Origin};
+    use crate::domain::{Domain, MailFrom, Proof};
+    use engine::time::Timestamp;
+    use mail::address::Domain as DomainName;
+    use mail::records::Wanted;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp(1_793_491_200_000_000);
+
+    fn name(text: &str) -> DomainName {
+        DomainName::parse(text).unwrap()
+    }
+
+    fn domain(mail_from: Option<&str>) -> Domain {
+        Domain {
+            id: "dom_1".into(),
+            account: "acc_1".into(),
+            name: name("acme.example"),
+            token: "t".into(),
+            proof: Proof::default(),
+            mail_from: mail_from.map(|text| MailFrom { name: name(text), is_good: false }),
+            tracking_host: None,
+            asked_at: NOW,
+            checked_at: None,
+            check_at: NOW,
+            revision: 1,
+            created_at: NOW,
+        }
+    }
+
+    fn key(selector: &str, algorithm: Algorithm, origin: Origin, state: KeyState) -> Key {
+        Key {
+            id: selector.into(),
+            selector: selector.into(),
+            algorithm,
+            origin,
+            record: format!("v=DKIM1; p={selector}"),
+            state,
+            state_since: NOW,
+            created_at: NOW,
+        }
+    }
+
+    #[test]
+    fn spf_is_asked_for_where_receivers_look_for_it() {
+        let asks = |mail_from: Option<&str>, return_path: Option<&str>| {
+            let ours = Ours { host: name("weir.test"), return_path: return_path.map(name) };
+            let asked = asked(&ours, &domain(mail_from), &[]);
+            let spf = asked.iter().find(|asked| asked.purpose == Purpose::Spf).map(|asked| asked.wanted.name());
+            let dmarc = asked.iter().find_map(|asked| match &asked.wanted {
+                Wanted::Dmarc { return_path, .. } => Some(return_path.to_string()),
+                _ => None,
+            });
+            (spf, dmarc.unwrap())
+        };
+        let own = || "acme.example".to_owned();
+        let below = || "b.acme.example".to_owned();
+        assert_eq!(asks(None, None), (Some(own()), own()));
+        // The return path is the operator's, and so is its record.
+        assert_eq!(asks(None, Some("r.weir.test")), (None, "r.weir.test".to_owned()));
+        assert_eq!(asks(Some("b.acme.example"), Some("r.weir.test")), (Some(below()), below()));
+        assert_eq!(asks(Some("b.acme.example"), None), (Some(below()), below()));
+    }
+
+    #[test]
+    fn a_successor_is_asked_for_and_mail_can_do_without_it() {
+        use {Algorithm::*, KeyState::*, Origin::*};
+        let ours = Ours { host: name("weir.test"), return_path: None };
+        let must = |keys: &[Key]| {
+            let asked = asked(&ours, &domain(None), keys);
+            let keys = asked.iter().filter(|asked| asked.purpose == Purpose::Dkim && asked.required);
+            keys.map(|asked| asked.wanted.name().split('.').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let (first, second) = (key("one", Rsa, Made, Next), key("two", Rsa, Made, Next));
+        let ed25519 = key("three", Ed25519, Made, Next);
+        assert_eq!(must(&[first.clone(), ed25519.clone()]), ["one"]);
+        // Newest first.
+        assert_eq!(must(&[second, first.clone(), ed25519.clone()]), ["two"]);
+        let active = key("four", Rsa, Made, Active);
+        assert_eq!(must(&[first, active, ed25519]), ["four"]);
+        assert_eq!(must(&[key("own", Ed25519, Brought, Active)]), ["own"]);
+    }
+
+    #[test]
+    fn what_may_be_taken_down_is_said_for_a_while() {
+        let ours = Ours { host: name("weir.test"), return_path: None };
+        let retired = [key("old", Algorithm::Rsa, Origin::Made, KeyState::Retired)];
+        let note = |days: u32| {
+            let now = NOW + Duration::from_secs(86_400) * days;
+            let records = list(&ours, &domain(None), &retired, Some("not what is read today"), now);
+            assert!(records.iter().all(|record| record.state == RecordState::NotChecked));
+            records.into_iter().find(|record| record.purpose == Purpose::DkimRetired).and_then(|record| record.note)
+        };
+        assert!(note(6).unwrap().contains("Leave its record until 2026-11-08"));
+        assert!(note(7).unwrap().contains("can be taken down"));
+        assert_eq!(note(37), None);
+    }
 }

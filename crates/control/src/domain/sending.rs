@@ -38,25 +38,26 @@ struct KeyRow {
     sealed: Vec<u8>,
 }
 
+macro_rules! select {
+    ($of:literal) => {
+        concat!(
+            "SELECT d.account, d.name, CASE WHEN d.mail_from_good = 1 THEN d.mail_from END, \
+             k.id, k.selector, k.algorithm, k.state, k.sealed \
+             FROM domain d JOIN dkim_key k ON k.domain = d.id \
+             WHERE d.verified_at IS NOT NULL AND k.state <> 'retired' AND k.sealed IS NOT NULL ",
+            $of,
+            " ORDER BY d.id, k.algorithm DESC, k.id DESC"
+        )
+    };
+}
+
 /// In one query, because at the start there are tens of thousands of keys.
 pub(crate) async fn sending_domains(
     conn: &mut AnyConnection,
     sealer: &Sealer,
     whose: Whose<'_>,
 ) -> Result<BTreeMap<AccountId, SendingDomains>, Refusal> {
-    macro_rules! statement {
-        ($which:literal) => {
-            concat!(
-                "SELECT d.account, d.name, CASE WHEN d.mail_from_good = 1 THEN d.mail_from END, \
-                 k.id, k.selector, k.algorithm, k.state, k.sealed \
-                 FROM domain d JOIN dkim_key k ON k.domain = d.id \
-                 WHERE d.verified_at IS NOT NULL AND k.state <> 'retired' AND k.sealed IS NOT NULL",
-                $which,
-                " ORDER BY d.id, k.algorithm DESC, k.id DESC"
-            )
-        };
-    }
-    let query = whose.query(statement!(""), statement!(" AND d.account = $1"));
+    let query = whose.query(select!(""), select!("AND d.account = $1"));
     let mut out: BTreeMap<AccountId, SendingDomains> = BTreeMap::new();
     let mut open: Option<Row> = None;
     for row in rows(conn, query).await? {
