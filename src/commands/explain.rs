@@ -31,17 +31,28 @@ pub fn run(arguments: &Arguments) -> Done {
 /// The story as a page of text.
 fn told(story: &Value) -> String {
     let text = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut page = format!(
-        "Message {}\n  from       {}\n  account    {}\n  accepted   {}\n  lives till {}\n  pool       {}: {}\n  IP         {}\n",
-        text(story, "/id"),
-        text(story, "/from"),
-        text(story, "/account"),
-        text(story, "/accepted_at"),
-        text(story, "/expires_at"),
-        text(story, "/route/pool"),
-        text(story, "/route/rule_words"),
-        text(story, "/route/ip"),
-    );
+    let mut page = format!("Message {}\n", text(story, "/id"));
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            page.push_str(&format!("  {name:<10} {value}\n"));
+        }
+    };
+    line("from", text(story, "/from"));
+    line("account", text(story, "/account"));
+    line("subaccount", text(story, "/subaccount"));
+    line("set", text(story, "/configuration_set"));
+    line("accepted", text(story, "/accepted_at"));
+    line("send at", text(story, "/send_at"));
+    line("lives till", text(story, "/expires_at"));
+    let pool = |route: &str| {
+        let (pool, words) = (text(story, &format!("{route}/pool")), text(story, &format!("{route}/rule_words")));
+        if pool.is_empty() { pool } else { format!("{pool}: {words}") }
+    };
+    line("pool", pool("/route"));
+    line("IP", text(story, "/route/ip"));
+    line("route", text(story, "/undecided/words"));
+    line("now", pool("/undecided/now"));
+    line("now", text(story, "/undecided/why/words"));
     for recipient in story["recipients"].as_array().into_iter().flatten() {
         page.push_str(&format!("\n{}: {}\n", text(recipient, "/address"), text(recipient, "/state")));
         for event in recipient["events"].as_array().into_iter().flatten() {

@@ -35,6 +35,12 @@ pub struct Arguments {
     /// The pool that carries it
     #[arg(long)]
     pool: Option<String>,
+    /// The configuration set it is sent with
+    #[arg(long)]
+    configuration_set: Option<String>,
+    /// Not before this time, such as 2026-11-21T10:00:00Z
+    #[arg(long, value_name = "TIME")]
+    send_at: Option<String>,
     /// A tag, as name=value
     #[arg(long, value_name = "NAME=VALUE")]
     tag: Vec<String>,
@@ -60,8 +66,15 @@ fn body(arguments: &Arguments) -> Result<Value, Failure> {
     if let Some(from) = &arguments.from {
         put("from", json!(from));
     }
-    if let Some(pool) = &arguments.pool {
-        put("pool", json!(pool));
+    let named = [
+        ("pool", &arguments.pool),
+        ("configuration_set", &arguments.configuration_set),
+        ("send_at", &arguments.send_at),
+    ];
+    for (name, value) in named {
+        if let Some(value) = value {
+            put(name, json!(value));
+        }
     }
     let mut tags = serde_json::Map::new();
     for tag in &arguments.tag {

@@ -193,10 +193,13 @@ impl Caller {
     /// What must not be read by the caller about a message of this route, that has left or tried to leave from these IPs too (R2.8).
     #[must_use]
     pub fn hidden(&self, desk: &Desk, route: Option<&Route>, elsewhere: impl IntoIterator<Item = IpAddr>) -> Hidden {
-        if self.is_operator() {
-            return Hidden::default();
+        let snapshot = desk.intake.snapshot();
+        match route {
+            _ if self.is_operator() => Hidden::default(),
+            Some(route) => Hidden::of(Some(route), elsewhere, &snapshot),
+            // What pool it was is not known at this moment: then it is not told either.
+            None => Hidden::these(elsewhere, &snapshot),
         }
-        Hidden::of(route, elsewhere, &desk.intake.snapshot())
     }
 }
 

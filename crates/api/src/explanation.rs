@@ -251,3 +251,113 @@ fn event_view(event: &Event, hidden: &Hidden) -> EventView {
         attempt: event.attempt,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::tell;
+    use engine::envelope::{Addresses, Envelope, PoolRule, Recipient, Route, TlsWish, Wish};
+    use engine::event::{Event, EventKind};
+    use engine::id::{AccountId, MessageId, PoolId, RegionId, StreamId};
+    use engine::snapshot::{Ip, IpState, Snapshot};
+    use engine::time::Timestamp;
+    use engine::why::Why;
+    use mail::address::Domain;
+    use mail::reply::Reply;
+    use mta::hidden::Hidden;
+    use mta::record::Entry;
+    use std::net::IpAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    /// Scheduled, then decided for a managed pool, then moved, then delivered; its hosts repeat our addresses.
+    fn story() -> (Envelope, Vec<Entry>) {
+        let envelope = Envelope {
+            message: MessageId(7),
+            account: AccountId::new("bob"),
+            stream: StreamId::new(""),
+            wish: Wish { region: RegionId::new("local"), pool: None, set: Some("weekly".into()), subaccount: None },
+            route: None,
+            sender: Some("bob@b.test".into()),
+            sender_domain: None,
+            return_path: String::new(),
+            recipients: vec![Recipient {
+                address: "cy@c.test".into(),
+                domain: Domain::parse("c.test").unwrap(),
+                notify: None,
+                orcpt: None,
+            }],
+            accepted_at: NOW,
+            due_at: NOW + Duration::from_secs(60),
+            expires_at: NOW + Duration::from_secs(3_600),
+            tls: TlsWish::IfOffered,
+            size: 1,
+            message_id_header: "<7@weir.test>".into(),
+            tags: Vec::new(),
+            envid: None,
+            ret: None,
+            smtputf8: false,
+            once: None,
+        };
+        let route = Route {
+            pool: PoolId::new("p4"),
+            name: "arranged".into(),
+            addresses: Addresses::Hidden,
+            rule: PoolRule::AccountDefault,
+            candidates: vec![ip(4), ip(5)],
+            chosen: ip(4),
+        };
+        let event = |kind: EventKind, last: u8, why: Option<Why>, said: &str| Event {
+            ip: Some(ip(last)),
+            why,
+            recipient: (kind == EventKind::Delivered || kind == EventKind::Deferred).then_some(0),
+            reply: (!said.is_empty()).then(|| Reply::new(450, (4, 7, 0), said)),
+            ..Event::new(NOW, kind)
+        };
+        let chosen = Some(Why::PoolChosen { rule: PoolRule::AccountDefault, instead_of: Some("news".into()) });
+        let benched = Some(Why::IpBenched { ip: ip(4), said: "450 192.0.2.4 is blocked".into() });
+        let story = vec![
+            Entry::of_acceptance(&envelope),
+            Entry { route: Some(route), ..Entry::plain(event(EventKind::Routed, 4, chosen, "")) },
+            Entry::plain(event(EventKind::Deferred, 4, Some(Why::Deferred), "out4.weir.test [192.0.2.4] too fast")),
+            Entry::plain(event(EventKind::Moved, 5, benched, "")),
+            Entry::plain(event(EventKind::Delivered, 5, None, "OK for [192.0.2.5]")),
+        ];
+        (envelope, story)
+    }
+
+    // R2.7: the rule and its words; R2.8: for the account, without an address, in no field and in nobody's words.
+    #[test]
+    fn a_story_tells_the_rule_and_hides_what_is_the_operators() {
+        let (envelope, story) = story();
+        let route = story[1].route.as_ref();
+        let mut snapshot = Snapshot::empty();
+        for last in [4, 5] {
+            let known = Ip { bind: ip(last), ehlo: format!("out{last}.weir.test"), state: IpState::Active, hop: None };
+            Arc::make_mut(&mut snapshot.ips).insert(ip(last), known);
+        }
+        let told = |hidden: &Hidden| serde_json::to_value(tell(&envelope, route, None, &story, None, hidden)).unwrap();
+        let been = story.iter().filter_map(|entry| entry.event.ip);
+        let shown = told(&Hidden::of(route, been, &snapshot));
+        assert_eq!((&shown["route"]["pool"], &shown["route"]["rule"]), (&"arranged".into(), &"account-default".into()));
+        assert!(shown["route"]["rule_words"].as_str().unwrap().contains("the pool news was gone"), "{shown}");
+        assert_eq!(shown["configuration_set"], "weekly");
+        assert_eq!(shown["send_at"], "2027-01-15T08:01:00.000Z");
+        assert_eq!(shown["recipients"][0]["state"], "delivered");
+        assert_eq!(shown["recipients"][0]["events"].as_array().unwrap().len(), 5);
+        let shown = shown.to_string();
+        for secret in ["192.0.2.4", "192.0.2.5", "out4", "out5"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+        assert!(shown.contains("(hidden)] too fast"), "{shown}");
+        let all = told(&Hidden::default());
+        assert_eq!(all["route"]["ip"], "192.0.2.4");
+        assert_eq!(all["recipients"][0]["events"][4]["reply"], "450 4.7.0 OK for [192.0.2.5]");
+    }
+}

@@ -260,13 +260,13 @@ pub async fn cancel(
             "The message's time has come: it is leaving.",
             "To stop what is still queued of it, use the order delete.",
         ),
-        Cancellable::Unknown if desk.intake.is_queued(message) => Err(Problem::new(
+        Cancellable::Unknown => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "starting",
             "The service has just started and does not know the whole queue yet.",
             "Try again in a moment.",
         )),
-        Cancellable::Unknown => {
+        Cancellable::Gone => {
             conflict("already_gone", "The message is not queued any more.", "Its story tells what became of it.")
         }
     }

@@ -365,6 +365,18 @@ fn reason(standing: Standing, reason: Option<String>) -> Result<Option<String>, 
     }
 }
 
+/// The id of the account that is meant, where the caller may do this: `Actor::may_read`, `Actor::may_manage`.
+pub(crate) async fn reach(
+    conn: &mut AnyConnection,
+    by: &Actor,
+    called: &str,
+    may: fn(&Actor, &str) -> Result<(), Refusal>,
+) -> Result<String, Refusal> {
+    let account = find(conn, called).await?;
+    may(by, &account.id).map_err(|refusal| unknown_as_asked(refusal, called))?;
+    Ok(account.id)
+}
+
 /// What may not be known is not there, under the name it was asked by.
 pub(crate) fn unknown_as_asked(refusal: Refusal, called: &str) -> Refusal {
     if refusal.kind == Kind::NotFound { Refusal::not_found("account", called) } else { refusal }

@@ -122,19 +122,27 @@ pub(crate) async fn list(
     window: &Window,
 ) -> Result<Page<Entry>, Refusal> {
     let before: i64 = window.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
-    let found = rows(
-        conn,
-        q!(
-            "SELECT id, at, actor_kind, actor, actor_name, actor_from, account, subject_kind, subject, action, detail \
-             FROM audit WHERE id < $1 AND (CAST($2 AS TEXT) IS NULL OR account = $2) \
-             AND (CAST($3 AS TEXT) IS NULL OR subject = $3) ORDER BY id DESC LIMIT $4",
-            before,
-            account.map(str::to_owned),
-            subject.map(str::to_owned),
-            window.fetch(),
-        ),
-    )
-    .await?;
+    macro_rules! statement {
+        ($which:literal) => {
+            concat!(
+                "SELECT id, at, actor_kind, actor, actor_name, actor_from, account, subject_kind, subject, action, detail \
+                 FROM audit WHERE id < $1",
+                $which,
+                " ORDER BY id DESC LIMIT $2"
+            )
+        };
+    }
+    // Each of the four goes by an index of its own.
+    let limit = window.fetch();
+    let query = match (account.map(str::to_owned), subject.map(str::to_owned)) {
+        (None, None) => q!(statement!(""), before, limit),
+        (Some(account), None) => q!(statement!(" AND account = $3"), before, limit, account),
+        (None, Some(subject)) => q!(statement!(" AND subject = $3"), before, limit, subject),
+        (Some(account), Some(subject)) => {
+            q!(statement!(" AND subject = $3 AND account = $4"), before, limit, subject, account)
+        }
+    };
+    let found = rows(conn, query).await?;
     let entries = found.iter().map(|row| {
         Ok(Entry {
             id: row.whole(0)?,

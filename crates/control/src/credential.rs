@@ -755,20 +755,24 @@ impl Batches {
 
     async fn next(&mut self, conn: &mut AnyConnection) -> Result<Option<Vec<Good>>, Refusal> {
         let Some(after) = self.after.take() else { return Ok(None) };
-        let query = q!(
-            concat!(
-                "SELECT ",
-                columns!(),
-                ", s.id, s.digest, s.sealed ",
-                good!(),
-                " AND c.kind = $2 AND s.id > $3 AND (CAST($5 AS TEXT) IS NULL OR c.id = $5) ORDER BY s.id LIMIT $4"
-            ),
-            self.now.0,
-            self.kind.code(),
-            after,
-            BATCH,
-            self.only.clone(),
-        );
+        macro_rules! statement {
+            ($which:literal) => {
+                concat!(
+                    "SELECT ",
+                    columns!(),
+                    ", s.id, s.digest, s.sealed ",
+                    good!(),
+                    " AND c.kind = $2 AND s.id > $3",
+                    $which,
+                    " ORDER BY s.id LIMIT $4"
+                )
+            };
+        }
+        let (now, kind) = (self.now.0, self.kind.code());
+        let query = match self.only.clone() {
+            None => q!(statement!(""), now, kind, after, BATCH),
+            Some(only) => q!(statement!(" AND c.id = $5"), now, kind, after, BATCH, only),
+        };
         let found = rows(conn, query).await?;
         let batch = found.iter().map(|row| Good::read(row, self.now)).collect::<Result<Vec<_>, _>>()?;
         let is_full = i64::try_from(batch.len()).is_ok_and(|rows| rows == BATCH);

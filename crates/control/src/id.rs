@@ -74,6 +74,16 @@ pub fn access_secret() -> Result<String, SealFault> {
     Ok(letters(&random::<SECRET_OCTETS>()?))
 }
 
+/// 26 letters and digits, for what is published in the DNS: not secret, but nobody can have guessed it.
+pub fn token() -> Result<String, SealFault> {
+    Ok(letters(&random::<16>()?))
+}
+
+/// Five letters and digits, to tell apart what was named in the same month.
+pub(crate) fn mark() -> Result<String, SealFault> {
+    Ok(letters(&random::<3>()?))
+}
+
 #[must_use]
 pub fn digest_of(secret: &str) -> Digest {
     let mut out = [0; 32];

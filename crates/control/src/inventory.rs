@@ -181,12 +181,12 @@ pub struct IpFilter {
 }
 
 macro_rules! select {
-    ($rest:literal) => {
+    ($($rest:literal),+) => {
         concat!(
             "SELECT i.address, i.region, i.bind, i.ehlo, i.hop, i.state, i.state_since, i.state_until, i.pool, l.account, \
              i.rotation_reason, i.revision, i.created_at \
              FROM ip i LEFT JOIN lease l ON l.ip = i.address AND l.ended_at IS NULL LEFT JOIN pool p ON p.id = i.pool ",
-            $rest
+            $($rest),+
         )
     };
 }
@@ -241,12 +241,15 @@ pub(crate) async fn find(conn: &mut AnyConnection, address: IpAddr) -> Result<Ip
 /// Every IP the data plane must know: all that are bound for something, resting ones included, because mail that was accepted in the
 /// last moment before an IP was given back still leaves from it (R2.4).
 pub(crate) async fn bound(conn: &mut AnyConnection, address: Option<IpAddr>) -> Result<Vec<Ip>, Refusal> {
-    let query = q!(
-        select!(
-            "WHERE i.state IN ('leased', 'shared', 'draining', 'resting') AND (CAST($1 AS TEXT) IS NULL OR i.address = $1)"
-        ),
-        address.map(|address| address.to_string()),
-    );
+    macro_rules! statement {
+        ($which:literal) => {
+            select!("WHERE i.state IN ('leased', 'shared', 'draining', 'resting')", $which)
+        };
+    }
+    let query = match address {
+        None => q!(statement!("")),
+        Some(address) => q!(statement!(" AND i.address = $1"), address.to_string()),
+    };
     rows(conn, query).await?.iter().map(read).collect()
 }
 

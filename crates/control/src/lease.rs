@@ -384,21 +384,25 @@ impl Office {
                 None
             }
         };
-        // R2.8: the addresses of managed pools are the operator's; their leases name none to the tenant, so they are left out.
-        let query = q!(
-            concat!(
-                "SELECT ",
-                columns!(),
-                " FROM lease WHERE (CAST($1 AS TEXT) IS NULL OR account = $1) AND ($2 = 0 OR ended_at IS NULL) AND id > $3 \
-                 AND ($4 = 1 OR NOT EXISTS (SELECT 1 FROM ip i JOIN pool p ON p.id = i.pool WHERE i.address = lease.ip AND p.kind = 'managed')) \
-                 ORDER BY id LIMIT $5"
-            ),
-            account,
-            i64::from(running_only),
-            window.after_text(),
-            i64::from(by.is_operator()),
-            window.fetch(),
-        );
+        // R2.8: the addresses of managed pools are the operator's; leases that would name one are left out.
+        macro_rules! statement {
+            ($whose:literal) => {
+                concat!(
+                    "SELECT ",
+                    columns!(),
+                    " FROM lease WHERE id > $1 AND ($2 = 0 OR ended_at IS NULL) AND ($3 = 1 OR NOT EXISTS (\
+                     SELECT 1 FROM ip i JOIN pool p ON p.id = i.pool WHERE i.address = lease.ip AND p.kind = 'managed'))",
+                    $whose,
+                    " ORDER BY id LIMIT $4"
+                )
+            };
+        }
+        let (after, limit) = (window.after_text(), window.fetch());
+        let (running, all_kinds) = (i64::from(running_only), i64::from(by.is_operator()));
+        let query = match account {
+            Some(account) => q!(statement!(" AND account = $5"), after, running, all_kinds, limit, account),
+            None => q!(statement!(""), after, running, all_kinds, limit),
+        };
         let found = rows(&mut conn, query).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::of(found, window, |lease| lease.id.clone()))
     }

@@ -54,6 +54,12 @@ pub mod credential;
 pub mod person;
 /// Who is signed in?
 pub mod session;
+/// With which keys is a domain's mail signed?
+pub mod dkim;
+/// From which domains may an account send?
+pub mod domain;
+/// Which single addresses has an account shown to be its own?
+pub mod address;
 /// What must the data plane be told?
 pub mod publish;
 /// What did the data plane tell us?

@@ -1,6 +1,7 @@
 //! What may things be called? Each rule is one function, and says what is wrong with a name in words.
 
 use crate::refusal::Refusal;
+use mail::address::Domain;
 
 const ACCOUNT_LETTERS_MAX: usize = 64;
 const REGION_LETTERS_MAX: usize = 32;
@@ -26,6 +27,22 @@ pub(crate) fn region(name: &str) -> Result<String, Refusal> {
     plain(name, REGION_LETTERS_MAX, "region", |letter| {
         letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-'
     })
+}
+
+/// Of domains that send: a name that somebody can have registered.
+pub(crate) fn domain(name: &str) -> Result<Domain, Refusal> {
+    let refused = |sentence: String| Refusal::invalid("name", sentence, "Give a domain of yours, such as example.com.");
+    let domain = Domain::parse(name.trim()).map_err(|error| refused(format!("This is no domain: {error}.")))?;
+    let own = domain.as_str();
+    if !own.contains('.') {
+        return Err(refused(format!("{own} is a single label; nobody else knows it.")));
+    }
+    // Names in the private part of the list (github.io) belong to somebody who can show it; those of registries cover strangers.
+    let registry = |suffix: &psl::Suffix<'_>| suffix.typ() == Some(psl::Type::Icann) && *suffix == own.as_bytes();
+    if psl::suffix(own.as_bytes()).as_ref().is_some_and(registry) {
+        return Err(refused(format!("{own} is a public suffix: names below it belong to many.")));
+    }
+    Ok(domain)
 }
 
 /// Of pools: SES's own rule, upper case let in for SparkPost's.

@@ -9,6 +9,7 @@ use crate::seal::Sealer;
 use crate::store::Store;
 use engine::id::RegionId;
 use engine::time::Timestamp;
+use mail::address::Domain;
 use net::dns::Dns;
 use net::dns::blocklist::BlockList;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Setting {
     pub block_lists: Vec<BlockList>,
     /// The name this installation greets with; records that point here name it.
     pub host: String,
+    /// Where bounces go to of domains without a MAIL FROM of their own; without one, the sender's own address stands.
+    pub return_path: Option<Domain>,
     /// Where things belong that name no region.
     pub region: RegionId,
 }
@@ -68,6 +71,10 @@ impl Office {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.0.host
+    }
+
+    pub(crate) fn return_path(&self) -> Option<&Domain> {
+        self.0.return_path.as_ref()
     }
 
     #[must_use]

@@ -330,16 +330,16 @@ impl Office {
                 None
             }
         };
-        let query = q!(
-            concat!(
-                "SELECT ",
-                columns!(),
-                " FROM pool WHERE ((CAST($1 AS TEXT) IS NULL AND account IS NULL) OR account = $1) AND id > $2 ORDER BY id LIMIT $3"
-            ),
-            account,
-            window.after_text(),
-            window.fetch(),
-        );
+        macro_rules! statement {
+            ($whose:literal) => {
+                concat!("SELECT ", columns!(), " FROM pool WHERE ", $whose, " AND id > $1 ORDER BY id LIMIT $2")
+            };
+        }
+        let (after, limit) = (window.after_text(), window.fetch());
+        let query = match account {
+            Some(account) => q!(statement!("account = $3"), after, limit, account),
+            None => q!(statement!("account IS NULL"), after, limit),
+        };
         let mut found = rows(&mut conn, query).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         for pool in &mut found {
             self.fill(&mut conn, by, pool).await?;

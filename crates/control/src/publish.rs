@@ -5,18 +5,21 @@
 //! mail goes on from it when the database is gone, also after a restart.
 
 use crate::account::{self, Account, Standing};
+use crate::address;
 use crate::audit::Subject;
 use crate::configuration_set::ConfigurationSet;
+use crate::domain;
 use crate::inventory::{self, Ip, State};
 use crate::office::Office;
 use crate::pool::{self, Pool};
 use crate::refusal::Refusal;
+use crate::region;
 use crate::seal::{SealFault, Sealer, write_new};
 use crate::store::{Columns, Whose, number, q, rows};
 use crate::subaccount::Subaccount;
 use crate::{configuration_set, subaccount};
-use engine::id::{AccountId, PoolId, RegionId, SubaccountId};
-use engine::snapshot::{self, IpState, PoolKind, Sending, Snapshot};
+use engine::id::{AccountId, CredentialId, PoolId, RegionId, SubaccountId};
+use engine::snapshot::{self, Digest, IpState, PoolKind, Sending, Snapshot};
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,12 +40,21 @@ pub struct Publisher {
     seen: i64,
     /// In which pool each IP is, as the snapshot has it.
     homes: BTreeMap<IpAddr, PoolId>,
+    /// What lets each credential in, as the snapshot has it.
+    secrets: BTreeMap<CredentialId, Secrets>,
+}
+
+#[derive(Default)]
+struct Secrets {
+    keys: Vec<Digest>,
+    login: Option<Arc<str>>,
 }
 
 impl Publisher {
     /// Reads everything. What the installation's file decides (rules, delivery) comes from `base`.
     pub async fn load(office: Office, base: &Snapshot) -> Result<Publisher, Refusal> {
-        let mut publisher = Publisher { office, snapshot: base.clone(), seen: 0, homes: BTreeMap::new() };
+        let (homes, secrets) = (BTreeMap::new(), BTreeMap::new());
+        let mut publisher = Publisher { office, snapshot: base.clone(), seen: 0, homes, secrets };
         publisher.read_all().await?;
         Ok(publisher)
     }
@@ -77,11 +89,12 @@ impl Publisher {
         for pool in &mut pools {
             pool.ips = in_pool.remove(&pool.id).unwrap_or_default();
         }
-        let accounts = read_accounts(&mut conn, Whose::All, &pools).await?;
+        let accounts = self.read_accounts(&mut conn, Whose::All, &pools).await?;
         self.snapshot.ips = Arc::new(ips.iter().map(|ip| (ip.address, told_ip(ip))).collect());
         self.snapshot.shared = Arc::new(shared_of(&pools));
         self.snapshot.pools = Arc::new(pools.iter().map(told_pool).collect());
         self.snapshot.accounts = Arc::new(accounts);
+        self.take_credentials(&mut conn, None).await?;
         self.snapshot.version = self.seen.unsigned_abs();
         Ok(())
     }
@@ -123,6 +136,40 @@ impl Publisher {
         }
         if touched.shared {
             self.take_shared(conn).await?;
+        }
+        if touched.regions {
+            // Every access key has a password for the new region.
+            self.take_credentials(conn, None).await?;
+        } else {
+            for credential in &touched.credentials {
+                self.take_credentials(conn, Some(credential)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What lets one credential in, or every one.
+    async fn take_credentials(&mut self, conn: &mut AnyConnection, only: Option<&str>) -> Result<(), Refusal> {
+        let keys = self.office.keys(conn, only).await?;
+        let regions = region::names(conn).await?;
+        let logins = self.office.logins(conn, &regions, only).await?;
+        let (known_keys, known_logins) =
+            (Arc::make_mut(&mut self.snapshot.keys), Arc::make_mut(&mut self.snapshot.logins));
+        let old: Vec<Secrets> = match only {
+            Some(id) => self.secrets.remove(id).into_iter().collect(),
+            None => std::mem::take(&mut self.secrets).into_values().collect(),
+        };
+        for secrets in old {
+            secrets.keys.iter().for_each(|digest| drop(known_keys.remove(digest)));
+            secrets.login.iter().for_each(|login| drop(known_logins.remove(login)));
+        }
+        for (digest, credential) in keys {
+            self.secrets.entry(credential.id.clone()).or_default().keys.push(digest);
+            known_keys.insert(digest, credential);
+        }
+        for (name, login) in logins {
+            self.secrets.entry(login.credential.id.clone()).or_default().login = Some(name.clone());
+            known_logins.insert(name, login);
         }
         Ok(())
     }
@@ -178,7 +225,7 @@ impl Publisher {
             let (id, told) = told_pool(pool);
             table.insert(id, told);
         }
-        let read = read_accounts(conn, Whose::Of(account), &pools).await?;
+        let read = self.read_accounts(conn, Whose::Of(account), &pools).await?;
         let accounts = Arc::make_mut(&mut self.snapshot.accounts);
         match read.into_iter().next() {
             Some((id, account)) => accounts.insert(id, account),
@@ -199,6 +246,51 @@ impl Publisher {
         self.snapshot.shared = Arc::new(shared_of(&pools));
         Ok(())
     }
+
+    /// The accounts with all that is theirs; their pools come along.
+    async fn read_accounts(
+        &self,
+        conn: &mut AnyConnection,
+        whose: Whose<'_>,
+        pools: &[Pool],
+    ) -> Result<BTreeMap<AccountId, Arc<snapshot::Account>>, Refusal> {
+        let told = |account: &Account| (AccountId::new(&account.id), told_account(account));
+        let mut accounts: BTreeMap<AccountId, snapshot::Account> =
+            account::all(conn, whose).await?.iter().map(told).collect();
+        for pool in pools {
+            let Some(account) = pool.account.as_deref().and_then(|id| accounts.get_mut(id)) else { continue };
+            let (id, region) = (PoolId::new(&pool.id), RegionId::new(&pool.region));
+            if pool.is_default {
+                account.default_pools.insert(region.clone(), id.clone());
+            }
+            account.pools.entry(region).or_default().insert(Arc::from(pool.name.as_str()), id);
+        }
+        for part in subaccount::all(conn, whose).await? {
+            let Some(account) = accounts.get_mut(part.account.as_str()) else { continue };
+            account.subaccounts.insert(SubaccountId::new(&part.id), told_subaccount(&part));
+        }
+        for set in configuration_set::all(conn, whose).await? {
+            let Some(account) = accounts.get_mut(set.account.as_str()) else { continue };
+            account.sets.insert(Arc::from(set.name.as_str()), told_set(&set));
+        }
+        for (id, domains) in domain::sending_domains(conn, self.office.sealer(), whose).await? {
+            let Some(account) = accounts.get_mut(&id) else { continue };
+            let was = self.snapshot.accounts.get(&id);
+            account.domains = domains;
+            for (name, is) in &mut account.domains {
+                // The same value stays the same: what was made of its keys need not be made anew.
+                if let Some(was) = was.and_then(|was| was.domains.get(name)).filter(|was| *was == is) {
+                    *is = was.clone();
+                }
+            }
+        }
+        for (id, addresses) in address::sending_addresses(conn, whose).await? {
+            if let Some(account) = accounts.get_mut(&id) {
+                account.addresses = addresses;
+            }
+        }
+        Ok(accounts.into_iter().map(|(id, account)| (id, Arc::new(account))).collect())
+    }
 }
 
 /// What lines of the audit log were about.
@@ -208,6 +300,7 @@ struct Touched {
     ips: BTreeSet<IpAddr>,
     credentials: BTreeSet<String>,
     shared: bool,
+    regions: bool,
 }
 
 impl Touched {
@@ -217,7 +310,10 @@ impl Touched {
             Some(Subject::Credential) => {
                 self.credentials.insert(subject.to_owned());
             }
-            Some(Subject::Region) => self.shared = true,
+            Some(Subject::Region) => {
+                self.shared = true;
+                self.regions = true;
+            }
             Some(Subject::Pool) if account.is_none() => self.shared = true,
             Some(
                 Subject::Account
@@ -232,33 +328,6 @@ impl Touched {
             Some(Subject::Person | Subject::Setting) | None => {}
         }
     }
-}
-
-/// The accounts with all that is theirs but pools, which come along.
-async fn read_accounts(
-    conn: &mut AnyConnection,
-    whose: Whose<'_>,
-    pools: &[Pool],
-) -> Result<BTreeMap<AccountId, Arc<snapshot::Account>>, Refusal> {
-    let mut accounts: BTreeMap<String, snapshot::Account> =
-        account::all(conn, whose).await?.iter().map(|account| (account.id.clone(), told_account(account))).collect();
-    for pool in pools {
-        let Some(account) = pool.account.as_ref().and_then(|id| accounts.get_mut(id)) else { continue };
-        let (id, region) = (PoolId::new(&pool.id), RegionId::new(&pool.region));
-        if pool.is_default {
-            account.default_pools.insert(region.clone(), id.clone());
-        }
-        account.pools.entry(region).or_default().insert(Arc::from(pool.name.as_str()), id);
-    }
-    for part in subaccount::all(conn, whose).await? {
-        let Some(account) = accounts.get_mut(&part.account) else { continue };
-        account.subaccounts.insert(SubaccountId::new(&part.id), told_subaccount(&part));
-    }
-    for set in configuration_set::all(conn, whose).await? {
-        let Some(account) = accounts.get_mut(&set.account) else { continue };
-        account.sets.insert(Arc::from(set.name.as_str()), told_set(&set));
-    }
-    Ok(accounts.into_iter().map(|(id, account)| (AccountId::new(&id), Arc::new(account))).collect())
 }
 
 fn told_account(account: &Account) -> snapshot::Account {

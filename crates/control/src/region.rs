@@ -65,3 +65,7 @@ pub(crate) async fn must_exist(conn: &mut AnyConnection, id: &str) -> Result<(),
         None => Err(Refusal::not_found("region", id).at("region")),
     }
 }
+
+pub(crate) async fn names(conn: &mut AnyConnection) -> Result<Vec<String>, Refusal> {
+    rows(conn, q!("SELECT id FROM region ORDER BY id")).await?.iter().map(|row| row.text(0)).collect()
+}

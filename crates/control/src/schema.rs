@@ -197,22 +197,34 @@ CREATE TABLE domain (
     token TEXT NOT NULL,
     verified_at BIGINT,
     verified_by TEXT CHECK (verified_by IN ('dns', 'operator')),
+    -- Since when each check in a row has found the proof gone.
+    gone_since BIGINT,
+    lost_at BIGINT,
     mail_from TEXT,
+    -- Whether its records were right when they were last seen.
+    mail_from_good BIGINT NOT NULL CHECK (mail_from_good IN (0, 1)),
     tracking_host TEXT,
+    -- When a record to publish was last added.
+    asked_at BIGINT NOT NULL,
     checked_at BIGINT,
+    check_at BIGINT NOT NULL,
     report TEXT,
     revision BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
-    UNIQUE (account, name)
+    UNIQUE (account, name),
+    CHECK ((verified_at IS NULL) = (verified_by IS NULL)),
+    CHECK (mail_from IS NOT NULL OR mail_from_good = 0)
 );
-CREATE INDEX domain_checked ON domain (checked_at);
+CREATE INDEX domain_check ON domain (check_at);
 
 CREATE TABLE dkim_key (
     id TEXT PRIMARY KEY,
     domain TEXT NOT NULL REFERENCES domain (id),
     selector TEXT NOT NULL,
-    algorithm TEXT NOT NULL CHECK (algorithm IN ('rsa-2048', 'ed25519', 'brought')),
-    sealed {octets} NOT NULL,
+    algorithm TEXT NOT NULL CHECK (algorithm IN ('rsa', 'ed25519')),
+    origin TEXT NOT NULL CHECK (origin IN ('made', 'brought')),
+    -- Gone some time after the key has signed for the last time.
+    sealed {octets},
     record TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('next', 'active', 'retired')),
     state_since BIGINT NOT NULL,
@@ -230,6 +242,7 @@ CREATE TABLE address (
     created_at BIGINT NOT NULL,
     UNIQUE (account, address)
 );
+CREATE UNIQUE INDEX address_digest ON address (digest) WHERE digest IS NOT NULL;
 
 CREATE TABLE person (
     id TEXT PRIMARY KEY,

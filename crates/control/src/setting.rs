@@ -22,15 +22,24 @@ pub enum Setting {
     PurchasePriceCents,
     /// R7.5: what a standard dedicated IP costs a month, in cents.
     StandardPriceCents,
+    /// Domains that an account claims at a time.
+    DomainsMax,
+    /// Single addresses that an account claims at a time.
+    AddressesMax,
+    /// How long a DKIM key signs before its successor is made.
+    DkimRotationDays,
 }
 
-pub const SETTINGS: [Setting; 6] = [
+pub const SETTINGS: [Setting; 9] = [
     Setting::DedicatedIpsMax,
     Setting::RestDays,
     Setting::CheckMaxAgeHours,
     Setting::ChecksRequired,
     Setting::PurchasePriceCents,
     Setting::StandardPriceCents,
+    Setting::DomainsMax,
+    Setting::AddressesMax,
+    Setting::DkimRotationDays,
 ];
 
 impl Setting {
@@ -43,6 +52,9 @@ impl Setting {
             Setting::ChecksRequired => "checks_required",
             Setting::PurchasePriceCents => "purchase_price_cents",
             Setting::StandardPriceCents => "standard_price_cents",
+            Setting::DomainsMax => "domains_max",
+            Setting::AddressesMax => "addresses_max",
+            Setting::DkimRotationDays => "dkim_rotation_days",
         }
     }
 
@@ -56,6 +68,11 @@ impl Setting {
             Setting::ChecksRequired => 1,
             Setting::PurchasePriceCents => 2_000,
             Setting::StandardPriceCents => 2_495,
+            // Each costs two key pairs and look-ups every day.
+            Setting::DomainsMax => 1_000,
+            Setting::AddressesMax => 1_000,
+            // M3AAWG advises to change keys every six months.
+            Setting::DkimRotationDays => 180,
         }
     }
 
@@ -69,15 +86,18 @@ impl Setting {
             Setting::ChecksRequired => "1: an IP is leased only when its checks are good; 0: checks are only shown",
             Setting::PurchasePriceCents => "US cents a month for an IP that is purchased in one step",
             Setting::StandardPriceCents => "US cents a month for a standard dedicated IP that is granted",
+            Setting::DomainsMax => "domains that an account claims at a time",
+            Setting::AddressesMax => "single addresses that an account claims at a time",
+            Setting::DkimRotationDays => "days that a DKIM key signs before its successor is made; 0: for ever",
         }
     }
 
     fn max(self) -> i64 {
         match self {
             Setting::ChecksRequired => 1,
-            Setting::RestDays => 3_650,
+            Setting::RestDays | Setting::DkimRotationDays => 3_650,
             Setting::CheckMaxAgeHours => 87_600,
-            Setting::DedicatedIpsMax => 1_000_000,
+            Setting::DedicatedIpsMax | Setting::DomainsMax | Setting::AddressesMax => 1_000_000,
             Setting::PurchasePriceCents | Setting::StandardPriceCents => 100_000_000,
         }
     }

@@ -274,7 +274,7 @@ impl Engine {
             resolving: 0,
             stalled: VecDeque::new(),
         };
-        engine.take_snapshot(snapshot);
+        engine.take_snapshot(&snapshot);
         engine.timers.insert((now + SWEEP_EVERY, Timer::Sweep));
         engine
     }
@@ -291,7 +291,7 @@ impl Engine {
             Input::AttemptEnded { attempt, report } => self.attempt_ended(attempt, report),
             Input::IpGone { ip, said } => self.ip_gone(ip, &said),
             Input::IpBack { ip } => self.ip_back(ip),
-            Input::SnapshotChanged(snapshot) => self.take_snapshot(snapshot),
+            Input::SnapshotChanged(snapshot) => self.take_snapshot(&snapshot),
             Input::Recovered => self.recovered(),
             Input::Order(order) => self.order(order),
             Input::Tick => {}

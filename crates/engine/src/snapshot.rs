@@ -319,12 +319,14 @@ impl Account {
     /// Its domain that covers this one; the closest if there are several.
     #[must_use]
     pub fn sending_domain(&self, domain: &Domain) -> Option<&Arc<SendingDomain>> {
-        if let Some(own) = self.domains.get(domain) {
-            return Some(own);
+        let mut name = Some(domain.as_str());
+        while let Some(here) = name {
+            if let Some(own) = self.domains.get(here) {
+                return Some(own);
+            }
+            name = here.split_once('.').map(|(_, above)| above);
         }
-        let covering = |own: &&Arc<SendingDomain>| is_below(domain, &own.name);
-        // An account has few domains; one that has very many pays for the names below them.
-        self.domains.values().filter(covering).max_by_key(|own| own.name.as_str().len())
+        None
     }
 
     /// Whether it has shown this single address to be its own.
@@ -448,7 +450,7 @@ impl Snapshot {
                     wrong(format!("its account {account} does not exist"));
                 }
                 (None, PoolKind::Standard | PoolKind::Managed) => {
-                    wrong("a dedicated pool belongs to an account".into())
+                    wrong("a dedicated pool belongs to an account".into());
                 }
                 _ => {}
             }
@@ -508,6 +510,29 @@ mod tests {
         let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None };
         Arc::make_mut(&mut snapshot.ips).insert(IP, ip);
         snapshot
+    }
+
+    #[test]
+    fn the_closest_domain_covers_a_name() {
+        let mut account = Account::default();
+        for name in ["a.test", "mail.a.test", "b.test"] {
+            let name = Domain::parse(name).unwrap();
+            let own = SendingDomain { name: name.clone(), return_path: None, dkim: Vec::new() };
+            account.domains.insert(name, Arc::new(own));
+        }
+        let cases = [
+            ("a.test", Some("a.test")),
+            ("x.a.test", Some("a.test")),
+            ("mail.a.test", Some("mail.a.test")),
+            ("x.y.mail.a.test", Some("mail.a.test")),
+            ("xa.test", None),
+            ("test", None),
+            ("a.test.example", None),
+        ];
+        for (name, covering) in cases {
+            let found = account.sending_domain(&Domain::parse(name).unwrap());
+            assert_eq!(found.map(|own| own.name.as_str()), covering, "{name}");
+        }
     }
 
     #[test]

@@ -77,6 +77,13 @@ impl Domain {
     }
 }
 
+/// Tables are asked with the text at hand; it must be in the canonical form.
+impl std::borrow::Borrow<str> for Domain {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -122,6 +122,7 @@ pub fn start(setting: Setting) -> (Driver, impl Future<Output = ()> + Send + 'st
         sessions: HashMap::new(),
         told: words,
         resolved: 0,
+        reach: reach(&setting.snapshot, &setting.allow_private),
         setting,
         in_hand: HashMap::new(),
         asked: HashMap::new(),
@@ -141,6 +142,8 @@ struct Desk {
     sessions: HashMap<SessionId, UnboundedSender<Command>>,
     told: UnboundedSender<Word>,
     resolved: u64,
+    /// What our IPs can reach; there may be very many of them.
+    reach: Reach,
     /// Envelopes that the inputs of this round were about, to name addresses in events.
     in_hand: HashMap<MessageId, Arc<Envelope>>,
     /// Notices that the engine asked for and whose message is settled next.
@@ -217,6 +220,9 @@ impl Desk {
             }
             Word::Ask(question) => return question(&mut self.engine, now),
             Word::Snapshot(snapshot) => {
+                if !Arc::ptr_eq(&self.setting.snapshot.ips, &snapshot.ips) {
+                    self.reach = reach(&snapshot, &self.setting.allow_private);
+                }
                 self.setting.snapshot = snapshot.clone();
                 Input::SnapshotChanged(snapshot)
             }
@@ -273,12 +279,7 @@ impl Desk {
 
     fn resolve(&mut self, domain: Domain) {
         let means = self.setting.means.clone();
-        let ips = &self.setting.snapshot.ips;
-        let reach = Reach {
-            families: Families::of(ips.keys().copied()),
-            own: ips.values().map(|ip| ip.bind).collect(),
-            allow_private: self.setting.allow_private.clone(),
-        };
+        let reach = self.reach.clone();
         self.resolved += 1;
         let seed = self.setting.seed ^ self.resolved;
         let told = self.told.clone();
@@ -449,6 +450,14 @@ impl Desk {
             Err(fault) => Input::IpGone { ip, said: fault.to_string() },
         };
         let _ = self.told.send(Word::Checked(input));
+    }
+}
+
+fn reach(snapshot: &Snapshot, allow_private: &[Network]) -> Reach {
+    Reach {
+        families: Families::of(snapshot.ips.keys().copied()),
+        own: Arc::new(snapshot.ips.values().map(|ip| ip.bind).collect()),
+        allow_private: allow_private.to_vec(),
     }
 }
 

@@ -201,12 +201,6 @@ impl Intake {
         self.0.spool.queued()
     }
 
-    /// Whether this message is in the spool.
-    #[must_use]
-    pub fn is_queued(&self, message: MessageId) -> bool {
-        self.0.spool.holds(message.0)
-    }
-
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics

@@ -18,8 +18,6 @@ pub enum Kind {
     Unknown,
     /// What it names is not there.
     NotFound,
-    /// What it says does not fit what was said before.
-    Conflict,
     /// Too much at once; the same again later is fine.
     Busy,
     /// We cannot keep it safe right now.
@@ -73,7 +71,7 @@ impl Refusal {
             Kind::TooLarge => 552,
             Kind::Unknown => 535,
             Kind::Invalid => 554,
-            Kind::Forbidden | Kind::NotFound | Kind::Conflict => 550,
+            Kind::Forbidden | Kind::NotFound => 550,
         };
         let text =
             if self.mend.is_empty() { self.sentence.clone() } else { format!("{} {}", self.sentence, self.mend) };

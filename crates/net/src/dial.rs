@@ -548,7 +548,7 @@ mod tests {
         let fault = fault.unwrap_err();
         assert!(fault.to_string().contains("did not answer within 100ms"), "{fault}");
 
-        let within = Duration::from_secs(1);
+        let within = Duration::from_secs(2);
         let wait = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut heard = [0; 13];

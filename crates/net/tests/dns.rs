@@ -65,7 +65,7 @@ mx-quick.example  0 A  203.0.113.6
 fn reach() -> Reach {
     Reach {
         families: Families::Both,
-        own: vec![[198, 51, 100, 25].into()],
+        own: Arc::new([[198, 51, 100, 25].into()].into()),
         allow_private: ["203.0.113.0/24", "2001:db8::/32"].map(|network| network.parse().unwrap()).to_vec(),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mail::records::State;
 use net::clock::Clock;
 use net::dns::authority::{Authority, Trouble, Zone};
-use net::dns::blocklist::{self, BlockList, Gravity, Ipv6, Standing, check, check_all};
+use net::dns::blocklist::{self, BlockList, Gravity, Ipv6, Opinion, check, check_all};
 use net::dns::{Resolver, ResolverSettings, Reverse, ReverseFlaw, Servers, reverse_of};
 
 async fn authority(zone: Zone) -> Authority {
@@ -117,14 +117,14 @@ fn zen() -> BlockList {
     list
 }
 
-async fn standing(zone: &str, list: &BlockList, address: &str) -> Standing {
+async fn opinion(zone: &str, list: &BlockList, address: &str) -> Opinion {
     let server = authority(Zone::parse(zone).unwrap()).await;
     check(&resolver(server.address()), list, address.parse().unwrap()).await
 }
 
-fn words(standing: &Standing) -> &str {
-    match standing {
-        Standing::Refused { words, .. } | Standing::Broken { words } | Standing::Unknown { words } => words,
+fn words(opinion: &Opinion) -> &str {
+    match opinion {
+        Opinion::Refused { words, .. } | Opinion::Broken { words } | Opinion::Unknown { words } => words,
         other => panic!("no words: {other:?}"),
     }
 }
@@ -132,7 +132,7 @@ fn words(standing: &Standing) -> &str {
 // R3.7, R6.6
 #[tokio::test]
 async fn a_listing_is_told_with_its_meaning_and_its_reason() {
-    let Standing::Listed(listing) = standing(ZEN, &zen(), "203.0.113.7").await else { panic!("not listed") };
+    let Opinion::Listed(listing) = opinion(ZEN, &zen(), "203.0.113.7").await else { panic!("not listed") };
     let entries: Vec<(String, Gravity)> =
         listing.entries.iter().map(|entry| (format!("{} {}", entry.code, entry.means), entry.gravity)).collect();
     assert_eq!(
@@ -144,10 +144,10 @@ async fn a_listing_is_told_with_its_meaning_and_its_reason() {
     );
     assert_eq!(listing.gravity(), Gravity::Bench);
     assert_eq!(listing.reasons, ["“https://zen.example/203.0.113.7”"]);
-    assert_eq!(standing(ZEN, &zen(), "203.0.113.10").await, Standing::NotListed);
-    assert_eq!(standing(ZEN, &zen(), "::ffff:203.0.113.10").await, Standing::NotListed);
+    assert_eq!(opinion(ZEN, &zen(), "203.0.113.10").await, Opinion::NotListed);
+    assert_eq!(opinion(ZEN, &zen(), "::ffff:203.0.113.10").await, Opinion::NotListed);
     // A code that is in no table is a listing; without a text it has no reason.
-    let Standing::Listed(unknown) = standing(ZEN, &zen(), "203.0.113.8").await else { panic!("not listed") };
+    let Opinion::Listed(unknown) = opinion(ZEN, &zen(), "203.0.113.8").await else { panic!("not listed") };
     assert_eq!((unknown.gravity(), unknown.reasons.len()), (Gravity::Bench, 0));
 }
 
@@ -155,31 +155,31 @@ async fn a_listing_is_told_with_its_meaning_and_its_reason() {
 #[tokio::test]
 async fn what_is_no_answer_of_a_list_is_never_a_listing() {
     let zen = zen();
-    let refused = standing(ZEN, &zen, "203.0.113.9").await;
+    let refused = opinion(ZEN, &zen, "203.0.113.9").await;
     assert!(words(&refused).contains("127.255.255.254: the question came through a public resolver"), "{refused:?}");
     for (code, expected) in [("252", "written wrongly"), ("255", "too many questions"), ("7", "does not know")] {
         let everything = format!("*.zen.example A 127.255.255.{code}");
-        let refused = standing(&everything, &zen, "203.0.113.7").await;
-        assert!(matches!(&refused, Standing::Refused { words, .. } if words.contains(expected)), "{refused:?}");
+        let refused = opinion(&everything, &zen, "203.0.113.7").await;
+        assert!(matches!(&refused, Opinion::Refused { words, .. } if words.contains(expected)), "{refused:?}");
     }
-    let refused = standing(&format!("{ZEN}\n1.113.0.203.zen.example A 127.0.0.1"), &zen, "203.0.113.1").await;
-    assert!(matches!(refused, Standing::Refused { .. }), "{refused:?}");
+    let refused = opinion(&format!("{ZEN}\n1.113.0.203.zen.example A 127.0.0.1"), &zen, "203.0.113.1").await;
+    assert!(matches!(refused, Opinion::Refused { .. }), "{refused:?}");
 
     // Expired, parked, and listing the whole world.
-    let everything = standing("*.zen.example A 127.0.0.2", &zen, "203.0.113.7").await;
-    assert!(matches!(&everything, Standing::Broken { words } if words.contains("127.0.0.1")), "{everything:?}");
-    let parked = standing("*.zen.example A 192.0.2.80", &zen, "203.0.113.7").await;
+    let everything = opinion("*.zen.example A 127.0.0.2", &zen, "203.0.113.7").await;
+    assert!(matches!(&everything, Opinion::Broken { words } if words.contains("127.0.0.1")), "{everything:?}");
+    let parked = opinion("*.zen.example A 192.0.2.80", &zen, "203.0.113.7").await;
     assert!(
-        matches!(&parked, Standing::Broken { words } if words.contains("192.0.2.80 came as an answer")),
+        matches!(&parked, Opinion::Broken { words } if words.contains("192.0.2.80 came as an answer")),
         "{parked:?}"
     );
-    let half_parked = standing(&format!("{ZEN}\n11.113.0.203.zen.example A 192.0.2.80"), &zen, "203.0.113.11").await;
-    assert!(matches!(half_parked, Standing::Broken { .. }));
-    let empty = standing("zen.example A 192.0.2.1", &zen, "203.0.113.7").await;
-    assert!(matches!(&empty, Standing::Broken { words } if words.contains("empty or gone")), "{empty:?}");
+    let half_parked = opinion(&format!("{ZEN}\n11.113.0.203.zen.example A 192.0.2.80"), &zen, "203.0.113.11").await;
+    assert!(matches!(half_parked, Opinion::Broken { .. }));
+    let empty = opinion("zen.example A 192.0.2.1", &zen, "203.0.113.7").await;
+    assert!(matches!(&empty, Opinion::Broken { words } if words.contains("empty or gone")), "{empty:?}");
     // Emptied, but for the address: nothing it says counts.
-    let left = standing("7.113.0.203.zen.example A 127.0.0.2", &zen, "203.0.113.7").await;
-    assert!(matches!(left, Standing::Broken { .. }));
+    let left = opinion("7.113.0.203.zen.example A 127.0.0.2", &zen, "203.0.113.7").await;
+    assert!(matches!(left, Opinion::Broken { .. }));
 }
 
 // R6.6
@@ -188,16 +188,16 @@ async fn silence_is_told_from_not_listed() {
     for name in ["10.113.0.203.zen.example", "2.0.0.127.zen.example", "1.0.0.127.zen.example"] {
         let failing = Zone::parse(ZEN).unwrap().trouble(name, Trouble::Fails).unwrap();
         let server = authority(failing).await;
-        let standing = check(&resolver(server.address()), &zen(), [203, 0, 113, 10].into()).await;
-        assert!(matches!(&standing, Standing::Unknown { words } if words.contains("Spamhaus ZEN did not answer")));
+        let opinion = check(&resolver(server.address()), &zen(), [203, 0, 113, 10].into()).await;
+        assert!(matches!(&opinion, Opinion::Unknown { words } if words.contains("Spamhaus ZEN did not answer")));
     }
     // What was listed before is not listed for that when the servers fail.
     let brief = ZEN.replace("7.113.0.203.zen.example     A", "7.113.0.203.zen.example 0 A");
     let server = authority(Zone::parse(&brief).unwrap()).await;
     let dns = resolver(server.address());
-    assert!(matches!(check(&dns, &zen(), V4).await, Standing::Listed(_)));
+    assert!(matches!(check(&dns, &zen(), V4).await, Opinion::Listed(_)));
     server.replace(Zone::parse(&brief).unwrap().trouble("7.113.0.203.zen.example", Trouble::Fails).unwrap());
-    assert!(matches!(check(&dns, &zen(), V4).await, Standing::Unknown { .. }));
+    assert!(matches!(check(&dns, &zen(), V4).await, Opinion::Unknown { .. }));
 }
 
 #[tokio::test]
@@ -206,14 +206,14 @@ async fn ipv6_addresses_are_asked_for_by_nibbles_where_a_list_knows_them() {
     assert_eq!(untested.ipv6, Ipv6::Untested);
     let tested = BlockList { ipv6: Ipv6::Tested, ..zen() };
     let none = BlockList { ipv6: Ipv6::None, ..zen() };
-    assert!(matches!(standing(ZEN, &untested, "2001:db8::7").await, Standing::Listed(_)));
-    assert_eq!(standing(ZEN, &untested, "2001:db8::8").await, Standing::NotListed);
-    assert!(matches!(standing(ZEN, &tested, "2001:db8::8").await, Standing::Broken { .. }));
+    assert!(matches!(opinion(ZEN, &untested, "2001:db8::7").await, Opinion::Listed(_)));
+    assert_eq!(opinion(ZEN, &untested, "2001:db8::8").await, Opinion::NotListed);
+    assert!(matches!(opinion(ZEN, &tested, "2001:db8::8").await, Opinion::Broken { .. }));
     let with_point = format!("{ZEN}{V6_POINT}");
-    assert!(matches!(standing(&with_point, &tested, "2001:db8::7").await, Standing::Listed(_)));
-    assert_eq!(standing(&with_point, &tested, "2001:db8::8").await, Standing::NotListed);
-    assert_eq!(standing(ZEN, &none, "2001:db8::7").await, Standing::NotCovered);
-    assert!(matches!(standing("*.zen.example A 127.0.0.2", &untested, "2001:db8::7").await, Standing::Broken { .. }));
+    assert!(matches!(opinion(&with_point, &tested, "2001:db8::7").await, Opinion::Listed(_)));
+    assert_eq!(opinion(&with_point, &tested, "2001:db8::8").await, Opinion::NotListed);
+    assert_eq!(opinion(ZEN, &none, "2001:db8::7").await, Opinion::NotCovered);
+    assert!(matches!(opinion("*.zen.example A 127.0.0.2", &untested, "2001:db8::7").await, Opinion::Broken { .. }));
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ async fn lists_are_asked_together_and_those_that_are_off_are_not() {
     let found = check_all(&resolver(server.address()), &[dead, off, zen()], V4).await;
     let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["dead", "Spamhaus ZEN"]);
-    assert!(matches!((&found[0].1, &found[1].1), (Standing::Broken { .. }, Standing::Listed(_))), "{found:?}");
+    assert!(matches!((&found[0].1, &found[1].1), (Opinion::Broken { .. }, Opinion::Listed(_))), "{found:?}");
 }
 
 #[test]

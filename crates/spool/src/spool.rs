@@ -117,11 +117,6 @@ impl Spool {
         }
     }
 
-    /// Whether this message is kept, as far as is known at this moment.
-    pub fn holds(&self, key: Key) -> bool {
-        self.0.shelf.book().index.get(key).is_some()
-    }
-
     pub fn health(&self) -> Health {
         self.0.shelf.health()
     }

@@ -118,3 +118,29 @@ fn a_renewed_certificate_is_shown_after_a_reload() {
     until_true("the second certificate is shown", || shown() == second.der);
     old.expect("NOOP", 250);
 }
+
+// A session that is open loses its right with its password.
+#[test]
+fn a_password_that_is_taken_back_opens_nothing_more() {
+    let _others = among_others();
+    let town = Town::new();
+    let provider = town.provider(1, Manner::default());
+    let authority = CertificateAuthority::new();
+    let files = Files::of("revoked", &authority.for_names(&[NAME]));
+    let house = house(&town, &files);
+    let mut smtp = Smtp::open(house.doors()[1]);
+    smtp.expect("EHLO app.test", 250);
+    smtp.expect("STARTTLS", 220);
+    smtp.secure(&authority.client(), NAME);
+    smtp.expect("EHLO app.test", 250);
+    smtp.expect(&plain("app", "a long password"), 235);
+    smtp.take("ann@shop.test", &["bob@mail.test"], &Message::plain("before"));
+    let text = std::fs::read_to_string(&house.config).unwrap();
+    std::fs::write(&house.config, text.replace("a long password", "another password")).unwrap();
+    house.signal("HUP");
+    house.wait_log("the configuration is read anew");
+    let answer = smtp.say("MAIL FROM:<ann@shop.test>").unwrap();
+    assert!(answer.code == 535, "{answer:?}");
+    provider.wait_for(1);
+    assert_eq!(provider.count(), 1);
+}

@@ -5,6 +5,8 @@
 //! promised.
 #![allow(dead_code, clippy::unwrap_used)] // Each test uses its part; and may stop at the first surprise.
 
+pub mod live_dns;
+
 use control::account::{NewAccount, Standing};
 use control::inventory::{Check, NewIps, Outcome};
 use control::lease::{Grant, Into, Leased, Order};
@@ -129,11 +131,11 @@ pub fn drained(ip: IpAddr) -> Event {
 
 /// Runs the test on SQLite, then on PostgreSQL.
 pub fn on_both<F: AsyncFn(&Bench)>(test: F) {
-    on_both_with(&no_dns(), test);
+    on_both_with(no_dns(), test);
 }
 
-#[allow(clippy::needless_pass_by_value)] // A closure is written in the call.
-pub fn on_both_with<F: AsyncFn(&Bench)>(dns: &Arc<dyn Dns>, test: F) {
+#[allow(clippy::needless_pass_by_value)] // Both are written in the call.
+pub fn on_both_with<F: AsyncFn(&Bench)>(dns: Arc<dyn Dns>, test: F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let sqlite = bench(Engine::Sqlite, dns.clone()).await;
@@ -181,6 +183,7 @@ async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>) -> 
         dns,
         block_lists: Vec::new(),
         host: "weir.test".to_owned(),
+        return_path: None,
         region: RegionId::new("local"),
     })
 }

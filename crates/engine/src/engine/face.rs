@@ -198,7 +198,9 @@ pub enum Cancellable {
     Yes,
     /// Its time has come, or it never was scheduled.
     Leaving,
-    /// It is not queued.
+    /// It is not queued any more.
+    Gone,
+    /// Not all that is queued is known yet.
     Unknown,
 }
 

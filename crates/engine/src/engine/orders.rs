@@ -209,6 +209,7 @@ impl Engine {
     #[must_use]
     pub fn cancellable(&self, message: MessageId) -> Cancellable {
         match self.queue.find(message) {
+            None if self.recovered => Cancellable::Gone,
             None => Cancellable::Unknown,
             Some(at) if self.queue.messages[at].ip == NONE => Cancellable::Yes,
             Some(_) => Cancellable::Leaving,

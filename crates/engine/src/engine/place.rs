@@ -588,8 +588,8 @@ impl Engine {
     }
 
     /// Many of them come in a second, and most change little: what is the same is not looked at.
-    pub(super) fn take_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        let old = std::mem::replace(&mut self.snapshot, Arc::clone(&snapshot));
+    pub(super) fn take_snapshot(&mut self, snapshot: &Arc<Snapshot>) {
+        let old = std::mem::replace(&mut self.snapshot, Arc::clone(snapshot));
         let first = self.ips.is_empty();
         let mut rehomed = BTreeSet::new();
         if first || !Arc::ptr_eq(&old.ips, &snapshot.ips) {

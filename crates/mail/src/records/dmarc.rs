@@ -198,8 +198,10 @@ pub(super) fn judge(
         }
         Published::Unreadable(text, why) => {
             checked.found = vec![quoted(&text)];
-            let words =
-                format!("the DMARC record at {name} cannot be read, and receivers then take none: {why}. Correct it");
+            let words = format!(
+                "the DMARC record at {name} is not as it must be, and receivers pass over it, or over its policy: {why}. Correct \
+                 it"
+            );
             checked.say(Flaw::Unreadable, State::Wrong, words);
             return Some(());
         }

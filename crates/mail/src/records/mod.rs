@@ -188,7 +188,7 @@ pub enum Flaw {
     VoidLookups,
     IncludeBroken,
     LetsEverybody,
-    LetsNobodyDown,
+    OpenEnded,
     UsesPtr,
     AfterAll,
     PolicyNone,

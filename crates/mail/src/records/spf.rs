@@ -408,12 +408,12 @@ fn say_ending(checked: &mut Checked, spf: &Spf) {
     match spf.all() {
         None if spf.redirect.is_none() => {
             let words = format!("the SPF record at {name} says nothing of all others. End it with ~all or -all");
-            checked.say(Flaw::LetsNobodyDown, State::Good, words);
+            checked.say(Flaw::OpenEnded, State::Good, words);
         }
         Some(Qualifier::Neutral) => {
             let words =
                 format!("the SPF record at {name} ends in ?all, which protects nothing. End it with ~all or -all");
-            checked.say(Flaw::LetsNobodyDown, State::Good, words);
+            checked.say(Flaw::OpenEnded, State::Good, words);
         }
         Some(_) if !matches!(spf.terms.last(), Some((_, Mechanism::All))) => {
             let words = format!(

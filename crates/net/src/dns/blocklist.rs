@@ -118,7 +118,7 @@ pub fn parse(text: &str) -> Result<Vec<BlockList>, BlockListError> {
 
 /// What a list says of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Opinion {
     NotListed,
     Listed(Listing),
     /// The list does not answer us: a wrong name, a public resolver, too many questions. In words, with the mend.
@@ -162,25 +162,25 @@ impl Listing {
 /// Asks every list that is to be asked, all at once; in their order, each with its name.
 ///
 /// `dns` is a resolver of the operator's own, and one that answers from fresh knowledge only (`Resolver::only_fresh`).
-pub async fn check_all(dns: &dyn Dns, lists: &[BlockList], address: IpAddr) -> Vec<(String, Standing)> {
+pub async fn check_all(dns: &dyn Dns, lists: &[BlockList], address: IpAddr) -> Vec<(String, Opinion)> {
     let asked: Vec<&BlockList> = lists.iter().filter(|list| list.asked).collect();
-    let mut waiting: Vec<Waiting<'_, Standing>> = Vec::new();
+    let mut waiting: Vec<Waiting<'_, Opinion>> = Vec::new();
     for list in &asked {
         waiting.push(Box::pin(check(dns, list, address)));
     }
-    let standings = all(waiting).await;
-    asked.into_iter().map(|list| list.name.clone()).zip(standings).collect()
+    let opinions = all(waiting).await;
+    asked.into_iter().map(|list| list.name.clone()).zip(opinions).collect()
 }
 
 /// Asks one list about an address, and about its test points.
-pub async fn check(dns: &dyn Dns, list: &BlockList, address: IpAddr) -> Standing {
+pub async fn check(dns: &dyn Dns, list: &BlockList, address: IpAddr) -> Opinion {
     let address = address.to_canonical();
     if address.is_ipv6() && list.ipv6 == Ipv6::None {
-        return Standing::NotCovered;
+        return Opinion::NotCovered;
     }
-    let (health, standing) = tokio::join!(health_of(dns, list, address.is_ipv6()), standing_of(dns, list, address));
+    let (health, opinion) = tokio::join!(health_of(dns, list, address.is_ipv6()), opinion_of(dns, list, address));
     match health {
-        Ok(()) => standing,
+        Ok(()) => opinion,
         // An IPv6 listing that nobody can vouch for is still better doubted than believed.
         Err(unsound) => unsound,
     }
@@ -188,7 +188,7 @@ pub async fn check(dns: &dyn Dns, list: &BlockList, address: IpAddr) -> Standing
 
 /// RFC 5782 5: 127.0.0.2 is always listed, 127.0.0.1 never; for IPv6 the same two in IPv6 clothes. What is wrong, as what is
 /// to be told instead of an answer.
-pub async fn health_of(dns: &dyn Dns, list: &BlockList, ipv6: bool) -> Result<(), Standing> {
+pub async fn health_of(dns: &dyn Dns, list: &BlockList, ipv6: bool) -> Result<(), Opinion> {
     let point = |last: u8| match ipv6 {
         false => IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)),
         true => IpAddr::V6(Ipv4Addr::new(127, 0, 0, last).to_ipv6_mapped()),
@@ -196,16 +196,16 @@ pub async fn health_of(dns: &dyn Dns, list: &BlockList, ipv6: bool) -> Result<()
     let (listed, unlisted) = tokio::join!(codes_of(dns, list, point(2)), codes_of(dns, list, point(1)));
     let broken = |what: &str| {
         let words = format!("the block list {} is out of order: {what}. What it says does not count", list.name);
-        Err(Standing::Broken { words })
+        Err(Opinion::Broken { words })
     };
     match (read(list, listed), read(list, unlisted)) {
         (Answer::Listed(_), Answer::NotListed) => Ok(()),
         (Answer::NotListed, Answer::NotListed) if ipv6 && list.ipv6 == Ipv6::Untested => Ok(()),
         // A refusal tells more than what follows from it; silence says nothing of the list.
-        (Answer::Standing(standing @ Standing::Refused { .. }), _)
-        | (_, Answer::Standing(standing @ Standing::Refused { .. }))
-        | (Answer::Standing(standing), _)
-        | (_, Answer::Standing(standing)) => Err(standing),
+        (Answer::Opinion(opinion @ Opinion::Refused { .. }), _)
+        | (_, Answer::Opinion(opinion @ Opinion::Refused { .. }))
+        | (Answer::Opinion(opinion), _)
+        | (_, Answer::Opinion(opinion)) => Err(opinion),
         (_, Answer::Listed(_)) => broken("it lists even 127.0.0.1, and so would list everybody"),
         (Answer::NotListed, Answer::NotListed) => {
             broken("it does not list its test point 127.0.0.2, so it is empty or gone")
@@ -213,15 +213,15 @@ pub async fn health_of(dns: &dyn Dns, list: &BlockList, ipv6: bool) -> Result<()
     }
 }
 
-async fn standing_of(dns: &dyn Dns, list: &BlockList, address: IpAddr) -> Standing {
+async fn opinion_of(dns: &dyn Dns, list: &BlockList, address: IpAddr) -> Opinion {
     match read(list, codes_of(dns, list, address).await) {
-        Answer::NotListed => Standing::NotListed,
-        Answer::Standing(standing) => standing,
+        Answer::NotListed => Opinion::NotListed,
+        Answer::Opinion(opinion) => opinion,
         Answer::Listed(entries) => {
             // Why, is worth a question, but no listing becomes doubtful without an answer.
             let told = dns.txt(&question(list, address)).await.map_or_else(|_| Vec::new(), |answer| answer.texts);
             let reasons = told.iter().take(REASONS_MAX).map(|text| quoted(text)).collect();
-            Standing::Listed(Listing { entries, reasons })
+            Opinion::Listed(Listing { entries, reasons })
         }
     }
 }
@@ -246,7 +246,7 @@ fn codes_of<'a>(dns: &'a dyn Dns, list: &'a BlockList, address: IpAddr) -> Asked
 enum Answer {
     NotListed,
     Listed(Vec<Entry>),
-    Standing(Standing),
+    Opinion(Opinion),
 }
 
 fn read(list: &BlockList, answer: Result<Vec<Ipv4Addr>, DnsFault>) -> Answer {
@@ -255,7 +255,7 @@ fn read(list: &BlockList, answer: Result<Vec<Ipv4Addr>, DnsFault>) -> Answer {
         Err(DnsFault::NoSuchName | DnsFault::NoData) => return Answer::NotListed,
         Err(fault) => {
             let words = format!("the block list {} did not answer: {fault}", list.name);
-            return Answer::Standing(Standing::Unknown { words });
+            return Answer::Opinion(Opinion::Unknown { words });
         }
     };
     codes.sort_unstable();
@@ -266,11 +266,11 @@ fn read(list: &BlockList, answer: Result<Vec<Ipv4Addr>, DnsFault>) -> Answer {
              resolver puts addresses of its own in place of “does not exist”. What it says does not count",
             list.name
         );
-        return Answer::Standing(Standing::Broken { words });
+        return Answer::Opinion(Opinion::Broken { words });
     }
     if let Some((code, why)) = codes.iter().find_map(|code| Some((*code, refusal(list, *code)?))) {
         let words = format!("the block list {} answers {code}: {why}", list.name);
-        return Answer::Standing(Standing::Refused { code, words });
+        return Answer::Opinion(Opinion::Refused { code, words });
     }
     match codes.is_empty() {
         true => Answer::NotListed,

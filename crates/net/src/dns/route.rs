@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub struct Reach {
     pub families: Families,
     /// Our own addresses: mail that leads back here is a loop, whatever is allowed otherwise, unless
     /// `allow_private` names the address's network.
-    pub own: Vec<IpAddr>,
+    pub own: Arc<BTreeSet<IpAddr>>,
     /// Networks that are allowed though they are not of the public Internet. Empty by default;
     /// `Network::ALL` allows everything.
     pub allow_private: Vec<Network>,
