@@ -2,6 +2,7 @@
 
 use crate::judge::House;
 use api::caller::{Desk, DeskInner};
+use api::rate::Buckets;
 use mta::deliver::Means;
 use mta::listener::{self, Doorkeeper};
 use mta::{Plant, StartFault, intake};
@@ -11,7 +12,7 @@ use net::sts::{Sts, StsSettings};
 use net::tls::{Acceptor, Connector, Roots, TlsFault};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -123,6 +124,8 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 driver: plant.driver.clone(),
                 stories: plant.stories(),
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
+                office: None,
+                calls: Mutex::new(Buckets::new(api::rate::Limits::default())),
             }));
             doors.spawn(api::server::serve(socket, api::server::router(desk), stopped));
             Some(address)

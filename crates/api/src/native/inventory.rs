@@ -1,7 +1,7 @@
 //! IPs: the operator's inventory, and what an account leases of it.
 
 use super::words::{Address, Time, words};
-use super::{Answer, At, Call, called, found, listed, told};
+use super::{Answer, At, Call, called, found, listed, told, whole};
 use crate::asked::{Body, IfMatch, Listed, Listing, given};
 use crate::caller::Desk;
 use crate::problem::Problem;
@@ -23,6 +23,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         .routes(routes!(ip, change_ip))
         .routes(routes!(order_ip))
         .routes(routes!(ip_story))
+        .routes(routes!(check_ip))
         .routes(routes!(ips_of_account))
 }
 
@@ -162,6 +163,12 @@ struct Check {
     words: String,
 }
 
+impl From<theirs::Check> for Check {
+    fn from(check: theirs::Check) -> Check {
+        Check { name: check.name, at: Time(check.at), outcome: check.outcome.into(), words: check.words }
+    }
+}
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -274,13 +281,14 @@ async fn ip_story(call: Call, At([ip]): At<1>) -> Answer {
     call.by.may_watch()?;
     let (steps, checks) = call.office.ip_story(&call.by, address(&ip)?).await?;
     let step = |step: theirs::Step| Step { at: Time(step.at), state: step.state, reason: step.reason, actor: step.actor };
-    let check = |check: theirs::Check| Check {
-        name: check.name,
-        at: Time(check.at),
-        outcome: check.outcome.into(),
-        words: check.words,
-    };
-    told(IpStory { steps: steps.into_iter().map(step).collect(), checks: checks.into_iter().map(check).collect() })
+    told(IpStory { steps: steps.into_iter().map(step).collect(), checks: checks.into_iter().map(Check::from).collect() })
+}
+
+/// Look at an IP now: is it here, do its names lead back, is it on a block list. For the operator.
+#[utoipa::path(post, path = "/ips/{ip}/checks", responses((status = 200, body = Listed<Check>)))]
+async fn check_ip(call: Call, At([ip]): At<1>) -> Answer {
+    call.by.may_operate()?;
+    whole(call.office.check_ip(&call.by, address(&ip)?).await?, Check::from)
 }
 
 /// The IPs that the account leases; those of managed pools are the operator's to see.

@@ -7,9 +7,11 @@ mod words;
 pub mod once;
 
 mod account;
+mod address;
 mod audit;
 mod configuration_set;
 mod credential;
+mod domain;
 mod inventory;
 mod lease;
 mod person;
@@ -40,9 +42,11 @@ const OWN: &str = "self";
 pub fn routes() -> OpenApiRouter<Desk> {
     [
         account::routes(),
+        address::routes(),
         audit::routes(),
         configuration_set::routes(),
         credential::routes(),
+        domain::routes(),
         inventory::routes(),
         lease::routes(),
         person::routes(),
@@ -55,10 +59,10 @@ pub fn routes() -> OpenApiRouter<Desk> {
     .fold(OpenApiRouter::new(), OpenApiRouter::merge)
 }
 
-/// What needs no credential: it is how one gets one.
+/// What needs no credential: it is how one gets one, or shows to read a mailbox.
 #[must_use]
 pub fn doors() -> OpenApiRouter<Desk> {
-    person::doors()
+    person::doors().merge(address::doors())
 }
 
 /// Who asks, and whom.
