@@ -11,6 +11,8 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// For every body but a message's, which has a limit of its own.
+pub const BODY_OCTETS_MAX: usize = 64 << 10;
 const MEND: &str = "Compare it with the documentation of this call.";
 
 /// JSON to what is meant: one object and nothing after it. No body is an empty object.
@@ -132,7 +134,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
         if text == "*" {
             return Ok(IfMatch(None));
         }
-        let revision = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
+        let revision =
+            text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
         revision.map(|revision| IfMatch(Some(revision))).ok_or_else(|| {
             Problem::new(
                 StatusCode::BAD_REQUEST,

@@ -3,8 +3,8 @@
 use crate::problem::Problem;
 use crate::rate::Buckets;
 use axum::extract::FromRequestParts;
-use axum::http::{StatusCode, header};
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use control::{Actor, ActorKind, Office};
 use engine::envelope::Route;
 use engine::id::{AccountId, CredentialId, SubaccountId};

@@ -483,7 +483,8 @@ mod tests {
 
     fn offered(body: &str) -> Result<Offer, (Option<String>, String)> {
         let told = |problem: crate::problem::Problem| (problem.field, problem.detail);
-        translate(read::<Submission>(body.as_bytes()).map_err(told)?, MessageId(7), "weir.test", 1_700_000_000).map_err(told)
+        translate(read::<Submission>(body.as_bytes()).map_err(told)?, MessageId(7), "weir.test", 1_700_000_000)
+            .map_err(told)
     }
 
     #[test]

@@ -59,7 +59,8 @@ async fn things(house: &House) -> Things {
     };
     let session = house.office.sign_in(sign_in).await.unwrap().session.id;
     house.publish().await;
-    let message = json!({ "from": "ann@bolt.test", "to": "bob@else.test", "subject": "secret", "text": "x", "pool": "theirs" });
+    let message =
+        json!({ "from": "ann@bolt.test", "to": "bob@else.test", "subject": "secret", "text": "x", "pool": "theirs" });
     let message = text(&house.post(&key, "/messages", message).await.as_(200)["id"]);
     let thing = |theirs: String, nobodys: String| Thing { theirs, nobodys };
     let like = |theirs: &str| {
@@ -92,6 +93,9 @@ async fn things(house: &House) -> Things {
 /// What stands in an address and is nobody's secret.
 const PLAIN: &[(&str, &str)] =
     &[("region", "local"), ("name", "rest_days"), ("order", "hold"), ("provider", "sink.test"), ("limit", "10")];
+
+/// What is claimed there is not referred to: whoever reads the mail gets it, whichever other account claims it too.
+const CLAIMED: (&str, &str) = ("/api/v1/accounts/{account}/addresses", "address");
 
 /// The answer without what was asked, so that two can be compared.
 fn told(told: &Told, asked: &[&str]) -> (u16, String) {
@@ -129,7 +133,7 @@ async fn no_call_tells_of_another_accounts_things() {
                 continue;
             }
             let names = named(&house.document, call, path);
-            for name in &names {
+            for name in names.iter().filter(|name| (path.as_str(), name.as_str()) != CLAIMED) {
                 let Some(thing) = things.get(name.as_str()) else {
                     let known = PLAIN.iter().any(|(plain, _)| plain == name) || !is_in_path(path, name);
                     assert!(known, "{method} {path}: say in this test what {name} is");

@@ -129,7 +129,8 @@ async fn mail(desk: &Desk, account: &AccountId, confirmation: &theirs::Confirmat
     let id = Intake::new_id();
     let host = desk.intake.host();
     let named = |text: &str| {
-        NamedMailbox::parse(text).map_err(|error| Problem::invalid("address", format!("{error}."), "Check the address."))
+        NamedMailbox::parse(text)
+            .map_err(|error| Problem::invalid("address", format!("{error}."), "Check the address."))
     };
     let to = Mailbox::parse(&confirmation.to)
         .map_err(|error| Problem::invalid("address", format!("{error}."), "Check the address."))?;

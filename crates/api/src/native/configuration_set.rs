@@ -12,9 +12,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub fn routes() -> OpenApiRouter<Desk> {
-    OpenApiRouter::new()
-        .routes(routes!(configuration_sets, create_configuration_set))
-        .routes(routes!(configuration_set, change_configuration_set, delete_configuration_set))
+    OpenApiRouter::new().routes(routes!(configuration_sets, create_configuration_set)).routes(routes!(
+        configuration_set,
+        change_configuration_set,
+        delete_configuration_set
+    ))
 }
 
 words!(

@@ -263,11 +263,7 @@ async fn revoke_credential_of_account(call: Call, At([account, id]): At<2>) -> A
 
 /// A new secret for a credential; the old one is good for a while beside it.
 #[utoipa::path(post, path = "/accounts/{account}/credentials/{credential}/rotation", request_body = Rotation, responses((status = 200, body = Shown)))]
-async fn rotate_credential_of_account(
-    call: Call,
-    At([account, id]): At<2>,
-    Body(rotation): Body<Rotation>,
-) -> Answer {
+async fn rotate_credential_of_account(call: Call, At([account, id]): At<2>, Body(rotation): Body<Rotation>) -> Answer {
     let known = of_account(&call, &account, &id).await?;
     rotate(&call, &known.id, &rotation).await
 }

@@ -280,8 +280,12 @@ async fn order_ip(call: Call, At([ip]): At<1>, Body(order): Body<IpOrder>) -> An
 async fn ip_story(call: Call, At([ip]): At<1>) -> Answer {
     call.by.may_watch()?;
     let (steps, checks) = call.office.ip_story(&call.by, address(&ip)?).await?;
-    let step = |step: theirs::Step| Step { at: Time(step.at), state: step.state, reason: step.reason, actor: step.actor };
-    told(IpStory { steps: steps.into_iter().map(step).collect(), checks: checks.into_iter().map(Check::from).collect() })
+    let step =
+        |step: theirs::Step| Step { at: Time(step.at), state: step.state, reason: step.reason, actor: step.actor };
+    told(IpStory {
+        steps: steps.into_iter().map(step).collect(),
+        checks: checks.into_iter().map(Check::from).collect(),
+    })
 }
 
 /// Look at an IP now: is it here, do its names lead back, is it on a block list. For the operator.

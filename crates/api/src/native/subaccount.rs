@@ -11,9 +11,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub fn routes() -> OpenApiRouter<Desk> {
-    OpenApiRouter::new()
-        .routes(routes!(subaccounts, create_subaccount))
-        .routes(routes!(subaccount, change_subaccount, delete_subaccount))
+    OpenApiRouter::new().routes(routes!(subaccounts, create_subaccount)).routes(routes!(
+        subaccount,
+        change_subaccount,
+        delete_subaccount
+    ))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -75,7 +77,11 @@ async fn subaccounts(call: Call, At([account]): At<1>, list: Listing) -> Answer 
 async fn create_subaccount(call: Call, At([account]): At<1>, Body(new): Body<NewSubaccount>) -> Answer {
     let new = theirs::NewSubaccount { name: new.name, pool: new.pool };
     let made = call.office.create_subaccount(&call.by, &account, new).await?;
-    created(&["accounts", &made.account.clone(), "subaccounts", &made.id.clone()], Some(made.revision), Subaccount::from(made))
+    created(
+        &["accounts", &made.account.clone(), "subaccounts", &made.id.clone()],
+        Some(made.revision),
+        Subaccount::from(made),
+    )
 }
 
 /// One subaccount.

@@ -189,7 +189,8 @@ impl House {
         body: Option<Value>,
         headers: &[(&str, &str)],
     ) -> Told {
-        let path = path.strip_prefix('/').filter(|rest| rest.starts_with('/')).map_or(format!("/api/v1{path}"), Into::into);
+        let path =
+            path.strip_prefix('/').filter(|rest| rest.starts_with('/')).map_or(format!("/api/v1{path}"), Into::into);
         let mut request = Request::builder().method(&method).uri(&path);
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
