@@ -43,6 +43,8 @@ pub struct Written {
     #[serde(default, rename = "listener")]
     pub listeners: Vec<Listener>,
     pub http: Option<Http>,
+    /// Where accounts, IPs and pools are kept; without it they stand in this file.
+    pub control: Option<ControlSection>,
     #[serde(default, rename = "account")]
     pub accounts: Vec<Account>,
     #[serde(default, rename = "credential")]
@@ -125,6 +127,16 @@ impl Default for SpoolSection {
 pub struct TlsSection {
     pub certificate: Spanned<PathBuf>,
     pub key: Spanned<PathBuf>,
+}
+
+/// Accounts, IPs, leases and pools live in a database and are changed by calls.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlSection {
+    /// `postgres://user@host/name`; without one, a file in the data folder.
+    pub database: Option<Spanned<String>>,
+    /// Block lists to ask about IPs, in the form of the shipped ones; without it, those.
+    pub block_lists: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

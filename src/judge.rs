@@ -17,6 +17,7 @@ use mail::address::Domain;
 use mail::dkim::Signer;
 use mta::deliver::Patience;
 use mta::listener::{self, Door, DoorTls};
+use net::dns::blocklist::{self, BlockList};
 use net::dns::{FixedAnswers, FixedRule, Network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -38,7 +39,16 @@ pub struct House {
     pub extra_roots: Option<Vec<u8>>,
     pub spool: spool::Options,
     pub patience: Patience,
+    /// None: accounts, IPs and pools stand in the file.
+    pub control: Option<Control>,
     pub written: Written,
+}
+
+/// Where the control plane is kept, and what it checks with.
+pub struct Control {
+    /// None: a file in the data folder.
+    pub database: Option<String>,
+    pub block_lists: Vec<BlockList>,
 }
 
 impl House {
@@ -171,8 +181,44 @@ impl Judge<'_> {
                 ..spool::Options::default()
             },
             patience: patience(&written.delivery),
+            control: self.control(&written),
             written,
         })
+    }
+
+    fn control(&mut self, written: &Written) -> Option<Control> {
+        let section = written.control.as_ref()?;
+        let places = [
+            written.accounts.first().map(|account| &account.id),
+            written.credentials.first().map(|credential| &credential.account),
+            written.domains.first().map(|domain| &domain.name),
+            written.pools.first().map(|pool| &pool.id),
+        ];
+        for at in places.into_iter().flatten() {
+            self.wrong(at, "with [control], accounts, credentials, domains, IPs and pools are kept in its database: make them with calls, or leave [control] out");
+        }
+        if let Some(ip) = written.ips.first() {
+            self.wrong(&ip.address, "with [control], IPs are kept in its database: add them with `weir ip add`");
+        }
+        if let Some(at) = &section.database
+            && !["postgres://", "postgresql://"].iter().any(|scheme| at.get_ref().starts_with(scheme))
+        {
+            self.wrong(at, "database is postgres://user@host/name; without it, a file in the data folder is used");
+        }
+        let text = match &section.block_lists {
+            Some(at) => String::from_utf8_lossy(&self.file(at)?).into_owned(),
+            None => blocklist::SHIPPED.to_owned(),
+        };
+        let block_lists = match (&section.block_lists, blocklist::parse(&text)) {
+            (_, Ok(lists)) => lists,
+            (Some(at), Err(error)) => {
+                self.wrong(at, error.to_string());
+                return None;
+            }
+            // The shipped ones are read by a test.
+            (None, Err(_)) => Vec::new(),
+        };
+        Some(Control { database: section.database.as_ref().map(|at| at.get_ref().clone()), block_lists })
     }
 
     fn limits(&mut self, written: &Written) {
@@ -449,7 +495,12 @@ impl Judge<'_> {
     fn doors(&mut self, written: &Written, snapshot: &Snapshot) -> Vec<(SocketAddr, Door)> {
         let mut doors = Vec::new();
         for section in &written.listeners {
-            let account = section.account.as_ref().and_then(|at| self.known_account(at, &snapshot.accounts));
+            let account = match (&section.account, &written.control) {
+                (None, _) => None,
+                // What accounts there are, the database says; one that is not there is refused when mail comes.
+                (Some(at), Some(_)) => Some(AccountId::new(at.get_ref())),
+                (Some(at), None) => self.known_account(at, &snapshot.accounts),
+            };
             let trusted = self.networks(&section.trusted);
             if !trusted.is_empty() && section.account.is_none() {
                 self.wrong(&section.address, "trusted networks submit for an account: add account");

@@ -1,7 +1,9 @@
 //! How do the rooms come together? The only place that knows all of them.
 
 use crate::judge::House;
+use crate::rounds::{self, ControlFault, Rounds};
 use api::caller::{Desk, DeskInner};
+use control::Office;
 use mta::deliver::Means;
 use mta::listener::{self, Doorkeeper};
 use mta::{Plant, StartFault, intake};
@@ -10,7 +12,7 @@ use net::dns::{Dns, FixedDns, Resolver, ResolverSettings, Servers};
 use net::sts::{Sts, StsSettings};
 use net::tls::{Acceptor, Connector, Roots, TlsFault};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -22,10 +24,14 @@ use tokio::task::JoinSet;
 pub enum OpenFault {
     #[error("cannot listen on {address}: {cause}")]
     Listen { address: SocketAddr, cause: std::io::Error },
+    #[error("the data folder {}: {cause}", .data.display())]
+    Data { data: PathBuf, cause: std::io::Error },
     #[error("DNS: {0}")]
     Dns(String),
     #[error("TLS: {0}")]
     Tls(#[from] TlsFault),
+    #[error(transparent)]
+    Control(#[from] ControlFault),
     #[error(transparent)]
     Start(#[from] StartFault),
 }
@@ -40,6 +46,9 @@ pub struct Running {
     doors: JoinSet<()>,
     stop_wait: Duration,
     acceptor: Acceptor,
+    /// None: accounts, IPs and pools stand in the file.
+    pub office: Option<Office>,
+    rounds: Option<Rounds>,
 }
 
 /// Opens the house on a data folder.
@@ -65,6 +74,15 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         None => None,
     };
 
+    std::fs::create_dir_all(data).map_err(|cause| OpenFault::Data { data: data.to_owned(), cause })?;
+    let opened = match &house.control {
+        Some(control) => {
+            let (office, sealer) = rounds::office(&house, control, data, &clock, dns.clone())?;
+            Some(rounds::open(office, sealer, &house.snapshot, data).await?)
+        }
+        None => None,
+    };
+    let snapshot = opened.as_ref().map_or_else(|| house.snapshot.clone(), |opened| opened.snapshot.clone());
     let delivery = &house.written.delivery;
     let sts = delivery.mta_sts.then(|| {
         let settings = StsSettings { allow_private: house.allow_private.clone(), ..StsSettings::default() };
@@ -91,7 +109,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
                 ..engine::Limits::default()
             },
-            snapshot: house.snapshot.clone(),
+            snapshot,
             allow_private: house.allow_private.clone(),
             seed: clock.now().unsigned_abs(),
         },
@@ -99,6 +117,8 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
     )?;
 
     let (stop, stopped) = watch::channel(false);
+    let office = opened.as_ref().map(|opened| opened.office.clone());
+    let rounds = opened.map(|opened| Rounds::begin(opened, house.snapshot.clone(), &plant, stopped.clone()));
     let mut doors = JoinSet::new();
     let keeper = Arc::new(Doorkeeper::default());
     let mut smtp = Vec::new();
@@ -122,6 +142,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 intake: plant.intake.clone(),
                 driver: plant.driver.clone(),
                 stories: plant.stories(),
+                office: office.clone(),
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
             }));
             doors.spawn(api::server::serve(socket, api::server::router(desk), stopped));
@@ -129,14 +150,20 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         }
         None => None,
     };
-    Ok(Running { plant, smtp, http, stop, doors, acceptor, stop_wait: Duration::from_secs(*limits.stop_s.get_ref()) })
+    let stop_wait = Duration::from_secs(*limits.stop_s.get_ref());
+    Ok(Running { plant, smtp, http, stop, doors, acceptor, stop_wait, office, rounds })
 }
 
 impl Running {
     /// Takes a new file's accounts, domains, IPs, pools and rules into use; nothing that is queued is dropped.
     pub fn change(&self, house: &House) {
-        self.plant.driver.change_snapshot(house.snapshot.clone());
-        self.plant.intake.change_snapshot(house.snapshot.clone());
+        match &self.rounds {
+            Some(rounds) => rounds.rebase(house.snapshot.clone()),
+            None => {
+                self.plant.driver.change_snapshot(house.snapshot.clone());
+                self.plant.intake.change_snapshot(house.snapshot.clone());
+            }
+        }
         if let Err(fault) = self.acceptor.reload() {
             tracing::error!(%fault, "the TLS certificate is not changed");
         }
@@ -152,7 +179,13 @@ impl Running {
             tracing::warn!("some submitters did not finish in time");
             self.doors.shutdown().await;
         }
+        if let Some(rounds) = self.rounds {
+            rounds.end().await;
+        }
         self.plant.stop(until - tokio::time::Instant::now()).await;
+        if let Some(office) = self.office {
+            office.store().close().await;
+        }
     }
 }
 

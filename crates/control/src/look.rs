@@ -10,7 +10,7 @@ use crate::setting::{self, Setting};
 use crate::store::{Columns, q, rows};
 use mail::records::State;
 use net::dial;
-use net::dns::blocklist::{self, Gravity, Standing};
+use net::dns::blocklist::{self, Gravity, Opinion};
 use net::dns::reverse_of;
 use net::interfaces;
 use std::net::IpAddr;
@@ -48,8 +48,8 @@ impl Office {
         let words: Vec<&str> = reverse.findings.iter().map(|finding| finding.words.as_str()).collect();
         let words = if words.is_empty() { "its names lead back to it".to_owned() } else { words.join(" ") };
         say(REVERSE, (outcome_of(reverse.state()), words));
-        for (list, standing) in listings {
-            if let Some(told) = listing(standing) {
+        for (list, opinion) in listings {
+            if let Some(told) = listing(opinion) {
                 say(&list, told);
             }
         }
@@ -114,13 +114,13 @@ fn outcome_of(state: State) -> Outcome {
 }
 
 /// None where a list says nothing of such addresses.
-fn listing(standing: Standing) -> Option<(Outcome, String)> {
-    match standing {
-        Standing::NotCovered => None,
-        Standing::NotListed => Some((Outcome::Good, "not listed".to_owned())),
-        Standing::Refused { words, .. } | Standing::Broken { words } => Some((Outcome::Void, words)),
-        Standing::Unknown { words } => Some((Outcome::Unknown, words)),
-        Standing::Listed(listing) => {
+fn listing(opinion: Opinion) -> Option<(Outcome, String)> {
+    match opinion {
+        Opinion::NotCovered => None,
+        Opinion::NotListed => Some((Outcome::Good, "not listed".to_owned())),
+        Opinion::Refused { words, .. } | Opinion::Broken { words } => Some((Outcome::Void, words)),
+        Opinion::Unknown { words } => Some((Outcome::Unknown, words)),
+        Opinion::Listed(listing) => {
             let entries: Vec<String> =
                 listing.entries.iter().map(|entry| format!("{} ({})", entry.means, entry.code)).collect();
             let why =

@@ -9,10 +9,11 @@ use engine::attempt::ConnectFailureKind;
 use engine::envelope::{Envelope, MessageState, RecipientState, TlsWish};
 use engine::event::{Event, EventKind};
 use engine::id::{MessageId, SessionId};
-use engine::snapshot::Snapshot;
+use engine::snapshot::{Hop, Snapshot};
 use engine::time::Timestamp;
 use engine::{Action, Alarm, Engine, Input, NotifyKind, Order, Resolution};
 use mail::address::Domain;
+use net::dial::Via;
 use net::dns::{Families, Network, Reach, Route, Site, route_of};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
@@ -334,7 +335,13 @@ impl Desk {
             let _ = self.told.send(Word::Told(Told { input, envelope: None, over: Some(session) }));
             return;
         };
-        let job = Job { session, bind: ip.bind, ehlo: ip.ehlo.clone(), domain, site, tls };
+        // Behind a hop the remote sees the public address, whatever is bound here.
+        let (via, from) = match &ip.hop {
+            None => (Via::Direct, ip.bind),
+            Some(Hop::Socks5 { proxy }) => (Via::Socks5 { proxy: *proxy, sign_in: None }, source),
+            Some(Hop::Proxy { proxy }) => (Via::Proxy { proxy: *proxy }, source),
+        };
+        let job = Job { session, via, from, ehlo: ip.ehlo.clone(), domain, site, tls };
         let told = self.told.clone();
         tokio::spawn(deliver::run(self.setting.means.clone(), job, listening, move |words| {
             let _ = told.send(Word::Told(words));
@@ -444,7 +451,9 @@ impl Desk {
     }
 
     fn check_ip(&self, ip: IpAddr) {
-        let Some(bind) = self.setting.snapshot.ips.get(&ip).map(|ip| ip.bind) else { return };
+        // What lives behind a hop is not for this machine to look for.
+        let known = self.setting.snapshot.ips.get(&ip).filter(|ip| ip.hop.is_none());
+        let Some(bind) = known.map(|ip| ip.bind) else { return };
         let input = match net::dial::is_here(bind) {
             Ok(()) => Input::IpBack { ip },
             Err(fault) => Input::IpGone { ip, said: fault.to_string() },

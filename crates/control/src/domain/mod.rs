@@ -13,6 +13,7 @@ mod standing;
 
 pub use records::{Problem, Purpose, Record, RecordState};
 pub use sending::SendingDomains;
+pub(crate) use sending::sending_domains;
 pub use standing::{GONE_MAX, Proof, Seen, State, VerifiedBy, check_again};
 
 use crate::account::{must_be_seen, reach};
