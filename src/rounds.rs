@@ -197,7 +197,7 @@ impl Down {
                 }
                 () = sleep(LOOK_EVERY) => false,
                 based = self.base.changed() => based.is_ok(),
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = closing(&mut stop) => break,
             };
             self.look(based).await;
         }
@@ -285,7 +285,7 @@ async fn up(office: Office, log: EventLog, mut stop: watch::Receiver<bool>) {
         let Some((last, _)) = records.last() else {
             tokio::select! {
                 changed = more.changed() => if changed.is_err() { return },
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = closing(&mut stop) => return,
             }
             continue;
         };
@@ -336,6 +336,11 @@ async fn due(office: Office, mut stop: watch::Receiver<bool>) {
 async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = sleep(time) => false,
-        _ = stop.wait_for(|stop| *stop) => true,
+        () = closing(stop) => true,
     }
+}
+
+/// Until the house closes. Who tells of it is gone only when it is over.
+async fn closing(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

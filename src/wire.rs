@@ -3,6 +3,7 @@
 use crate::judge::House;
 use crate::rounds::{self, ControlFault, Rounds};
 use api::caller::{Desk, DeskInner};
+use api::rate::Buckets;
 use control::Office;
 use mta::deliver::Means;
 use mta::listener::{self, Doorkeeper};
@@ -13,7 +14,7 @@ use net::sts::{Sts, StsSettings};
 use net::tls::{Acceptor, Connector, Roots, TlsFault};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -144,6 +145,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 stories: plant.stories(),
                 office: office.clone(),
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
+                calls: Mutex::new(Buckets::new(api::rate::Limits::default())),
             }));
             doors.spawn(api::server::serve(socket, api::server::router(desk), stopped));
             Some(address)

@@ -1,19 +1,23 @@
 //! Who is asking? A bearer key says who holds it, and what it is good for.
 
 use crate::problem::Problem;
+use crate::rate::Buckets;
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use control::{Actor, ActorKind, Office};
 use engine::envelope::Route;
-use engine::id::{AccountId, SubaccountId};
+use engine::id::{AccountId, CredentialId, SubaccountId};
 use engine::snapshot::{Credential, Holder, Scope};
+use engine::time::Timestamp;
 use mta::driver::Driver;
 use mta::explain::Stories;
 use mta::hidden::Hidden;
 use mta::intake::{Intake, Right, Via, Visitor};
 use mta::visitor::check_scope;
+use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What the handlers need; one for all requests.
 #[derive(Clone)]
@@ -24,6 +28,23 @@ pub struct DeskInner {
     pub driver: Driver,
     pub stories: Stories,
     pub message_bytes_max: u64,
+    /// None: the house is run from a file alone.
+    pub office: Option<Office>,
+    /// How often each credential has called.
+    pub calls: Mutex<Buckets>,
+}
+
+impl DeskInner {
+    pub fn office(&self) -> Result<&Office, Problem> {
+        self.office.as_ref().ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "no_control_plane",
+                "This installation is run from its configuration file, which names the accounts itself; there is no control plane.",
+                "Change the file; or take the accounts out of it, and they are kept in the database.",
+            )
+        })
+    }
 }
 
 impl std::ops::Deref for Desk {
@@ -38,14 +59,84 @@ impl std::ops::Deref for Desk {
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// Who asks: the credential was good when the request came in.
+/// Where the request comes from; none where that is not known.
+pub struct Origin(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Origin, Infallible> {
+        Ok(Origin(parts.extensions.get::<Peer>().map(|peer| peer.0)))
+    }
+}
+
+/// The key or token that was shown, good or not.
+pub struct Shown(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Shown {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Shown, Infallible> {
+        let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = value.and_then(|value| value.split_once(' '));
+        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        Ok(Shown(bearer.map(|(_, shown)| shown.trim().to_owned())))
+    }
+}
+
+/// How the token of a session begins; a key begins otherwise.
+const SESSION: &str = "weir_session_";
+
+/// Who asks: the credential was good when the request came in. A person who is signed in has one for as long as the request takes.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub visitor: Visitor,
     credential: Arc<Credential>,
+    actor: Actor,
 }
 
 impl Caller {
+    /// Of the key or person.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.actor.id
+    }
+
+    /// As the control plane sees it.
+    #[must_use]
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    fn of_key(visitor: Visitor, credential: Arc<Credential>) -> Caller {
+        let id = credential.id.to_string();
+        let actor = Actor {
+            kind: ActorKind::Key,
+            name: id.clone(),
+            id,
+            holder: credential.holder.clone(),
+            scopes: credential.scopes.clone(),
+            from: visitor.peer,
+        };
+        Caller { visitor, credential, actor }
+    }
+
+    fn of_person(actor: Actor, until: Timestamp) -> Caller {
+        let right = match actor.account() {
+            Some(own) if actor.scopes.contains(&Scope::Send) => Right::Account(own.clone()),
+            _ => Right::Nothing,
+        };
+        let credential = Credential {
+            id: CredentialId::new(&actor.id),
+            holder: actor.holder.clone(),
+            scopes: actor.scopes.clone(),
+            networks: Vec::new(),
+            expires_at: Some(until),
+        };
+        let visitor = Visitor { via: Via::Http, peer: actor.from, right };
+        Caller { visitor, credential: Arc::new(credential), actor }
+    }
+
     /// For the log.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -85,7 +176,7 @@ impl Caller {
             return self.may(scope);
         }
         let detail = format!("{what} are shown to the operator.");
-        Err(Problem::new(axum::http::StatusCode::FORBIDDEN, "operator_only", detail, "Use the operator's key."))
+        Err(Problem::new(StatusCode::FORBIDDEN, "operator_only", detail, "Use the operator's key."))
     }
 
     /// Whether what belongs to this account and part of it may be shown to the caller.
@@ -116,24 +207,26 @@ impl FromRequestParts<Desk> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Caller, Problem> {
-        let key = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, key)| key.trim())
-            .ok_or_else(|| {
-                Problem::new(
-                    axum::http::StatusCode::UNAUTHORIZED,
-                    "sign_in_first",
-                    "No key was given.",
-                    "Send the header “Authorization: Bearer KEY”.",
-                )
-            })?;
+        // Looked at once a request.
+        if let Some(known) = parts.extensions.get::<Caller>() {
+            return Ok(known.clone());
+        }
+        let Ok(Shown(shown)) = Shown::from_request_parts(parts, desk).await;
+        let shown = shown.ok_or_else(|| {
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "sign_in_first",
+                "No key was given.",
+                "Send the header “Authorization: Bearer KEY”.",
+            )
+        })?;
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-        let visitor = Visitor { via: Via::Http, peer, right: Right::key(key) };
+        if let Some(office) = desk.office.as_ref().filter(|_| shown.starts_with(SESSION)) {
+            let (actor, session) = office.actor_of_session(&shown, peer).await?;
+            return Ok(Caller::of_person(actor, session.expires_at));
+        }
+        let visitor = Visitor { via: Via::Http, peer, right: Right::key(&shown) };
         let credential = desk.intake.credential(&visitor)?;
-        Ok(Caller { visitor, credential })
+        Ok(Caller::of_key(visitor, credential))
     }
 }

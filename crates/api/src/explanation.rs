@@ -15,8 +15,9 @@ use mta::hidden::Hidden;
 use mta::record::Entry;
 use serde::Serialize;
 use std::net::IpAddr;
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Explanation {
     pub id: String,
     pub account: String,
@@ -41,7 +42,8 @@ pub struct Explanation {
     pub recipients: Vec<RecipientView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Route)]
 pub struct RouteView {
     /// What its owner calls it.
     pub pool: String,
@@ -55,7 +57,7 @@ pub struct RouteView {
 }
 
 /// What would become of a scheduled message now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Undecided {
     pub words: String,
     pub now: Option<RouteView>,
@@ -78,7 +80,8 @@ impl RouteView {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RecipientStory)]
 pub struct RecipientView {
     pub address: String,
     /// `queued`, `held`, `delivered`, `bounced`, `expired`, `deleted`, `rejected`.
@@ -90,7 +93,8 @@ pub struct RecipientView {
     pub events: Vec<EventView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Why)]
 pub struct WhyView {
     pub code: &'static str,
     pub words: String,
@@ -103,7 +107,8 @@ impl WhyView {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
 pub struct EventView {
     pub at: String,
     pub kind: &'static str,
@@ -126,6 +131,8 @@ pub struct EventView {
     pub attempt: u16,
 }
 
+/// What became of a message: its route, and the story of each recipient. (R2.7)
+#[utoipa::path(get, path = "/messages/{id}", operation_id = "explain_message", responses((status = 200, body = Explanation), (status = 500, body = Problem, content_type = "application/problem+json", description = "The event log cannot be read")))]
 pub async fn explain(
     State(desk): State<Desk>,
     caller: Caller,

@@ -4,6 +4,10 @@
 
 /// How does a program learn what was wrong?
 pub mod problem;
+/// What does a request ask?
+pub mod asked;
+/// How often may one credential call?
+pub mod rate;
 /// Who is asking?
 pub mod caller;
 /// What became of a message?
@@ -14,5 +18,13 @@ pub mod messages;
 pub mod preview;
 /// What waits, why, and what may be done about it?
 pub mod queue;
+/// Is the service well?
+pub mod health;
+/// What of the control plane is there to see and to change?
+pub mod native;
+/// What is told of all this to programs that read descriptions?
+pub mod document;
+/// Which calls are there, and what stands before each?
+pub mod doors;
 /// Who listens, and how does it end?
 pub mod server;

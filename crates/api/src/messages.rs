@@ -3,6 +3,7 @@
 //! `POST /api/v1/messages`: either parts that are composed here, or a finished message in `raw`. Reading and translating is pure;
 //! the admission is the same as for SMTP.
 
+use crate::asked::read;
 use crate::caller::{Caller, Desk};
 use crate::explanation::parse_id;
 use crate::problem::Problem;
@@ -28,27 +29,35 @@ use mta::intake::{Asked, Intake, Offer, Receiving};
 use mta::once::{Begun, KEY_OCTETS_MAX, Started, once_of};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 const BODY_OVERHEAD: u64 = 1 << 20;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const TAGS_MAX: usize = 50;
 const TAG_OCTETS_MAX: usize = 256;
 
 /// The body of a submission.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Submission {
     from: Option<String>,
+    #[serde(default)]
     to: Addresses,
+    #[serde(default)]
     cc: Addresses,
+    #[serde(default)]
     bcc: Addresses,
+    #[serde(default)]
     reply_to: Addresses,
     subject: Option<String>,
     text: Option<String>,
     html: Option<String>,
+    #[serde(default)]
     attachments: Vec<AttachmentBody>,
+    #[serde(default)]
     headers: BTreeMap<String, String>,
+    #[serde(default)]
     tags: BTreeMap<String, String>,
     /// A finished message, base64; then none of the parts above but `from` and the recipients.
     raw: Option<String>,
@@ -63,7 +72,7 @@ pub struct Submission {
 }
 
 /// One address or several.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Addresses {
     One(String),
@@ -76,8 +85,9 @@ impl Default for Addresses {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Attachment)]
 struct AttachmentBody {
     name: String,
     content_type: String,
@@ -86,18 +96,39 @@ struct AttachmentBody {
     content_id: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// How the last leg is protected.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum Tls {
+pub enum Tls {
     IfOffered,
     Required,
 }
 
-#[derive(Debug, Serialize)]
+impl From<TlsWish> for Tls {
+    fn from(wish: TlsWish) -> Tls {
+        match wish {
+            TlsWish::Required => Tls::Required,
+            TlsWish::IfOffered | TlsWish::Never => Tls::IfOffered,
+        }
+    }
+}
+
+impl From<Tls> for TlsWish {
+    fn from(tls: Tls) -> TlsWish {
+        match tls {
+            Tls::Required => TlsWish::Required,
+            Tls::IfOffered => TlsWish::IfOffered,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Accepted {
     pub id: String,
 }
 
+/// Hand in a message. 200 means that it is durable.
+#[utoipa::path(post, path = "/messages", request_body = Submission, responses((status = 200, body = Accepted)))]
 pub async fn submit(
     State(desk): State<Desk>,
     caller: Caller,
@@ -120,7 +151,7 @@ pub async fn submit(
             Submitted::Before(message) => return Ok(replayed(&desk, message)),
         },
     };
-    let submission = read(&body)?;
+    let submission: Submission = read(&body)?;
     drop(body);
     let id = Intake::new_id();
     let now_unix = desk.intake.now().0.div_euclid(1_000_000);
@@ -142,7 +173,7 @@ fn replayed(desk: &Desk, message: MessageId) -> Response {
     response
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let invalid = || {
         let detail =
             format!("An idempotency key has 1 to {KEY_OCTETS_MAX} printable ASCII characters and is given once.");
@@ -183,13 +214,14 @@ async fn first_of(desk: &Desk, account: &AccountId, key: &str, body: &[u8]) -> R
     Err(Problem::new(StatusCode::CONFLICT, code, detail, mend).at("Idempotency-Key"))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Cancelled {
     pub id: String,
     pub state: &'static str,
 }
 
-/// R1.6: a scheduled message, until its time.
+/// Cancel a scheduled message, until its time. (R1.6)
+#[utoipa::path(delete, path = "/messages/{id}", operation_id = "cancel_message", responses((status = 200, body = Cancelled), (status = 500, body = Problem, content_type = "application/problem+json", description = "The event log cannot be read")))]
 pub async fn cancel(
     State(desk): State<Desk>,
     caller: Caller,
@@ -270,40 +302,6 @@ fn body_bytes_max(message_bytes_max: u64) -> u64 {
     message_bytes_max / 3 * 4 + BODY_OVERHEAD
 }
 
-/// JSON to a submission; an error names the field.
-pub fn read(body: &[u8]) -> Result<Submission, Problem> {
-    // An array would be read as the fields in their order, which nobody means.
-    if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_json",
-            "The body is an array.",
-            "Send one JSON object.",
-        ));
-    }
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let submission: Submission = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let field = error.path().to_string();
-        let detail = format!("The body cannot be read: {}.", error.inner());
-        let problem = Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_json",
-            detail,
-            "Compare it with the documentation of this call.",
-        );
-        if field == "." || field == "?" { problem } else { problem.at(field) }
-    })?;
-    reader.end().map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_json",
-            format!("The body goes on after its end: {error}."),
-            "Send one JSON object.",
-        )
-    })?;
-    Ok(submission)
-}
-
 /// A submission to what the admission takes.
 pub fn translate(submission: Submission, id: MessageId, host: &str, now_unix: i64) -> Result<Offer, Problem> {
     let mut recipients = Vec::new();
@@ -375,10 +373,7 @@ pub fn translate(submission: Submission, id: MessageId, host: &str, now_unix: i6
         stream: submission.stream.map(|stream| StreamId::new(&stream)),
         send_at: submission.send_at.as_deref().map(time).transpose()?,
         tags,
-        tls: submission.tls.map(|tls| match tls {
-            Tls::Required => TlsWish::Required,
-            Tls::IfOffered => TlsWish::IfOffered,
-        }),
+        tls: submission.tls.map(TlsWish::from),
         envid: None,
         ret: None,
         smtputf8,
@@ -481,13 +476,15 @@ fn checked_tags(tags: BTreeMap<String, String>) -> Result<Vec<(String, String)>,
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
-    use super::{read, translate};
+    use super::{Submission, translate};
+    use crate::asked::read;
     use engine::id::MessageId;
     use mta::intake::Offer;
 
     fn offered(body: &str) -> Result<Offer, (Option<String>, String)> {
         let told = |problem: crate::problem::Problem| (problem.field, problem.detail);
-        translate(read(body.as_bytes()).map_err(told)?, MessageId(7), "weir.test", 1_700_000_000).map_err(told)
+        translate(read::<Submission>(body.as_bytes()).map_err(told)?, MessageId(7), "weir.test", 1_700_000_000)
+            .map_err(told)
     }
 
     #[test]

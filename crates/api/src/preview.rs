@@ -1,27 +1,28 @@
 //! Where would a message go now, by which rule, and why? Nothing is sent. (R2.7)
 
+use crate::asked::Body;
 use crate::caller::{Caller, Desk};
 use crate::explanation::RouteView;
 use crate::messages::time;
 use crate::problem::Problem;
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
-use axum::http::StatusCode;
 use engine::id::{AccountId, RegionId, SubaccountId};
 use engine::snapshot::Scope;
 use mail::address::Mailbox;
 use mta::intake::{Asked, check_schedule};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a submission would say of itself. A field is checked as at a submission, if it is given.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RouteQuestion)]
 pub struct Question {
     /// For the operator: whose mail.
     account: Option<String>,
     from: Option<String>,
+    #[serde(default)]
     to: Vec<String>,
     pool: Option<String>,
     configuration_set: Option<String>,
@@ -30,7 +31,8 @@ pub struct Question {
     send_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RoutePreview)]
 pub struct Answer {
     region: String,
     route: RouteView,
@@ -39,13 +41,14 @@ pub struct Answer {
     decided_at: Option<String>,
 }
 
+/// Where a message would go now, by which rule. Nothing is sent. (R2.7)
+#[utoipa::path(post, path = "/routes:preview", operation_id = "preview_route", request_body = Question, responses((status = 200, body = Answer)))]
 pub async fn preview(
     State(desk): State<Desk>,
     caller: Caller,
-    body: Result<Bytes, BytesRejection>,
+    Body(question): Body<Question>,
 ) -> Result<Json<Answer>, Problem> {
     caller.may(Scope::Read)?;
-    let question = read(body)?;
     let account = match (caller.account(), question.account) {
         (None, Some(named)) => Some(AccountId::new(&named)),
         (None, None) => {
@@ -81,24 +84,4 @@ pub async fn preview(
         route: RouteView::of(&route, None, &hidden),
         decided_at: due.map(|due| due.to_string()),
     }))
-}
-
-fn read(body: Result<Bytes, BytesRejection>) -> Result<Question, Problem> {
-    const MEND: &str = "See the documentation of this call.";
-    let invalid = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail, MEND);
-    let body = body.map_err(|rejection| {
-        Problem::new(rejection.status(), "body_unreadable", rejection.body_text(), "Send the body again.")
-    })?;
-    if body.is_empty() {
-        return Ok(Question::default());
-    }
-    // An array would be read as the fields in their order, which nobody means.
-    if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(invalid("The body is an array.".to_owned()));
-    }
-    let mut reader = serde_json::Deserializer::from_slice(&body);
-    let question = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|error| invalid(format!("{}.", error.inner())).at(error.path().to_string()))?;
-    reader.end().map_err(|error| invalid(format!("{error}.")))?;
-    Ok(question)
 }

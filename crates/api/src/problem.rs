@@ -6,20 +6,28 @@ use engine::id::MessageId;
 use mta::intake::RETRY_AFTER;
 use mta::refusal::{Kind, Refusal};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `application/problem+json`, with a stable code, the field at fault and the mend beside the standard members.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
     #[serde(rename = "type")]
     pub kind: String,
     pub title: &'static str,
     pub status: u16,
+    /// For people.
     pub detail: String,
+    /// For programs; it does not change.
     pub code: &'static str,
+    /// What is at fault, such as `to[1]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// What to do about it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mend: String,
+    /// The rule of Weir's specification behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'static str>,
 }
 
 impl Problem {
@@ -33,6 +41,7 @@ impl Problem {
             code,
             field: None,
             mend: mend.into(),
+            rule: None,
         }
     }
 
@@ -87,6 +96,23 @@ impl From<Refusal> for Problem {
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         Problem { field: refusal.field, ..Problem::new(status, refusal.code, refusal.sentence, refusal.mend) }
+    }
+}
+
+impl From<control::Refusal> for Problem {
+    fn from(refusal: control::Refusal) -> Problem {
+        let status = match refusal.kind {
+            control::Kind::Invalid => StatusCode::BAD_REQUEST,
+            control::Kind::Unknown => StatusCode::UNAUTHORIZED,
+            control::Kind::Forbidden => StatusCode::FORBIDDEN,
+            control::Kind::NotFound => StatusCode::NOT_FOUND,
+            control::Kind::Conflict => StatusCode::CONFLICT,
+            control::Kind::Changed => StatusCode::PRECONDITION_FAILED,
+            control::Kind::TooOften => StatusCode::TOO_MANY_REQUESTS,
+            control::Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let problem = Problem::new(status, refusal.code, refusal.sentence, refusal.mend);
+        Problem { field: refusal.field, rule: refusal.rule, ..problem }
     }
 }
 

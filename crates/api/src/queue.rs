@@ -1,13 +1,11 @@
 //! What waits, why, and what may be done about it? For the operator: everything; for an account: its own.
 
+use crate::asked::{Asked, Body};
 use crate::caller::{Caller, Desk};
 use crate::explanation::{WhyView, parse_id};
 use crate::problem::Problem;
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, State};
 use engine::envelope::Addresses;
 use engine::id::{AccountId, PoolId, SubaccountId};
 use engine::snapshot::{Scope, Snapshot};
@@ -15,13 +13,14 @@ use engine::{Filter, Input, Order, Shown};
 use mail::address::Domain;
 use mta::hidden::Hidden;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 const LIST_DEFAULT: usize = 100;
 const LIST_MAX: usize = 1_000;
 
 /// Which messages are meant: those that every given field fits.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Which {
     message: Option<String>,
     account: Option<String>,
@@ -31,11 +30,13 @@ pub struct Which {
     ip: Option<String>,
     provider: Option<String>,
     /// Orders without any of the fields above need it: nobody empties a queue by a slip.
+    #[serde(default)]
     all: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
     message: Option<String>,
     account: Option<String>,
@@ -48,7 +49,8 @@ pub struct Listing {
     after: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = QueuePage)]
 pub struct Page {
     messages: Vec<Waiting>,
     /// For `after` of the next call; null when there is no more.
@@ -56,7 +58,7 @@ pub struct Page {
 }
 
 /// One queued message towards one domain.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Waiting {
     message: String,
     account: String,
@@ -79,12 +81,12 @@ pub struct Waiting {
     last_reply: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Lanes {
     lanes: Vec<Lane>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Lane {
     ip: String,
     provider: String,
@@ -98,7 +100,7 @@ pub struct Lane {
     until: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Concerned {
     messages: u64,
 }
@@ -141,20 +143,14 @@ impl Which {
     }
 }
 
+/// What waits, and why: one entry for each message and recipient domain.
+#[utoipa::path(get, path = "/queue", operation_id = "queue", params(Listing), responses((status = 200, body = Page)))]
 pub async fn list(
     State(desk): State<Desk>,
     caller: Caller,
-    listing: Result<Query<Listing>, QueryRejection>,
+    Asked(listing): Asked<Listing>,
 ) -> Result<Json<Page>, Problem> {
     caller.may(Scope::Read)?;
-    let Query(listing) = listing.map_err(|rejection| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_query",
-            rejection.body_text(),
-            "See the documentation of this call.",
-        )
-    })?;
     let after = listing.after.as_deref().map(|text| {
         parse_id(text).ok_or_else(|| {
             Problem::invalid("after", "This is not a message's id.", "Take it from next of the page before.")
@@ -217,11 +213,13 @@ fn waiting(shown: &Shown, caller: &Caller, snapshot: &Snapshot) -> Vec<Waiting> 
     rows
 }
 
+/// Hold, release, retry or delete what waits. It is carried out in the background.
+#[utoipa::path(post, path = "/queue/{order}", operation_id = "order_queue", request_body = Which, responses((status = 200, body = Concerned)))]
 pub async fn order(
     State(desk): State<Desk>,
     caller: Caller,
     Path(name): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Body(which): Body<Which>,
 ) -> Result<Json<Concerned>, Problem> {
     caller.may(Scope::Manage)?;
     let make: fn(Filter) -> Order = match name.as_str() {
@@ -231,10 +229,6 @@ pub async fn order(
         "delete" => Order::Delete,
         _ => return Err(Problem::not_found("This order")),
     };
-    let body = body.map_err(|rejection| {
-        Problem::new(rejection.status(), "body_unreadable", rejection.body_text(), "Send the body again.")
-    })?;
-    let which: Which = if body.is_empty() { Which::default() } else { read(&body)? };
     if !which.names_something() && !which.all {
         let detail = format!("It is not said what to {name}.");
         return Err(Problem::invalid(
@@ -267,17 +261,8 @@ pub async fn order(
     Ok(Json(Concerned { messages }))
 }
 
-/// JSON to what is meant; nothing may follow it.
-fn read(body: &[u8]) -> Result<Which, Problem> {
-    const MEND: &str = "See the documentation of this call.";
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let which = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|error| Problem::invalid(&error.path().to_string(), format!("{}.", error.inner()), MEND))?;
-    let after = |error| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("{error}."), MEND);
-    reader.end().map_err(after)?;
-    Ok(which)
-}
-
+/// Each IP towards each provider. For the operator.
+#[utoipa::path(get, path = "/lanes", responses((status = 200, body = Lanes)))]
 pub async fn lanes(State(desk): State<Desk>, caller: Caller) -> Result<Json<Lanes>, Problem> {
     // R2.8: lanes tell of other tenants' IPs and figures.
     caller.operates(Scope::Read, "Lanes")?;

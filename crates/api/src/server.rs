@@ -1,14 +1,13 @@
 //! Who listens, and how does it end?
 
 use crate::caller::{Desk, Peer};
+use crate::doors;
 use crate::problem::Problem;
-use crate::{explanation, messages, preview, queue};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -31,19 +30,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a graceful stop waits for requests under way.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 /// For every body but a message's, which has a limit of its own.
-const BODY_OCTETS_MAX: usize = 64 << 10;
+pub const BODY_OCTETS_MAX: usize = 64 << 10;
 
 pub fn router(desk: Desk) -> Router {
-    Router::new()
-        .route("/api/v1/messages", post(messages::submit))
-        .route("/api/v1/messages/{id}", get(explanation::explain).delete(messages::cancel))
-        .route("/api/v1/routes:preview", post(preview::preview))
-        .route("/api/v1/queue", get(queue::list))
-        .route("/api/v1/queue/{order}", post(queue::order))
-        .route("/api/v1/lanes", get(queue::lanes))
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+    doors::router(&desk)
         .fallback(|| async { Problem::not_found("This address") })
         .method_not_allowed_fallback(|| async {
             Problem::new(
@@ -70,26 +60,6 @@ async fn bounded(request: Request, next: Next) -> Response {
         )
         .into_response(),
     }
-}
-
-/// Ready: mail would be taken now.
-async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
-    desk.intake.has_room()?;
-    Ok("ready\n")
-}
-
-async fn metrics(State(desk): State<Desk>) -> impl IntoResponse {
-    let accepting = i64::from(desk.intake.has_room().is_ok());
-    desk.intake.metrics().accepting.set(accepting);
-    let (keys, forgotten) = desk.intake.onces().figures();
-    let metrics = desk.intake.metrics();
-    metrics.queued.set(i64::try_from(desk.intake.queued()).unwrap_or(i64::MAX));
-    metrics.idempotency_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
-    metrics.idempotency_keys_forgotten.set(i64::try_from(forgotten).unwrap_or(i64::MAX));
-    (
-        [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
-        desk.intake.metrics().page(),
-    )
 }
 
 /// The router, with each request of a connection told where it comes from.

@@ -532,7 +532,7 @@ impl Office {
             let days = OVERLAP_MAX.as_secs() / 86_400;
             let sentence = format!("An old secret is good for at most {days} days more.");
             return Err(Refusal::invalid(
-                "overlap",
+                "overlap_s",
                 sentence,
                 "Choose a shorter overlap, and rotate again if need be.",
             ));

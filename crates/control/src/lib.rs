@@ -30,6 +30,8 @@ mod totp;
 pub mod door;
 /// Where does all of it stand?
 pub mod office;
+/// Was this call made before?
+pub mod idempotency;
 /// Where are there places to send from?
 pub mod region;
 /// Who are the tenants?

@@ -191,7 +191,7 @@ fn an_old_secret_is_good_for_the_overlap_and_then_no_more() {
         let fourth = office.rotate_credential(by, id, Some(Duration::ZERO)).await.unwrap();
         assert!(!is_open(&second).await && !is_open(&third).await && is_open(&fourth).await);
         let too_long = office.rotate_credential(by, id, Some(OVERLAP_MAX + Duration::from_secs(1))).await.unwrap_err();
-        assert_eq!(too_long.field.as_deref(), Some("overlap"));
+        assert_eq!(too_long.field.as_deref(), Some("overlap_s"));
         for _ in 0..3 {
             office.rotate_credential(by, id, Some(OVERLAP_MAX)).await.unwrap();
         }
