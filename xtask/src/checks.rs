@@ -8,7 +8,8 @@ use crate::tools::{
 };
 
 /// Debian's packages that building and testing need, each with a program that shows it is there.
-const PACKAGES: &[(&str, &str)] = &[("build-essential", "cc"), ("python3", "python3"), ("openssl", "openssl")];
+const PACKAGES: &[(&str, &str)] =
+    &[("build-essential", "cc"), ("python3", "python3"), ("openssl", "openssl"), ("faketime", "faketime")];
 
 /// What the tests check our messages and signatures with: other people's code, not ours.
 const PYTHON_PACKAGES: &[&str] = &["dkimpy==1.1.8", "dnspython==2.9.2", "pynacl==1.6.2"];

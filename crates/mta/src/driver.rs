@@ -178,6 +178,12 @@ impl Desk {
                 }
             }
             let now = self.now();
+            if let Some(jump) = self.setting.means.clock.take_jump() {
+                tracing::warn!(
+                    by_s = jump.by_us / 1_000_000,
+                    "the wall clock was set; no wait, lifetime or rate changes by it until the next start"
+                );
+            }
             if batch.is_empty() && wake_at.is_none() {
                 self.engine.handle(Input::Tick, now);
             }
