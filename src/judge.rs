@@ -174,7 +174,9 @@ impl Judge<'_> {
         self.positive(&limits.queue_messages_max, "queue_messages_max");
         self.positive(&limits.connections_max, "connections_max");
         self.positive(&limits.connections_per_peer_max, "connections_per_peer_max");
-        self.positive(&limits.receiving_bytes_max, "receiving_bytes_max");
+        if let Some(at) = &limits.receiving_bytes_max {
+            self.positive(at, "receiving_bytes_max");
+        }
         self.positive(&limits.idle_s, "idle_s");
         self.positive(&limits.data_s, "data_s");
         self.positive(&limits.session_s, "session_s");

@@ -4,6 +4,7 @@ mod client;
 mod commands;
 mod config;
 mod judge;
+mod machine;
 mod wire;
 mod world;
 

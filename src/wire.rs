@@ -1,6 +1,7 @@
 //! How do the rooms come together? The only place that knows all of them.
 
 use crate::judge::House;
+use crate::{config, machine};
 use api::caller::{Desk, DeskInner};
 use mta::deliver::Means;
 use mta::listener::{self, Doorkeeper};
@@ -16,6 +17,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+/// More than this on its way in at one time makes nothing faster.
+const RECEIVING_BYTES_MAX: u64 = 256 << 20;
 
 /// Why the house cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +89,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 recipients_max: *limits.recipients_max.get_ref() as usize,
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
-                receiving_bytes_max: *limits.receiving_bytes_max.get_ref(),
+                receiving_bytes_max: receiving_bytes_max(limits),
             },
             engine: engine::Limits {
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
@@ -155,6 +159,17 @@ impl Running {
         }
         self.plant.stop(until - tokio::time::Instant::now()).await;
     }
+}
+
+/// On its way in a message is held up to three times at one moment: as it came, as it is made fit to leave, and as it waits for the
+/// disk. An eighth of the memory leaves the rest to what is queued.
+fn receiving_bytes_max(limits: &config::Limits) -> u64 {
+    if let Some(given) = &limits.receiving_bytes_max {
+        return *given.get_ref();
+    }
+    let share = machine::memory_bytes().map_or(RECEIVING_BYTES_MAX, |memory| memory / 8);
+    // One message of the largest size must get in.
+    share.min(RECEIVING_BYTES_MAX).max(*limits.message_bytes_max.get_ref())
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, OpenFault> {
