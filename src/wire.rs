@@ -84,6 +84,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         mta::Settings {
             host: house.host.clone(),
             data: data.to_owned(),
+            disk: Arc::new(spool::RealDisk),
             spool: house.spool.clone(),
             limits: intake::Limits {
                 recipients_max: *limits.recipients_max.get_ref() as usize,

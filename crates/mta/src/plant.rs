@@ -15,7 +15,7 @@ use engine::id::MessageId;
 use engine::snapshot::Snapshot;
 use mail::address::Domain;
 use net::dns::Network;
-use spool::{LiveMessage, Options, Recovered, Spool};
+use spool::{Disk, LiveMessage, Options, Recovered, Spool};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -32,6 +32,8 @@ pub struct Settings {
     pub host: Domain,
     /// The data folder; everything this installation must not lose is below it.
     pub data: PathBuf,
+    /// What the spool is written to.
+    pub disk: Arc<dyn Disk>,
     pub spool: Options,
     pub limits: Limits,
     pub engine: engine::Limits,
@@ -64,7 +66,7 @@ impl Plant {
     /// `means` is made of the opened spool, because deliveries read from it.
     pub fn start(settings: Settings, means: impl FnOnce(Spool) -> Means) -> Result<Plant, StartFault> {
         let sealer = Sealer::new(&return_path_secret(&settings.data.join("return-path.key"))?);
-        let (spool, recovered) = spool::open(&settings.data, settings.spool)?;
+        let (spool, recovered) = spool::open_on(settings.disk, &settings.data, settings.spool)?;
         for dropped in &recovered.dropped {
             tracing::warn!("found on start: {dropped}");
         }
