@@ -11,7 +11,9 @@ use axum::http::StatusCode;
 use engine::id::{AccountId, PoolId};
 use engine::{Filter, Input, Order, Shown};
 use mail::address::Domain;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 const LIST_DEFAULT: usize = 100;
 const LIST_MAX: usize = 1_000;
@@ -89,6 +91,14 @@ pub struct Lane {
     until: Option<String>,
 }
 
+/// Which lane is meant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhichLane {
+    ip: String,
+    provider: String,
+}
+
 #[derive(Debug, Serialize)]
 pub struct Concerned {
     messages: u64,
@@ -115,11 +125,7 @@ impl Which {
             Domain::parse(text)
                 .map_err(|error| Problem::invalid("domain", format!("{error}."), "Write it as example.com."))
         });
-        let ip = self.ip.as_deref().map(|text| {
-            text.parse().map_err(|_| {
-                Problem::invalid("ip", "This is not an IP address.", "Write it as 192.0.2.1 or 2001:db8::1.")
-            })
-        });
+        let ip = self.ip.as_deref().map(read_ip);
         Ok(Filter {
             message: message.transpose()?,
             account: own,
@@ -244,8 +250,13 @@ pub async fn order(
     Ok(Json(Concerned { messages }))
 }
 
+fn read_ip(text: &str) -> Result<IpAddr, Problem> {
+    text.parse()
+        .map_err(|_| Problem::invalid("ip", "This is not an IP address.", "Write it as 192.0.2.1 or 2001:db8::1."))
+}
+
 /// JSON to what is meant; nothing may follow it.
-fn read(body: &[u8]) -> Result<Which, Problem> {
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     const MEND: &str = "See the documentation of this call.";
     let mut reader = serde_json::Deserializer::from_slice(body);
     let which = serde_path_to_error::deserialize(&mut reader)
@@ -255,16 +266,43 @@ fn read(body: &[u8]) -> Result<Which, Problem> {
     Ok(which)
 }
 
-pub async fn lanes(State(desk): State<Desk>, caller: Caller) -> Result<Json<Lanes>, Problem> {
-    // R2.8: lanes tell of other tenants' IPs and figures.
-    if caller != Caller::Operator {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "operator_only",
-            "Lanes are shown to the operator.",
-            "Use the operator's key.",
-        ));
+/// R2.8: lanes tell of other tenants' IPs and figures, and are shared by them.
+fn operator_only(caller: &Caller) -> Result<(), Problem> {
+    if *caller == Caller::Operator {
+        return Ok(());
     }
+    Err(Problem::new(StatusCode::FORBIDDEN, "operator_only", "Lanes are the operator's.", "Use the operator's key."))
+}
+
+/// Whatever a provider's answers, or an order, hold the lane back with is forgotten, and it goes on at once.
+pub async fn resume(
+    State(desk): State<Desk>,
+    caller: Caller,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Concerned>, Problem> {
+    operator_only(&caller)?;
+    let body = body.map_err(|rejection| {
+        Problem::new(rejection.status(), "body_unreadable", rejection.body_text(), "Send the body again.")
+    })?;
+    let which: WhichLane = read(&body)?;
+    let (ip, provider) = (read_ip(&which.ip)?, which.provider);
+    tracing::info!(order = "resume", by = caller.name(), %ip, provider, "an order for a lane");
+    let found = desk
+        .driver
+        .ask(move |engine, now| {
+            let lanes = engine.lanes();
+            let lane = lanes.iter().find(|lane| lane.ip == ip && *lane.provider == *provider)?;
+            let messages = lane.ready;
+            engine.handle(Input::Order(Order::ResumeLane { ip, provider }), now);
+            Some(messages)
+        })
+        .await
+        .map_err(|_| Problem::stopping())?;
+    found.map(|messages| Json(Concerned { messages })).ok_or_else(|| Problem::not_found("This lane"))
+}
+
+pub async fn lanes(State(desk): State<Desk>, caller: Caller) -> Result<Json<Lanes>, Problem> {
+    operator_only(&caller)?;
     let lanes = desk.driver.ask(|engine, _| engine.lanes()).await.map_err(|_| Problem::stopping())?;
     let view = |lane: engine::LaneView| Lane {
         ip: lane.ip.to_string(),

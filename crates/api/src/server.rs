@@ -37,6 +37,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/{order}", post(queue::order))
         .route("/api/v1/lanes", get(queue::lanes))
+        .route("/api/v1/lanes/resume", post(queue::resume))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
