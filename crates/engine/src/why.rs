@@ -88,6 +88,11 @@ pub enum Why {
     },
     SuspensionOver,
     DelayNoticeDue,
+    // Reasons stand in records by their place: what came later comes last.
+    MessageUnreadable {
+        said: String,
+    },
+    NotSendable,
 }
 
 impl Why {
@@ -139,6 +144,8 @@ impl Why {
             Why::IpBack { .. } => "ip-back",
             Why::SuspensionOver => "suspension-over",
             Why::DelayNoticeDue => "delay-notice-due",
+            Why::MessageUnreadable { .. } => "message-unreadable",
+            Why::NotSendable => "not-sendable",
         }
     }
 
@@ -201,6 +208,8 @@ impl Why {
             Why::IpBack { ip } => format!("the address {ip} is back on this machine"),
             Why::SuspensionOver => "the suspension is over".into(),
             Why::DelayNoticeDue => "it has been waiting for long and is still tried".into(),
+            Why::MessageUnreadable { said } => format!("the message cannot be read from the queue here: {said}"),
+            Why::NotSendable => "it cannot be handed to the remote as it is".into(),
         }
     }
 }

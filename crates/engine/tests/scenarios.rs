@@ -130,11 +130,12 @@ impl Script {
                     "end" => Stage::End,
                     other => panic!("{other}"),
                 };
-                // "lost STAGE", "closing STAGE REPLY", "STAGE REPLY"
+                // "lost STAGE", "closing STAGE REPLY", "unreadable WORDS", "STAGE REPLY"
                 let one = |text: &str| {
                     let (first, rest) = text.trim().split_once(' ').unwrap();
                     match first {
                         "lost" => Answer::Lost(stage(rest)),
+                        "unreadable" => Answer::Unreadable(rest.to_owned()),
                         "closing" => {
                             let (name, text) = rest.split_once(' ').unwrap();
                             Answer::Closing(stage(name), reply(text))

@@ -1,6 +1,6 @@
 //! What does an answer do to the message, recipient by recipient?
 
-use super::{Action, Engine, NotifyKind, SessionState};
+use super::{Action, Alarm, Engine, NotifyKind, SessionState};
 use crate::attempt::{Outcome, Report, Stage};
 use crate::classify::{Class, Meaning, MessageFate, Subtype};
 use crate::envelope::{LastAnswer, MessageState, RecipientState};
@@ -83,6 +83,7 @@ impl Engine {
             self.lanes[lane].shape.give_back(self.now);
         }
         self.learn(path, lane, message, &outcome_of);
+        self.warn_of_unreadable(message, &outcome_of);
         let mut events = Vec::with_capacity(recipients.all().len());
         let (mut failed, mut relayed) = (Vec::new(), Vec::new());
         let mut again: Vec<(Option<Timestamp>, Vec<u16>)> = Vec::new();
@@ -184,7 +185,7 @@ impl Engine {
                     }
                 }
                 Outcome::NotTried => left += 1,
-                Outcome::Lost { .. } | Outcome::Ours { .. } => {}
+                Outcome::Lost { .. } | Outcome::Ours { .. } | Outcome::Unreadable { .. } => {}
             }
             tried += 1;
         }
@@ -198,6 +199,24 @@ impl Engine {
             // The site takes fewer recipients at a time; the next transaction asks for as many as went.
             self.paths[path].recipients_max = tried - left;
         }
+    }
+
+    /// Octets that were promised to be safe are not there: somebody must look.
+    fn warn_of_unreadable(&mut self, message: u32, outcomes: &[(u16, Outcome)]) {
+        let said = outcomes.iter().find_map(|(_, outcome)| match outcome {
+            Outcome::Unreadable { said } => Some(said),
+            _ => None,
+        });
+        let Some(said) = said else { return };
+        let entry = &self.queue.messages[message];
+        self.actions.push_back(Action::Alarm(Alarm {
+            at: self.now,
+            ip: None,
+            provider: None,
+            account: Some(self.queue.origins[entry.origin].account.clone()),
+            code: "message-unreadable".into(),
+            words: format!("{} cannot be read from the queue: {said}", entry.id()),
+        }));
     }
 
     fn judge(&mut self, common: &Attempt, recipient: u16, outcome: Outcome) -> Next {
@@ -226,12 +245,18 @@ impl Engine {
                     kind: EventKind::Bounced,
                     reply: Some(reply),
                     meaning: Some(meaning),
-                    why: Some(Why::RefusedByRemote),
+                    why: Some(Why::NotSendable),
                 }
             }
             Outcome::Ours { reply } => {
                 let meaning = Meaning::own(Class::Soft, Subtype::Own);
-                Next::Again { at: self.retry_at(common, attempts), reply: Some(reply), meaning, why: Why::Deferred }
+                Next::Again { at: self.retry_at(common, attempts), reply: Some(reply), meaning, why: Why::NotSendable }
+            }
+            // A disk may come back, and a file be restored, while the message lives.
+            Outcome::Unreadable { said } => {
+                let meaning = Meaning::own(Class::Soft, Subtype::Own);
+                let why = Why::MessageUnreadable { said };
+                Next::Again { at: self.retry_at(common, attempts), reply: None, meaning, why }
             }
         }
     }
@@ -326,10 +351,14 @@ impl Engine {
             Next::Again { at, reply, meaning, why } => {
                 slot.attempts = slot.attempts.saturating_add(1);
                 event.attempt = slot.attempts;
+                if let Why::MessageUnreadable { .. } = why {
+                    // No remote had a part in it.
+                    event.host = None;
+                }
                 let answer = LastAnswer {
                     at: now,
                     ip: common.ip,
-                    host: common.host.as_deref().map(str::to_owned),
+                    host: event.host.as_deref().map(str::to_owned),
                     reply: reply.clone(),
                     meaning: Some(meaning.clone()),
                     why: why.clone(),
@@ -578,5 +607,7 @@ fn outcomes(recipients: &[u16], mut results: Vec<(u16, Outcome)>) -> Vec<(u16, O
 
 /// Then the place it took of the lane's rate is free again.
 fn nothing_sent(outcomes: &[(u16, Outcome)]) -> bool {
-    outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotTried | Outcome::Ours { .. }))
+    outcomes
+        .iter()
+        .all(|(_, outcome)| matches!(outcome, Outcome::NotTried | Outcome::Ours { .. } | Outcome::Unreadable { .. }))
 }

@@ -24,6 +24,8 @@ pub enum Answer {
     Reply(Stage, Reply),
     Lost(Stage),
     NotTried,
+    /// The spool does not have it.
+    Unreadable(String),
     /// The reply, and the connection ends.
     Closing(Stage, Reply),
 }
@@ -353,6 +355,7 @@ impl World {
                     Outcome::Lost { stage }
                 }
                 Answer::NotTried => Outcome::NotTried,
+                Answer::Unreadable(said) => Outcome::Unreadable { said },
                 Answer::Closing(stage, reply) => {
                     usable = false;
                     Outcome::Answered { stage, reply }
