@@ -130,7 +130,8 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 operator_key,
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
             }));
-            doors.spawn(api::server::serve(socket, api::server::router(desk), stopped));
+            let metrics = plant.metrics.clone();
+            doors.spawn(api::server::serve(socket, api::server::router(desk), metrics, stopped));
             Some(address)
         }
         None => None,

@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use mta::metrics::{Metrics, What};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -85,8 +86,17 @@ async fn metrics(State(desk): State<Desk>) -> impl IntoResponse {
     )
 }
 
+/// For the metrics.
+fn broken_by(fault: &hyper::Error) -> &'static str {
+    match fault {
+        fault if fault.is_parse() => "not_http",
+        fault if fault.is_timeout() => "too_slow",
+        _ => "closed",
+    }
+}
+
 /// Serves until told to stop; requests under way are finished.
-pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(socket: TcpListener, router: Router, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -112,9 +122,11 @@ pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receive
             .header_read_timeout(HEADER_WAIT)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let connection = graceful.watch(connection);
+        let metrics = metrics.clone();
         tokio::spawn(async move {
             if let Err(fault) = connection.await {
                 tracing::debug!(%fault, "an HTTP connection ended early");
+                metrics.http_broken.get_or_create(&What { what: broken_by(&fault) }).inc();
             }
             drop(place);
         });

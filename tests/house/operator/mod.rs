@@ -4,3 +4,4 @@ mod a_broken_file_changes_nothing;
 mod explain_tells_the_whole_story;
 mod a_lane_goes_on_when_told_to;
 mod the_queue_takes_orders;
+mod what_is_no_http_is_counted;
