@@ -8,6 +8,7 @@ use crate::intake::{Intake, Offer, RETRY_AFTER, Via, Visitor};
 use crate::record::{self, Notice};
 use engine::NotifyKind;
 use engine::envelope::Envelope;
+use engine::event::EventKind;
 use engine::id::MessageId;
 use engine::time::Timestamp;
 use engine::why::Why;
@@ -112,7 +113,10 @@ fn write(intake: &Intake, notice: &Notice, envelope: &Envelope, sender: &Mailbox
                 reason: event.and_then(|event| event.why.as_ref()).map(Why::words).unwrap_or_default(),
                 remote_mta: event.and_then(|event| event.host.as_deref()).map(str::to_owned),
                 reply,
-                last_attempt_unix: event.map(|event| seconds(event.at)),
+                // The event of a delay is not one of an attempt.
+                last_attempt_unix: event
+                    .filter(|event| event.kind != EventKind::Delayed)
+                    .map(|event| seconds(event.at)),
                 will_retry_until_unix: until,
             })
         })

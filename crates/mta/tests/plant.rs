@@ -3,10 +3,12 @@
 
 use bytes::Bytes;
 use engine::NotifyKind;
-use engine::envelope::{Envelope, MessageState, RecipientState};
+use engine::envelope::{Envelope, LastAnswer, MessageState, Notify, RecipientState};
 use engine::id::{AccountId, MessageId, PoolId};
 use engine::snapshot::{Account, DomainPattern, Ip, IpState, NotifyDefault, Plan, Pool, PoolKind, Senders, Snapshot};
+use engine::why::Why;
 use mail::address::{Domain, Mailbox};
+use mail::reply::Reply;
 use mail::smtp::command::RecipientParameters;
 use mta::deliver::{Means, Patience};
 use mta::intake::{Intake, Limits, Offer, Via, Visitor};
@@ -258,6 +260,65 @@ async fn a_notice_that_was_owed_at_a_crash_is_written_at_the_next_start() {
 
     let plant = start(&second, 25);
     only_the_notice_is_left(&plant, envelope.message).await;
+    plant.stop(Duration::from_secs(10)).await;
+}
+
+// R5.3: who asked to be told of a delay is told what the remote said last, for people and for programs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delay_notice_tells_what_the_remote_said_last() {
+    let folder = Folder::new("delay");
+    let (first, second) = (folder.0.join("first"), folder.0.join("second"));
+    let plant = start(&first, 25);
+    let mut envelope = Envelope::clone(&*sent(&plant, "bob@silent.test").await);
+    plant.stop(Duration::from_secs(10)).await;
+
+    // It has been waiting for as long as a notice takes to be due, and for some hours more.
+    let waited = snapshot().delivery.delay_notice + Duration::from_secs(1);
+    envelope.accepted_at = envelope.accepted_at - waited;
+    envelope.due_at = envelope.accepted_at;
+    envelope.recipients[0].notify = Some(Notify { success: false, failure: true, delay: true });
+    let options = spool::Options { free_min_bytes: 1 << 20, ..spool::Options::default() };
+    let (spool, _) = spool::open(&second, options).unwrap();
+    let (key, head) = (envelope.message.0, record::write_envelope(&envelope));
+    spool.put(key, head, Bytes::from_static(b"Subject: x\r\n\r\nHi\r\n"), Vec::new()).await.unwrap();
+    let last = LastAnswer {
+        at: envelope.accepted_at,
+        ip: IP,
+        host: Some("mx.silent.test".into()),
+        reply: Some(Reply::new(452, (4, 2, 2), "The mailbox is full")),
+        meaning: None,
+        why: Why::Deferred,
+    };
+    let due_at = envelope.accepted_at + waited + Duration::from_secs(3_600);
+    let waiting = RecipientState::Waiting { attempts: 7, due_at, last: Some(Arc::new(last)) };
+    let state = MessageState { recipients: vec![waiting], moved: None, delay_notified: false };
+    spool.update(key, record::write_standing(&Standing { state, owed: [].into() }), Vec::new());
+    spool.close();
+
+    let plant = start(&second, 25);
+    let notice = async {
+        loop {
+            let shown = plant.driver.ask(|engine, _| engine.list(&engine::Filter::default(), 10, None)).await.unwrap();
+            if let Some(notice) = shown.iter().find(|shown| shown.message != envelope.message) {
+                return plant.spool.read(notice.message.0).unwrap().body;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let notice = tokio::time::timeout(Duration::from_secs(60), notice).await.expect("the sender is told of the delay");
+    let text = String::from_utf8_lossy(&notice).into_owned();
+    for words in [
+        "Action: delayed",
+        "Status: 4.2.2",
+        "Remote-MTA: dns; mx.silent.test",
+        "Diagnostic-Code: smtp; 452 4.2.2 The mailbox is full",
+        "mx.silent.test said: 452 4.2.2 The mailbox is full",
+        "the remote asked to try again later",
+        "Will-Retry-Until: ",
+    ] {
+        assert!(text.contains(words), "“{words}” is missing in:\n{text}");
+    }
+    assert!(!text.contains("Last-Attempt-Date"), "the notice is no attempt:\n{text}");
     plant.stop(Duration::from_secs(10)).await;
 }
 

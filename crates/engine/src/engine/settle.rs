@@ -411,14 +411,16 @@ impl Engine {
             entry.delay_notified = true;
             let mut event = self.message_event(message, EventKind::Delayed);
             event.why = Some(Why::DelayNoticeDue);
+            let mut events = vec![event];
             self.arm_life(message);
             let waiting: Vec<u16> = self.waiting(message).collect();
             let recipients: Vec<u16> = waiting
                 .into_iter()
                 .filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Delayed))
                 .collect();
+            events.extend(recipients.iter().map(|recipient| self.delay_of(message, *recipient)));
             self.notify(message, NotifyKind::Delayed, recipients);
-            self.settle(message, vec![event]);
+            self.settle(message, events);
             return;
         }
         self.queue.set_life(message, None);
@@ -440,6 +442,27 @@ impl Engine {
         if !events.is_empty() {
             self.settle_failed(message, events);
         }
+    }
+
+    /// What a delay notice tells of a recipient: what the remote said last, and why it waits.
+    fn delay_of(&self, message: u32, recipient: u16) -> Event {
+        let mut event = self.message_event(message, EventKind::Delayed);
+        let slot = self.queue.messages[message].recipients.all()[usize::from(recipient)];
+        event.recipient = Some(recipient);
+        event.attempt = slot.attempts;
+        let mut tickets = self.queue.tickets_of(message);
+        let ticket = tickets.find(|ticket| self.queue.tickets[*ticket].recipients.all().contains(&recipient));
+        if let Some((why, until)) = ticket.map(|ticket| self.why(ticket)) {
+            event.why = Some(why);
+            event.next_at = until;
+        }
+        if let Some(last) = self.queue.answers.get(slot.last) {
+            event.ip = Some(last.ip);
+            event.host = last.host.as_deref().map(Arc::from);
+            event.reply.clone_from(&last.reply);
+            event.meaning.clone_from(&last.meaning);
+        }
+        event
     }
 
     fn expire_recipient(&mut self, message: u32, recipient: u16, site_said: Option<String>) -> Event {
