@@ -77,6 +77,9 @@ struct DomainEntry {
     name: mail::address::Domain,
     tickets: u32,
     asking: bool,
+    /// The next question is to pass over remembered answers.
+    anew: bool,
+    asked_at: Timestamp,
     /// In `Engine::answered`.
     answered: bool,
     status: DomainStatus,

@@ -238,7 +238,7 @@ impl Desk {
             let Some(action) = self.engine.poll() else { break };
             carried += 1;
             match action {
-                Action::Resolve { domain } => self.resolve(domain),
+                Action::Resolve { domain, anew } => self.resolve(domain, anew),
                 Action::Open { session, source, domain, tls } => self.open(session, source, domain, tls),
                 Action::Attempt { session, attempt, message, recipients } => {
                     let command = Command::Attempt { attempt, message, recipients };
@@ -270,7 +270,7 @@ impl Desk {
         more
     }
 
-    fn resolve(&mut self, domain: Domain) {
+    fn resolve(&mut self, domain: Domain, anew: bool) {
         let means = self.setting.means.clone();
         let ips = &self.setting.snapshot.ips;
         let reach = Reach {
@@ -278,6 +278,9 @@ impl Desk {
             own: ips.values().map(|ip| ip.bind).collect(),
             allow_private: self.setting.allow_private.clone(),
         };
+        if anew {
+            means.dns.outdate(&domain);
+        }
         self.resolved += 1;
         let seed = self.setting.seed ^ self.resolved;
         let told = self.told.clone();

@@ -86,9 +86,10 @@ pub enum Resolution {
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Look the domain up; exactly one `Resolved` is to follow.
+    /// Look the domain up; exactly one `Resolved` is to follow. `anew`: answers that are remembered do not count.
     Resolve {
         domain: Domain,
+        anew: bool,
     },
     /// Connect from `source` (a key of `Snapshot::ips`) to the hosts of `domain`; `SessionOpened` or `SessionFailed` is to follow.
     Open {
@@ -157,7 +158,7 @@ pub struct Alarm {
 pub enum Order {
     Hold(Filter),
     Release(Filter),
-    /// Try now, whatever the schedule says; waits for connections that failed are over too.
+    /// Try now, whatever the schedule says; waits for connections that failed are over too, and what DNS said is asked anew.
     Retry(Filter),
     Delete(Filter),
     SuspendLane {

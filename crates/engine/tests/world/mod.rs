@@ -211,9 +211,9 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Resolve { domain } => {
+            Action::Resolve { domain, anew } => {
                 self.resolves += 1;
-                self.say(format_args!("resolve {domain}"));
+                self.say(format_args!("resolve {domain}{}", if anew { " anew" } else { "" }));
                 let own = Resolution::Site {
                     site: format!("mx.{domain}"),
                     hosts: vec![format!("mx.{domain}")],

@@ -35,6 +35,9 @@ pub trait Dns: Send + Sync {
     fn txt<'a>(&'a self, name: &'a str) -> Asked<'a, TxtAnswer>;
     /// `name` as `tlsa_name` makes it.
     fn tlsa<'a>(&'a self, name: &'a str) -> Asked<'a, TlsaAnswer>;
+
+    /// What is remembered of where this domain's mail goes is not to be answered again without asking: its hosts, and theirs.
+    fn outdate(&self, domain: &Domain);
 }
 
 /// Why there is no answer.
