@@ -21,6 +21,6 @@ mod queue;
 pub mod engine;
 
 pub use crate::engine::{
-    Action, Alarm, Engine, Figures, Filter, Input, LaneView, Limits, NotifyKind, Order, Resolution, Room, Shown,
-    ShownRecipient,
+    Action, Alarm, Engine, Figures, Filter, Input, LaneView, Learned, Limits, NotifyKind, Order, Resolution, Room,
+    Shown, ShownRecipient,
 };

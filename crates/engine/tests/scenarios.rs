@@ -227,6 +227,8 @@ impl Script {
         self.world.dns = old.dns;
         self.world.answers = old.answers;
         self.world.fates = old.fates;
+        self.world.connect = old.connect;
+        self.world.tell(Input::Learned(old.engine.learned()));
         for envelope in envelopes {
             let state = old.states.get(&envelope.message).cloned();
             let over = state

@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::notice;
 use crate::record;
 use crate::return_path::{NoRandomness, Sealer};
+use engine::Learned;
 use engine::id::MessageId;
 use engine::snapshot::Snapshot;
 use mail::address::Domain;
@@ -18,6 +19,7 @@ use net::dns::Network;
 use spool::{Disk, LiveMessage, Options, Recovered, Spool};
 use std::fs;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +78,7 @@ impl Plant {
         let (driver, engine_task) = driver::start(driver::Setting {
             means: means.clone(),
             snapshot: settings.snapshot.clone(),
+            learned: learned(&spool),
             limits: settings.engine,
             seed: settings.seed,
             metrics: metrics.clone(),
@@ -127,6 +130,27 @@ impl Plant {
             tracing::error!(%fault, "the spool was not closed");
         }
     }
+}
+
+/// What the engine had learned when the process ended: the newest word of it in the event log. The driver writes it again and again,
+/// so that it is not far back; where it is not, there was nothing.
+fn learned(spool: &Spool) -> Learned {
+    let mut found = Learned::default();
+    let mut oldest = None;
+    let scanned = spool.events().scan_back(&mut |cursor, octets| {
+        let oldest = *oldest.get_or_insert(cursor.0.saturating_sub(2 * driver::REMEMBER_EVERY));
+        match record::read_learned(octets) {
+            _ if cursor.0 < oldest => return ControlFlow::Break(()),
+            None => return ControlFlow::Continue(()),
+            Some(Ok(learned)) => found = learned,
+            Some(Err(fault)) => tracing::warn!(%fault, "what lanes had learned cannot be read; they begin anew"),
+        }
+        ControlFlow::Break(())
+    });
+    if let Err(fault) = scanned {
+        tracing::warn!(%fault, "what lanes had learned cannot be read; they begin anew");
+    }
+    found
 }
 
 /// Tells the engine of every message that was queued, in the order they were accepted.

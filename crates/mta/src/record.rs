@@ -2,16 +2,18 @@
 //!
 //! One place for all three, so that what one version wrote the next can read: each begins with an octet that names its form.
 
-use engine::NotifyKind;
 use engine::envelope::{Envelope, MessageState};
 use engine::event::{Event, EventKind};
 use engine::id::MessageId;
+use engine::{Learned, NotifyKind};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Postcard, first form.
 const FORM: u8 = 1;
+/// Among the events: what the engine has learned, in postcard's first form.
+const FORM_LEARNED: u8 = 2;
 const ID_OCTETS: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,25 @@ pub fn write_entries(message: MessageId, entries: &[Entry]) -> Vec<u8> {
     let mut octets = message.0.to_be_bytes().to_vec();
     octets.push(FORM);
     postcard::to_extend(entries, octets).expect("plain values can always be written")
+}
+
+/// Stands among the events, where no message has one.
+#[must_use]
+pub fn write_learned(learned: &Learned) -> Vec<u8> {
+    let mut octets = MessageId(0).0.to_be_bytes().to_vec();
+    octets.push(FORM_LEARNED);
+    postcard::to_extend(learned, octets).expect("plain values can always be written")
+}
+
+/// None: something else.
+#[must_use]
+pub fn read_learned(octets: &[u8]) -> Option<Result<Learned, RecordFault>> {
+    match octets.get(ID_OCTETS..)?.split_first() {
+        Some((&FORM_LEARNED, rest)) if entries_of(octets) == Some(MessageId(0)) => {
+            Some(postcard::from_bytes(rest).map_err(RecordFault::from))
+        }
+        _ => None,
+    }
 }
 
 #[must_use]

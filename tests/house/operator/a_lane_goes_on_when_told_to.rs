@@ -46,3 +46,36 @@ fn a_suspended_lane_goes_on_when_the_operator_says_so() {
     house.wait_state(&id, "delivered");
     assert!(house.log().contains("an order for a lane"), "{}", house.log());
 }
+
+// A restart is no way around a block: what a lane has learned outlives the process, however that ends.
+#[test]
+fn a_suspension_outlives_the_process() {
+    let _others = among_others();
+    let town = Town::new();
+    let provider = town.provider(1, Manner { banner: Some(BLOCK), ..Manner::default() });
+    let mut house = Plan::new(&town).open();
+    house.submit_to("bob@mail.test");
+    let blocked = suspended(&house);
+    // Durable with this one, at the latest.
+    let id = house.submit_to("ann@mail.test");
+    provider.change(Manner::default());
+    let tried = provider.connections();
+    for _ in 0..2 {
+        house.kill();
+        house.start();
+        let after = house.wait_why(&id, "lane-suspended");
+        assert_eq!(after["next_at"], blocked["until"], "{after}");
+        house.retry_all();
+    }
+    assert_eq!(provider.connections(), tried, "a provider that had just said no was tried again");
+
+    let (ip, name) = (blocked["ip"].as_str().unwrap(), blocked["provider"].as_str().unwrap());
+    assert!(house.weir(&["queue", "resume", "--ip", ip, "--provider", name]).status.success());
+    house.wait_state(&id, "delivered");
+    house.wait_queue_empty();
+    let (status, _) = house.terminate();
+    assert!(status.success());
+    house.start();
+    let id = house.submit_to("cy@mail.test");
+    house.wait_state(&id, "delivered");
+}

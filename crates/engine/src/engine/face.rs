@@ -1,5 +1,6 @@
 //! What comes in and what goes out?
 
+use super::Learned;
 use crate::attempt::{ConnectFailure, Report};
 use crate::envelope::{Envelope, MessageState, TlsWish};
 use crate::event::Event;
@@ -55,6 +56,8 @@ pub enum Input {
         ip: IpAddr,
     },
     SnapshotChanged(Arc<Snapshot>),
+    /// What `Engine::learned` said before the restart. Before any message.
+    Learned(Learned),
     Order(Order),
     /// A deadline has come.
     Tick,
@@ -105,6 +108,8 @@ pub enum Action {
         message: MessageId,
         recipients: Vec<u16>,
     },
+    /// What `Engine::learned` says has changed, and is to outlive the process.
+    Remember,
     /// Say good-bye; `SessionClosed` is to follow. A session that is still being opened is given up.
     Close {
         session: SessionId,

@@ -8,6 +8,7 @@ use crate::queue::{After, End, Fate, Place};
 use crate::time::Timestamp;
 use crate::why::Why;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Messages looked at in one step.
 const STEP: u32 = 64;
@@ -200,6 +201,7 @@ impl Engine {
             return;
         };
         self.lanes[lane].shape.suspend_by_order(until);
+        self.remember();
         let mut event = self.lane_event(lane, EventKind::LaneSuspended);
         event.why = Some(Why::LaneSuspendedByOrder);
         event.next_at = until;
@@ -208,10 +210,14 @@ impl Engine {
     }
 
     fn resume_lane(&mut self, ip: IpAddr, provider: &str) {
+        if self.lessons.remove(&(ip, Arc::from(provider))).is_some() {
+            self.remember();
+        }
         let Some(lane) = self.find_lane(ip, provider) else {
             return;
         };
         self.lanes[lane].shape.resume();
+        self.remember();
         self.lanes[lane].suspended = false;
         let mut event = self.lane_event(lane, EventKind::LaneResumed);
         event.why = Some(Why::ReleasedByOrder);

@@ -475,6 +475,7 @@ impl Engine {
             suspended: false,
         });
         self.lane_of.insert((ip, provider), at);
+        self.recall_lane(at);
         at
     }
 

@@ -314,6 +314,8 @@ impl World {
                 self.say(line);
             }
             Action::Alarm(alarm) => self.say(format_args!("alarm {} | {}", alarm.code, alarm.words)),
+            // What was learned is taken over at a restart.
+            Action::Remember => {}
             Action::CheckIp { ip } => {
                 self.say(format_args!("check {ip}"));
                 let input = if self.missing.contains(&ip) {
