@@ -245,7 +245,7 @@ impl Engine {
             seed,
             drawn: 0,
             limits,
-            snapshot: Arc::clone(&snapshot),
+            snapshot,
             stopping: false,
             recovered: false,
             actions: VecDeque::new(),
@@ -274,6 +274,7 @@ impl Engine {
             resolving: 0,
             stalled: VecDeque::new(),
         };
+        let snapshot = Arc::clone(&engine.snapshot);
         engine.take_snapshot(&snapshot);
         engine.timers.insert((now + SWEEP_EVERY, Timer::Sweep));
         engine
