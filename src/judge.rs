@@ -91,6 +91,9 @@ pub fn load(path: &Path) -> Result<House, Vec<Problem>> {
     }
 }
 
+type Keys = BTreeMap<Digest, Arc<Credential>>;
+type Logins = BTreeMap<Arc<str>, Arc<Login>>;
+
 struct Judge<'a> {
     source: &'a Source,
     folder: &'a Path,
@@ -402,11 +405,7 @@ impl Judge<'_> {
     }
 
     /// What is shown as a whole, and what signs in with a name. Those of the file are good for everything their holder may do.
-    fn credentials(
-        &mut self,
-        written: &Written,
-        accounts: &BTreeMap<AccountId, Account>,
-    ) -> (BTreeMap<Digest, Arc<Credential>>, BTreeMap<Arc<str>, Arc<Login>>) {
+    fn credentials(&mut self, written: &Written, accounts: &BTreeMap<AccountId, Account>) -> (Keys, Logins) {
         let (mut keys, mut logins) = (BTreeMap::new(), BTreeMap::new());
         let credential = |id: &str, holder: Holder| {
             let scopes = [Scope::Send, Scope::Read, Scope::Manage].into();
@@ -436,7 +435,10 @@ impl Judge<'_> {
                     }
                 }
                 _ => {
-                    self.wrong(&section.account, "a credential is either user and password, for SMTP, or key, for HTTP")
+                    self.wrong(
+                        &section.account,
+                        "a credential is either user and password, for SMTP, or key, for HTTP",
+                    );
                 }
             }
         }
