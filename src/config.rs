@@ -164,6 +164,8 @@ pub struct Http {
     pub address: Spanned<SocketAddr>,
     /// The key of the operator's own calls: queue, lanes, explain for all accounts.
     pub operator_key: Option<Spanned<String>>,
+    /// Calls a second that one credential may go on with; ten times as many at once. Submissions are not counted.
+    pub calls_per_second: Option<Spanned<u32>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

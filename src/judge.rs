@@ -235,6 +235,9 @@ impl Judge<'_> {
     }
 
     fn limits(&mut self, written: &Written) {
+        if let Some(at) = written.http.as_ref().and_then(|http| http.calls_per_second.as_ref()) {
+            self.positive(at, "calls_per_second");
+        }
         let limits = &written.limits;
         self.positive(&limits.message_bytes_max, "message_bytes_max");
         self.positive(&limits.queue_messages_max, "queue_messages_max");

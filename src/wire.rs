@@ -4,7 +4,7 @@ use crate::judge::House;
 use crate::rounds::{self, ControlFault, Rounds};
 use crate::{config, machine};
 use api::caller::{Desk, DeskInner};
-use api::rate::Buckets;
+use api::rate::{self, Buckets};
 use control::Office;
 use mta::deliver::Means;
 use mta::listener::{self, Doorkeeper};
@@ -144,13 +144,15 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         Some(socket) => {
             let address =
                 socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
+            let calls = house.written.http.as_ref().and_then(|http| http.calls_per_second.as_ref());
+            let calls = calls.map_or_else(rate::Limits::default, |calls| rate::Limits::per_second(*calls.get_ref()));
             let desk = Desk(Arc::new(DeskInner {
                 intake: plant.intake.clone(),
                 driver: plant.driver.clone(),
                 stories: plant.stories(),
                 office: office.clone(),
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
-                calls: Mutex::new(Buckets::new(api::rate::Limits::default())),
+                calls: Mutex::new(Buckets::new(calls)),
             }));
             let metrics = plant.metrics.clone();
             doors.spawn(api::server::serve(socket, api::server::router(desk), metrics, stopped));

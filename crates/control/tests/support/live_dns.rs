@@ -70,7 +70,7 @@ impl Published {
 
 impl Dns for LiveDns {
     fn outdate(&self, domain: &Domain) {
-        self.resolver.outdate(domain);
+        self.resolver().outdate(domain);
     }
 
     fn mx<'a>(&'a self, domain: &'a Domain) -> Asked<'a, MxAnswer> {
