@@ -4,6 +4,8 @@ mod client;
 mod commands;
 mod config;
 mod judge;
+mod machine;
+mod rounds;
 mod wire;
 mod world;
 
@@ -28,6 +30,8 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Begin a new installation in a folder, and print the operator's key
+    Init(commands::init::Arguments),
     /// Take mail in, keep it safe and deliver it
     Serve(commands::serve::Arguments),
     /// Read a configuration file and name every bad value with its line
@@ -47,6 +51,7 @@ enum Command {
 fn main() -> ExitCode {
     let line = Line::parse();
     let result = match line.command {
+        Command::Init(arguments) => commands::init::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::CheckConfig(arguments) => commands::check_config::run(&arguments),
         Command::Send(arguments) => commands::send::run(&arguments),

@@ -1,8 +1,11 @@
 //! How do the rooms come together? The only place that knows all of them.
 
 use crate::judge::House;
+use crate::rounds::{self, ControlFault, Rounds};
+use crate::{config, machine};
 use api::caller::{Desk, DeskInner};
-use api::rate::Buckets;
+use api::rate::{self, Buckets};
+use control::Office;
 use mta::deliver::Means;
 use mta::listener::{self, Doorkeeper};
 use mta::{Plant, StartFault, intake};
@@ -11,22 +14,29 @@ use net::dns::{Dns, FixedDns, Resolver, ResolverSettings, Servers};
 use net::sts::{Sts, StsSettings};
 use net::tls::{Acceptor, Connector, Roots, TlsFault};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// More than this on its way in at one time makes nothing faster.
+const RECEIVING_BYTES_MAX: u64 = 256 << 20;
+
 /// Why the house cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenFault {
     #[error("cannot listen on {address}: {cause}")]
     Listen { address: SocketAddr, cause: std::io::Error },
+    #[error("the data folder {}: {cause}", .data.display())]
+    Data { data: PathBuf, cause: std::io::Error },
     #[error("DNS: {0}")]
     Dns(String),
     #[error("TLS: {0}")]
     Tls(#[from] TlsFault),
+    #[error(transparent)]
+    Control(#[from] ControlFault),
     #[error(transparent)]
     Start(#[from] StartFault),
 }
@@ -41,6 +51,9 @@ pub struct Running {
     doors: JoinSet<()>,
     stop_wait: Duration,
     acceptor: Acceptor,
+    /// None: accounts, IPs and pools stand in the file.
+    pub office: Option<Office>,
+    rounds: Option<Rounds>,
 }
 
 /// Opens the house on a data folder.
@@ -66,6 +79,15 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         None => None,
     };
 
+    std::fs::create_dir_all(data).map_err(|cause| OpenFault::Data { data: data.to_owned(), cause })?;
+    let opened = match &house.control {
+        Some(control) => {
+            let (office, sealer) = rounds::office(&house, control, data, &clock, dns.clone())?;
+            Some(rounds::open(office, sealer, &house.snapshot, data).await?)
+        }
+        None => None,
+    };
+    let snapshot = opened.as_ref().map_or_else(|| house.snapshot.clone(), |opened| opened.snapshot.clone());
     let delivery = &house.written.delivery;
     let sts = delivery.mta_sts.then(|| {
         let settings = StsSettings { allow_private: house.allow_private.clone(), ..StsSettings::default() };
@@ -81,18 +103,19 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         mta::Settings {
             host: house.host.clone(),
             data: data.to_owned(),
+            disk: Arc::new(spool::RealDisk),
             spool: house.spool.clone(),
             limits: intake::Limits {
                 recipients_max: *limits.recipients_max.get_ref() as usize,
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
-                receiving_bytes_max: *limits.receiving_bytes_max.get_ref(),
+                receiving_bytes_max: receiving_bytes_max(limits),
             },
             engine: engine::Limits {
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
                 ..engine::Limits::default()
             },
-            snapshot: house.snapshot.clone(),
+            snapshot,
             allow_private: house.allow_private.clone(),
             seed: clock.now().unsigned_abs(),
         },
@@ -100,6 +123,8 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
     )?;
 
     let (stop, stopped) = watch::channel(false);
+    let office = opened.as_ref().map(|opened| opened.office.clone());
+    let rounds = opened.map(|opened| Rounds::begin(opened, house.snapshot.clone(), &plant, stopped.clone()));
     let mut doors = JoinSet::new();
     let keeper = Arc::new(Doorkeeper::default());
     let mut smtp = Vec::new();
@@ -119,27 +144,36 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         Some(socket) => {
             let address =
                 socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
+            let calls = house.written.http.as_ref().and_then(|http| http.calls_per_second.as_ref());
+            let calls = calls.map_or_else(rate::Limits::default, |calls| rate::Limits::per_second(*calls.get_ref()));
             let desk = Desk(Arc::new(DeskInner {
                 intake: plant.intake.clone(),
                 driver: plant.driver.clone(),
                 stories: plant.stories(),
+                office: office.clone(),
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
-                office: None,
-                calls: Mutex::new(Buckets::new(api::rate::Limits::default())),
+                calls: Mutex::new(Buckets::new(calls)),
             }));
-            doors.spawn(api::server::serve(socket, api::server::router(desk), stopped));
+            let metrics = plant.metrics.clone();
+            doors.spawn(api::server::serve(socket, api::server::router(desk), metrics, stopped));
             Some(address)
         }
         None => None,
     };
-    Ok(Running { plant, smtp, http, stop, doors, acceptor, stop_wait: Duration::from_secs(*limits.stop_s.get_ref()) })
+    let stop_wait = Duration::from_secs(*limits.stop_s.get_ref());
+    Ok(Running { plant, smtp, http, stop, doors, acceptor, stop_wait, office, rounds })
 }
 
 impl Running {
     /// Takes a new file's accounts, domains, IPs, pools and rules into use; nothing that is queued is dropped.
     pub fn change(&self, house: &House) {
-        self.plant.driver.change_snapshot(house.snapshot.clone());
-        self.plant.intake.change_snapshot(house.snapshot.clone());
+        match &self.rounds {
+            Some(rounds) => rounds.rebase(house.snapshot.clone()),
+            None => {
+                self.plant.driver.change_snapshot(house.snapshot.clone());
+                self.plant.intake.change_snapshot(house.snapshot.clone());
+            }
+        }
         if let Err(fault) = self.acceptor.reload() {
             tracing::error!(%fault, "the TLS certificate is not changed");
         }
@@ -155,8 +189,25 @@ impl Running {
             tracing::warn!("some submitters did not finish in time");
             self.doors.shutdown().await;
         }
+        if let Some(rounds) = self.rounds {
+            rounds.end().await;
+        }
         self.plant.stop(until - tokio::time::Instant::now()).await;
+        if let Some(office) = self.office {
+            office.store().close().await;
+        }
     }
+}
+
+/// On its way in a message is held up to three times at one moment: as it came, as it is made fit to leave, and as it waits for the
+/// disk. An eighth of the memory leaves the rest to what is queued.
+fn receiving_bytes_max(limits: &config::Limits) -> u64 {
+    if let Some(given) = &limits.receiving_bytes_max {
+        return *given.get_ref();
+    }
+    let share = machine::memory_bytes().map_or(RECEIVING_BYTES_MAX, |memory| memory / 8);
+    // One message of the largest size must get in.
+    share.min(RECEIVING_BYTES_MAX).max(*limits.message_bytes_max.get_ref())
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, OpenFault> {

@@ -17,6 +17,11 @@ use crate::generate::{Order, Outcome, generate};
 use crate::letter::Run;
 use crate::sink::{self, Sink};
 
+/// Enough for a 99th percentile that one hiccup does not make.
+const PROBES: usize = 300;
+/// Four seconds at 200 a second.
+const PACED_PROBES: usize = 800;
+
 #[derive(Debug)]
 pub struct Trial {
     pub name: String,
@@ -70,7 +75,7 @@ fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>
     if let Some(server) = server {
         await_banner(trial, server)?;
     }
-    let mut fdatasync_us = disk::fdatasync_us(&trial.disk, trial.order.size, 300)?;
+    let mut fdatasync_us = disk::fdatasync_us(&trial.disk, trial.order.size, PROBES, None)?;
     figures.spread_ms("fdatasync", &mut fdatasync_us);
 
     let mut warm_up = Order { run: trial.order.run + 1, messages: trial.warm_up, ..trial.order.clone() };
@@ -113,8 +118,11 @@ fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>
         let mut outcome = generate(&paced)?;
         drain(trial, sink, paced.run, &outcome);
         figures.absorb("paced_", outcome.figures());
-        let mut again_us = disk::fdatasync_us(&trial.disk, trial.order.size, 300)?;
+        let mut again_us = disk::fdatasync_us(&trial.disk, trial.order.size, PROBES, None)?;
         figures.spread_ms("fdatasync_after", &mut again_us);
+        // What an acknowledgement can be held against: the bare disk, asked as seldom as the server asked it.
+        let mut paced_us = disk::fdatasync_us(&trial.disk, trial.order.size, PACED_PROBES, Some(trial.paced_rate))?;
+        figures.spread_ms("paced_fdatasync", &mut paced_us);
     }
     Ok(figures)
 }

@@ -4,6 +4,7 @@ pub mod check_config;
 pub mod demo;
 pub mod dkim;
 pub mod explain;
+pub mod init;
 pub mod queue;
 pub mod send;
 pub mod serve;

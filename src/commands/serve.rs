@@ -1,15 +1,15 @@
 //! `weir serve`: the service itself, until it is told to stop.
 
-use crate::commands::{Done, Failure, LogForm, runtime, start_log};
+use crate::commands::{Done, Failure, LogForm, init, runtime, say, start_log};
 use crate::{judge, wire};
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The configuration file
+    /// The configuration file; without it, weir.toml in the data folder
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
     /// The folder for everything that must not be lost: queue, events, keys
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -18,9 +18,16 @@ pub struct Arguments {
     log: LogForm,
 }
 
+impl Arguments {
+    fn config(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| self.data.join(init::CONFIG))
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Done {
     start_log(arguments.log, "info");
-    let house = load(&arguments.config)?;
+    let house = load(&arguments.config())?;
+    warn(&house);
     runtime()?.block_on(serve(arguments, house))
 }
 
@@ -44,6 +51,11 @@ async fn serve(arguments: &Arguments, house: judge::House) -> Done {
     if let Some(address) = running.http {
         tracing::info!(%address, "taking calls by HTTP");
     }
+    if let Some(office) = &running.office
+        && let Some(first) = init::first_operator(office, &host).await
+    {
+        say(first);
+    }
     tracing::info!(%host, data = %arguments.data.display(), queued = running.plant.spool.queued(), "weir is open");
     loop {
         tokio::select! {
@@ -58,10 +70,17 @@ async fn serve(arguments: &Arguments, house: judge::House) -> Done {
     Ok(())
 }
 
+fn warn(house: &judge::House) {
+    for warning in &house.warnings {
+        tracing::warn!("in the configuration: {warning}");
+    }
+}
+
 /// E7: a file that cannot be used changes nothing.
 fn reload(arguments: &Arguments, running: &wire::Running) {
-    match judge::load(&arguments.config) {
+    match judge::load(&arguments.config()) {
         Ok(house) => {
+            warn(&house);
             running.change(&house);
             tracing::info!(
                 "the configuration is read anew: accounts, credentials, domains, IPs, pools, shaping, rules and TLS files; what else it says counts from the next start"

@@ -6,7 +6,7 @@
 use crate::actor::Actor;
 use crate::page::{Page, Window};
 use crate::refusal::Refusal;
-use crate::store::{Change, Columns, q, rows, run};
+use crate::store::{Change, Columns, number, q, rows};
 use engine::time::Timestamp;
 use serde_json::Value;
 use sqlx::AnyConnection;
@@ -82,7 +82,7 @@ pub(crate) struct Line<'a> {
 pub(crate) async fn write(change: &mut Change, by: &Actor, now: Timestamp, line: Line<'_>) -> Result<(), Refusal> {
     let insert = q!(
         "INSERT INTO audit (at, actor_kind, actor, actor_name, actor_from, account, subject_kind, subject, action, detail) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
         now.0,
         by.kind.code(),
         by.id.clone(),
@@ -94,7 +94,8 @@ pub(crate) async fn write(change: &mut Change, by: &Actor, now: Timestamp, line:
         line.action,
         line.detail.to_string(),
     );
-    run(change.conn(), insert).await?;
+    let id = number(change.conn(), insert).await?;
+    change.wrote(id);
     Ok(())
 }
 

@@ -615,7 +615,7 @@ impl Office {
     pub async fn next_secret_end(&self, conn: &mut AnyConnection) -> Result<Option<Timestamp>, Refusal> {
         let query =
             q!("SELECT MIN(CASE WHEN s.until IS NULL OR c.expires_at < s.until THEN c.expires_at ELSE s.until END) \
-             FROM credential_secret s JOIN credential c ON c.id = s.credential");
+             FROM credential_secret s JOIN credential c ON c.id = s.credential WHERE c.revoked_at IS NULL");
         let found = row(conn, query).await?;
         Ok(found.map(|row| row.whole_or_none(0)).transpose()?.flatten().map(Timestamp))
     }
@@ -623,7 +623,7 @@ impl Office {
     /// Whether there is more.
     async fn end_secrets(&self) -> Result<bool, Refusal> {
         const OVER: &str = "SELECT s.id, s.credential FROM credential_secret s JOIN credential c ON c.id = s.credential \
-                            WHERE s.until <= $1 OR c.expires_at <= $1 ORDER BY s.id LIMIT $2";
+                            WHERE s.until <= $1 OR c.expires_at <= $1 OR c.revoked_at <= $1 ORDER BY s.id LIMIT $2";
         let now = self.now();
         let mut conn = self.store().read().await?;
         if row(&mut conn, q!(OVER, now.0, 1i64)).await?.is_none() {
@@ -639,7 +639,12 @@ impl Office {
         }
         for (id, secrets) in ended {
             let credential = find_credential(change.conn(), &id, now).await?;
-            let action = if credential.is_over(now) { "expired" } else { "old-secret-ended" };
+            let action = match (credential.revoked_at, credential.is_over(now)) {
+                // Taken back together with what it was for.
+                (Some(_), _) => "secrets-removed",
+                (None, true) => "expired",
+                (None, false) => "old-secret-ended",
+            };
             let line = credential.line(action, json!({ "secrets": secrets }));
             audit::write(&mut change, &Actor::service(), now, line).await?;
         }

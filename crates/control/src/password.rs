@@ -18,7 +18,7 @@ const LANES: u32 = 1;
 const SALT_OCTETS: usize = 16;
 /// So much memory and so many processors a storm of sign-ins can take.
 const HASHED_AT_ONCE_MAX: usize = 2;
-/// At about 30 ms each, the last of them waits a second or two; whoever comes after is told to come again.
+/// At 16 ms each, the last of them waits half a second; whoever comes after is told to come again.
 const WAITING_MAX: usize = 64;
 
 /// Length alone: rules about digits and signs make passwords worse.

@@ -42,6 +42,8 @@ pub struct Publisher {
     homes: BTreeMap<IpAddr, PoolId>,
     /// What lets each credential in, as the snapshot has it.
     secrets: BTreeMap<CredentialId, Secrets>,
+    /// Those that the installation's file gives.
+    base_keys: Vec<Digest>,
 }
 
 #[derive(Default)]
@@ -54,7 +56,8 @@ impl Publisher {
     /// Reads everything. What the installation's file decides (rules, delivery) comes from `base`.
     pub async fn load(office: Office, base: &Snapshot) -> Result<Publisher, Refusal> {
         let (homes, secrets) = (BTreeMap::new(), BTreeMap::new());
-        let mut publisher = Publisher { office, snapshot: base.clone(), seen: 0, homes, secrets };
+        let base_keys = base.keys.keys().copied().collect();
+        let mut publisher = Publisher { office, snapshot: base.clone(), seen: 0, homes, secrets, base_keys };
         publisher.read_all().await?;
         Ok(publisher)
     }
@@ -69,7 +72,17 @@ impl Publisher {
         self.snapshot.rules = base.rules.clone();
         self.snapshot.providers = base.providers.clone();
         self.snapshot.delivery = base.delivery.clone();
-        self.snapshot.version += 1;
+        let keys = Arc::make_mut(&mut self.snapshot.keys);
+        for digest in self.base_keys.drain(..) {
+            keys.remove(&digest);
+        }
+        keys.extend(base.keys.iter().map(|(digest, credential)| (*digest, credential.clone())));
+        self.base_keys = base.keys.keys().copied().collect();
+    }
+
+    /// What is in the snapshot by now, the data plane has been told of.
+    pub fn is_told(&self) {
+        self.office.store().is_published(self.seen);
     }
 
     async fn read_all(&mut self) -> Result<(), Refusal> {

@@ -22,6 +22,8 @@ const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 8;
 /// How long a call waits for the database before it is told that there is none.
 const WAIT: Duration = Duration::from_secs(5);
+/// After this, a change's answer does not wait for the data plane any longer.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(1);
 /// Held by whoever changes something, on PostgreSQL.
 const CHANGE_LOCK: i64 = 0x7765_6972;
 
@@ -58,21 +60,28 @@ struct Inner {
     engine: Engine,
     readers: AnyPool,
     writer: AnyPool,
-    /// Counts changes made here.
-    changed: watch::Sender<u64>,
+    /// The last line of the audit log that was written here.
+    changed: watch::Sender<i64>,
+    /// The last line that the data plane was told of.
+    published: watch::Sender<i64>,
 }
 
 impl Store {
     /// Opens the database and brings its schema up to date.
     pub async fn open(location: &Location) -> Result<Store, StoreFault> {
-        sqlx::any::install_default_drivers();
-        let store = Store::connect(location)?;
-        let mut conn = store.0.writer.acquire().await.map_err(|fault| StoreFault::Unusable(fault.to_string()))?;
-        schema::bring_up_to_date(store.0.engine, &mut conn).await?;
+        let store = Store::at(location)?;
+        store.bring_up_to_date().await?;
         Ok(store)
     }
 
-    fn connect(location: &Location) -> Result<Store, StoreFault> {
+    pub async fn bring_up_to_date(&self) -> Result<(), StoreFault> {
+        let mut conn = self.0.writer.acquire().await.map_err(|fault| StoreFault::Unusable(fault.to_string()))?;
+        schema::bring_up_to_date(self.0.engine, &mut conn).await
+    }
+
+    /// Without looking whether it is there: until its schema is up to date, every call is refused as without a database.
+    pub fn at(location: &Location) -> Result<Store, StoreFault> {
+        sqlx::any::install_default_drivers();
         let unusable = |fault: sqlx::Error| StoreFault::Unusable(fault.to_string());
         let pool = |connections: u32| {
             // A connection that went bad is found by using it; asking first would double the cost of every read.
@@ -102,7 +111,8 @@ impl Store {
                 (Engine::Postgres, both.clone(), both)
             }
         };
-        Ok(Store(Arc::new(Inner { engine, readers, writer, changed: watch::Sender::new(0) })))
+        let (changed, published) = (watch::Sender::new(0), watch::Sender::new(0));
+        Ok(Store(Arc::new(Inner { engine, readers, writer, changed, published })))
     }
 
     #[must_use]
@@ -112,8 +122,28 @@ impl Store {
 
     /// Tells of every change that was made here.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> watch::Receiver<i64> {
         self.0.changed.subscribe()
+    }
+
+    /// The data plane was told of everything up to this line of the audit log.
+    pub(crate) fn is_published(&self, line: i64) {
+        self.0.published.send_if_modified(|last| {
+            let is_newer = line > *last;
+            *last = (*last).max(line);
+            is_newer
+        });
+    }
+
+    /// Until the data plane knows what was changed here, or it takes too long: who has just made a key can use it.
+    pub async fn published(&self) {
+        let wanted = *self.0.changed.borrow();
+        let mut published = self.0.published.subscribe();
+        let told = published.wait_for(|line| *line >= wanted);
+        // Where nothing publishes (a command on the data folder), nothing is waited for.
+        if *self.0.published.borrow() > 0 {
+            let _ = tokio::time::timeout(PUBLISHED_WITHIN, told).await;
+        }
     }
 
     pub async fn read(&self) -> Result<PoolConnection<Any>, Refusal> {
@@ -131,7 +161,7 @@ impl Store {
             let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(CHANGE_LOCK);
             lock.execute(&mut *tx).await.map_err(|fault| refuse(&fault))?;
         }
-        Ok(Change { tx, store: self.clone() })
+        Ok(Change { tx, store: self.clone(), line: 0 })
     }
 
     /// Writes all that is in memory to its place and lets go of the files.
@@ -151,6 +181,8 @@ fn sqlite_url(path: &Path) -> String {
 pub struct Change {
     tx: Transaction<'static, Any>,
     store: Store,
+    /// Its last line in the audit log.
+    line: i64,
 }
 
 impl Change {
@@ -158,10 +190,14 @@ impl Change {
         &mut self.tx
     }
 
+    pub(crate) fn wrote(&mut self, line: i64) {
+        self.line = line;
+    }
+
     /// Now it is durable, or the answer is a refusal and nothing of it is.
     pub async fn commit(self) -> Result<(), Refusal> {
         self.tx.commit().await.map_err(|fault| refuse(&fault))?;
-        self.store.0.changed.send_modify(|count| *count += 1);
+        self.store.0.changed.send_modify(|last| *last = (*last).max(self.line));
         Ok(())
     }
 }

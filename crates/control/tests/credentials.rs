@@ -233,8 +233,23 @@ fn what_expired_is_shown_for_a_while_and_then_forgotten() {
         assert_eq!(office.credential(by, id).await.unwrap().id, id);
         let later = CredentialChange { expires_at: Some(None), ..CredentialChange::default() };
         assert_eq!(office.change_credential(by, id, later).await.unwrap_err().code, "credential_over");
+        // Taken back together with what it was for: not by us, and with its secret still there.
+        let other = office.create_credential(by, new(CredentialKind::Aws, Some("Acme"), &[Scope::Send])).await.unwrap();
+        let mut change = office.store().change().await.unwrap();
+        let revoke = "UPDATE credential SET subaccount = NULL, revoked_at = $2 WHERE id = $1";
+        let revoke = sqlx::query(revoke).bind(other.credential.id.clone()).bind(office.now().0);
+        revoke.execute(change.conn()).await.unwrap();
+        change.commit().await.unwrap();
+        assert!(open(bench).await.is_empty());
+        assert!(office.signer(other.credential.login.as_deref().unwrap()).await.unwrap().is_none());
+        office.tidy_credentials().await.unwrap();
+        let mut conn = office.store().read().await.unwrap();
+        let left = sqlx::query("SELECT id FROM credential_secret").fetch_all(&mut *conn).await.unwrap();
+        assert!(left.is_empty(), "what is sealed does not stay");
+        drop(conn);
         bench.days(90);
         office.tidy_credentials().await.unwrap();
+        assert_eq!(office.credential(by, &other.credential.id).await.unwrap_err().kind, Kind::NotFound);
         assert_eq!(office.credential(by, id).await.unwrap_err().kind, Kind::NotFound);
         let log = office.audit(by, None, Some(id), &Window::default()).await.unwrap().items;
         assert_eq!(

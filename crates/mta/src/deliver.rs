@@ -10,12 +10,11 @@ use engine::Input;
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage, TlsUsed, TlsVerified};
 use engine::envelope::{Envelope, Recipient, TlsWish};
 use engine::id::{AttemptId, MessageId, SessionId};
-use mail::reply::Reply;
 use mail::smtp::client::{self, Client, ClientSettings, Failure, Opening, Output, Phase, Transaction};
 use mail::smtp::command::RecipientParameters;
 use mail::smtp::data::Piece;
 use net::clock::Clock;
-use net::dial::{DialFault, dial};
+use net::dial::{DialFault, Via, dial_via};
 use net::dns::{Dane, Dns, MxHost, Site, dane_of};
 use net::sts::{Sts, StsAnswer};
 use net::tls::{Connector, Negotiated, Policy};
@@ -95,7 +94,9 @@ pub struct Means {
 /// The connection to make.
 pub(crate) struct Job {
     pub session: SessionId,
-    pub bind: IpAddr,
+    /// The way to the outside, and the address to leave from.
+    pub via: Via,
+    pub from: IpAddr,
     pub ehlo: String,
     pub domain: mail::address::Domain,
     pub site: Arc<Site>,
@@ -228,9 +229,9 @@ enum Waited {
 
 /// Hosts by preference, addresses of each, until one greets us; the failure tells what the last of each kind said.
 async fn connect(means: &Arc<Means>, job: &Job) -> Result<Line, ConnectFailure> {
-    let what = format!("no host of {} has an address that {} can reach", job.domain, job.bind);
+    let what = format!("no host of {} has an address that {} can reach", job.domain, job.from);
     let mut failure = failed(ConnectFailureKind::Dns, None, what);
-    for (host, address) in job.site.targets(job.bind).take(TARGETS_MAX) {
+    for (host, address) in job.site.targets(job.from).take(TARGETS_MAX) {
         let policy = match policy_for(means, job, host).await {
             Ok(policy) => policy,
             Err(refused) => {
@@ -336,7 +337,9 @@ async fn try_greet(
     wish: TlsWish,
 ) -> Result<Line, ConnectFailure> {
     let to = SocketAddr::new(address, means.port);
-    let stream = dial(job.bind, to, means.patience.connect).await.map_err(|fault| dial_failure(&host.name, &fault))?;
+    let stream = dial_via(&job.via, job.from, to, means.patience.connect)
+        .await
+        .map_err(|fault| dial_failure(&host.name, &fault))?;
     let client =
         Client::new(ClientSettings { ehlo: job.ehlo.clone(), tls: client_wish(wish), chunking: means.chunking });
     let mut line = Line {
@@ -506,11 +509,11 @@ impl Line {
         let began_us = self.clock.now();
         let (envelope, body) = match fetch(means, message).await {
             Ok(found) => found,
-            Err(what) => {
-                tracing::error!(id = %message, %what, "a queued message cannot be read from the spool");
-                let reply = Reply::new(451, (4, 3, 0), format!("The message cannot be read from the spool: {what}"));
-                let results =
-                    recipients.iter().map(|recipient| (*recipient, Outcome::Ours { reply: reply.clone() })).collect();
+            Err(said) => {
+                let results = recipients
+                    .iter()
+                    .map(|recipient| (*recipient, Outcome::Unreadable { said: said.clone() }))
+                    .collect();
                 return (self.report(results, began_us, true), None);
             }
         };

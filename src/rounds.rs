@@ -1,0 +1,346 @@
+//! What goes on between the rooms while the house is open? Snapshots go down, events come up, and what is due is done.
+//!
+//! The two planes know nothing of each other; here are the only lines where one hears of the other.
+
+use crate::judge::{Control, House};
+use control::office::Setting;
+use control::publish::{self, Publisher};
+use control::seal::{SealFault, Sealer};
+use control::store::{Location, Store, StoreFault};
+use control::{Office, Refusal};
+use engine::event::{Event, EventKind};
+use engine::snapshot::Snapshot;
+use engine::time::Timestamp;
+use mta::driver::Driver;
+use mta::intake::Intake;
+use mta::{Plant, record};
+use net::clock::Clock;
+use net::dns::Dns;
+use spool::{Cursor, EventLog};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+/// Changes that come together are published together; a change is known to the data plane within this and what reading it takes.
+const GATHER: Duration = Duration::from_millis(10);
+/// Changes made by another process on the same database are looked for this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The snapshot is kept for a start without the database at most this often: it is written as a whole.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// What is due is looked for this often.
+const DUE_EVERY: Duration = Duration::from_secs(60);
+/// After a call to the database failed.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Events read at once; and how many may pass before how far we are is written down although none mattered.
+const EVENTS_MAX: usize = 1_000;
+const EVENTS_UNNOTED_MAX: usize = 50_000;
+/// IPs and domains looked at in one round: each costs other people's servers some questions.
+const IPS_A_ROUND: u32 = 20;
+const DOMAINS_A_ROUND: u32 = 100;
+/// The event log's name in the control plane.
+const QUEUE: &str = "queue";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ControlFault {
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+    #[error(transparent)]
+    Seal(#[from] SealFault),
+    #[error("{0}, and no snapshot was kept from an earlier run to go on with")]
+    NothingKnown(String),
+    #[error("the database: {0}")]
+    Refused(#[from] Refusal),
+}
+
+/// The control plane, opened, and what the data plane begins with.
+pub struct Opened {
+    pub office: Office,
+    pub snapshot: Arc<Snapshot>,
+    /// None: the database is away; the snapshot is the one kept last.
+    publisher: Option<Publisher>,
+    sealer: Sealer,
+    kept: PathBuf,
+}
+
+/// The office on this data folder, whether its database answers or not.
+pub fn office(
+    house: &House,
+    control: &Control,
+    data: &Path,
+    clock: &Clock,
+    dns: Arc<dyn Dns>,
+) -> Result<(Office, Sealer), ControlFault> {
+    let location = match &control.database {
+        Some(url) => Location::Postgres(url.clone()),
+        None => Location::Sqlite(data.join("control.db")),
+    };
+    let sealer = Sealer::of_file(&data.join("master.key"))?;
+    let clock = clock.clone();
+    let office = Office::new(Setting {
+        store: Store::at(&location)?,
+        sealer: sealer.clone(),
+        now: Arc::new(move || Timestamp(clock.now())),
+        dns,
+        block_lists: control.block_lists.clone(),
+        host: house.host.to_string(),
+        return_path: house.snapshot.delivery.return_path.clone(),
+        region: house.snapshot.region.clone(),
+    });
+    Ok((office, sealer))
+}
+
+/// The present from the database; without it, the last snapshot that was kept (mail goes on).
+pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) -> Result<Opened, ControlFault> {
+    let kept = data.join("snapshot.sealed");
+    let loaded = match office.store().bring_up_to_date().await {
+        Ok(()) => load(&office, base).await,
+        Err(newer @ StoreFault::Newer { .. }) => return Err(newer.into()),
+        Err(fault) => Err(fault.to_string()),
+    };
+    match loaded {
+        Ok(publisher) => {
+            let snapshot = publisher.snapshot();
+            Ok(Opened { office, snapshot, publisher: Some(publisher), sealer, kept })
+        }
+        Err(away) => match publish::kept(base, &sealer, &kept) {
+            Ok(Some(snapshot)) => {
+                tracing::error!(
+                    version = snapshot.version,
+                    "{away}; mail goes on with the snapshot that was kept last, and nothing can be changed"
+                );
+                Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, sealer, kept })
+            }
+            Ok(None) => Err(ControlFault::NothingKnown(away)),
+            Err(fault) => Err(ControlFault::NothingKnown(format!("{away}; {}: {fault}", kept.display()))),
+        },
+    }
+}
+
+async fn load(office: &Office, base: &Snapshot) -> Result<Publisher, String> {
+    office.make_home().await.map_err(|refusal| refusal.to_string())?;
+    Publisher::load(office.clone(), base).await.map_err(|refusal| refusal.to_string())
+}
+
+/// The rounds of a running house.
+pub struct Rounds {
+    tasks: JoinSet<()>,
+    base: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Rounds {
+    pub fn begin(opened: Opened, base: Arc<Snapshot>, plant: &Plant, stop: watch::Receiver<bool>) -> Rounds {
+        let (base, based) = watch::channel(base);
+        let mut tasks = JoinSet::new();
+        let down = Down {
+            office: opened.office.clone(),
+            publisher: opened.publisher,
+            base: based,
+            driver: plant.driver.clone(),
+            intake: plant.intake.clone(),
+            sealer: opened.sealer,
+            kept: opened.kept,
+            unkept: true,
+        };
+        tasks.spawn(down.run(stop.clone()));
+        tasks.spawn(up(opened.office.clone(), plant.spool.events(), stop.clone()));
+        tasks.spawn(due(opened.office, stop));
+        Rounds { tasks, base }
+    }
+
+    /// The file was read anew: rules, delivery and the operator's key come from there.
+    pub fn rebase(&self, base: Arc<Snapshot>) {
+        self.base.send_replace(base);
+    }
+
+    /// What is under way is finished.
+    pub async fn end(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Snapshots go down.
+struct Down {
+    office: Office,
+    publisher: Option<Publisher>,
+    base: watch::Receiver<Arc<Snapshot>>,
+    driver: Driver,
+    intake: Intake,
+    sealer: Sealer,
+    kept: PathBuf,
+    /// Whether there is a snapshot that was not kept yet.
+    unkept: bool,
+}
+
+impl Down {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut changes = self.office.store().changes();
+        let mut keep_at = Instant::now();
+        if let Some(publisher) = &self.publisher {
+            publisher.is_told();
+        }
+        loop {
+            if self.unkept && Instant::now() >= keep_at {
+                self.keep().await;
+                keep_at = Instant::now() + KEEP_EVERY;
+            }
+            let based = tokio::select! {
+                changed = changes.changed() => {
+                    // The office lives as long as we do, and its store with it.
+                    if changed.is_err() {
+                        return;
+                    }
+                    sleep(GATHER).await;
+                    false
+                }
+                () = sleep(LOOK_EVERY) => false,
+                based = self.base.changed() => based.is_ok(),
+                () = closing(&mut stop) => break,
+            };
+            self.look(based).await;
+        }
+        if self.unkept {
+            self.keep().await;
+        }
+    }
+
+    async fn look(&mut self, based: bool) {
+        let base = self.base.borrow_and_update().clone();
+        let changed = match &mut self.publisher {
+            Some(publisher) => {
+                if based {
+                    publisher.rebase(&base);
+                }
+                // A refusal was logged where it arose; the next round tries again.
+                publisher.refresh().await.unwrap_or(false)
+            }
+            None => match self.office.store().bring_up_to_date().await {
+                Ok(()) => match load(&self.office, &base).await {
+                    Ok(publisher) => {
+                        tracing::info!("the database is back; what was changed there is taken over");
+                        self.publisher = Some(publisher);
+                        true
+                    }
+                    Err(_) => false,
+                },
+                Err(_) => false,
+            },
+        };
+        if !changed && !based {
+            return;
+        }
+        if let Some(publisher) = &self.publisher {
+            let snapshot = publisher.snapshot();
+            // The driver first: what intake routes by it, the engine must know.
+            self.driver.change_snapshot(snapshot.clone());
+            self.intake.change_snapshot(snapshot);
+            publisher.is_told();
+            self.unkept = true;
+        }
+    }
+
+    /// A snapshot that cannot be kept is a start without the database that cannot be had; mail does not mind.
+    async fn keep(&mut self) {
+        let Some(publisher) = &self.publisher else { return };
+        let (snapshot, sealer, path) = (publisher.snapshot(), self.sealer.clone(), self.kept.clone());
+        let kept = tokio::task::spawn_blocking(move || publish::keep(&snapshot, &sealer, &path)).await;
+        match kept {
+            Ok(Ok(())) => self.unkept = false,
+            Ok(Err(fault)) => tracing::warn!(%fault, "the snapshot is not kept"),
+            Err(fault) => tracing::warn!(%fault, "the snapshot is not kept"),
+        }
+    }
+}
+
+/// Events come up.
+async fn up(office: Office, log: EventLog, mut stop: watch::Receiver<bool>) {
+    let mut more = log.more();
+    let mut reader = Some(log);
+    let mut at: Option<Cursor> = None;
+    let mut unnoted = 0;
+    loop {
+        if at.is_none() {
+            match office.taken_in(QUEUE).await {
+                Ok(position) => at = Some(Cursor(position.unwrap_or(0))),
+                Err(_) if pause(AGAIN_AFTER, &mut stop).await => return,
+                Err(_) => continue,
+            }
+        }
+        let (Some(from), Some(mut own)) = (at, reader.take()) else { return };
+        let read = tokio::task::spawn_blocking(move || (own.next(from, EVENTS_MAX), own)).await;
+        let Ok((read, own)) = read else { return tracing::error!("reading the event log ended early") };
+        reader = Some(own);
+        let records = match read {
+            Ok(records) => records,
+            Err(fault) => {
+                tracing::error!(%fault, "the event log cannot be read");
+                if pause(AGAIN_AFTER, &mut stop).await {
+                    return;
+                }
+                continue;
+            }
+        };
+        let Some((last, _)) = records.last() else {
+            tokio::select! {
+                changed = more.changed() => if changed.is_err() { return },
+                () = closing(&mut stop) => return,
+            }
+            continue;
+        };
+        let (last, events) = (*last, matter(&records));
+        unnoted += records.len();
+        if events.is_empty() && unnoted < EVENTS_UNNOTED_MAX {
+            at = Some(last);
+            continue;
+        }
+        match office.take_in(QUEUE, last.0, &events).await {
+            Ok(()) => (at, unnoted) = (Some(last), 0),
+            Err(_) if pause(AGAIN_AFTER, &mut stop).await => return,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Those that the control plane acts on.
+fn matter(records: &[(Cursor, Vec<u8>)]) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (cursor, octets) in records {
+        match record::read_entries(octets) {
+            Ok(entries) => {
+                let kept = entries.into_iter().map(|entry| entry.event);
+                events.extend(kept.filter(|event| event.kind == EventKind::IpDrained));
+            }
+            Err(fault) => tracing::error!(at = cursor.0, %fault, "an event cannot be read, and is passed over"),
+        }
+    }
+    events
+}
+
+/// What is due is done, once a minute; what fails is logged where it arises and due again the next time.
+async fn due(office: Office, mut stop: watch::Receiver<bool>) {
+    loop {
+        let _ = office.end_rests().await;
+        let _ = office.tidy_credentials().await;
+        let _ = office.tidy_people().await;
+        let _ = office.check_due_domains(DOMAINS_A_ROUND).await;
+        let _ = office.check_due_ips(IPS_A_ROUND).await;
+        if pause(DUE_EVERY, &mut stop).await {
+            return;
+        }
+    }
+}
+
+/// Whether the house is closing.
+async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = sleep(time) => false,
+        () = closing(stop) => true,
+    }
+}
+
+/// Until the house closes. Who tells of it is gone only when it is over.
+async fn closing(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
