@@ -148,6 +148,7 @@ impl House {
         let settings = Settings {
             host: Domain::parse("weir.test").unwrap(),
             data: data.to_owned(),
+            disk: Arc::new(spool::RealDisk),
             spool: spool::Options { free_min_bytes: 1 << 20, ..spool::Options::default() },
             limits: Limits {
                 recipients_max: 100,

@@ -228,6 +228,7 @@ fn plant(folder: &Path, clock: Clock, dns: Arc<dyn Dns>) -> Plant {
     let settings = mta::Settings {
         host: Domain::parse("weir.test").unwrap(),
         data: folder.join("data"),
+        disk: Arc::new(spool::RealDisk),
         spool: spool::Options { free_min_bytes: 1 << 20, ..spool::Options::default() },
         limits,
         engine: engine::Limits::default(),
