@@ -59,7 +59,6 @@ async fn openapi() -> impl IntoResponse {
 }
 
 /// All calls behind their doors.
-#[must_use]
 pub fn router(desk: &Desk) -> Router<Desk> {
     let counted = || middleware::from_fn_with_state(desk.clone(), counted);
     let once = || middleware::from_fn_with_state(desk.clone(), native::once::once);
