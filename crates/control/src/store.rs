@@ -10,6 +10,8 @@ use crate::schema;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -89,6 +91,7 @@ impl Store {
         };
         let (engine, readers, writer) = match location {
             Location::Sqlite(path) => {
+                private(path).map_err(|fault| StoreFault::Unusable(format!("{}: {fault}", path.display())))?;
                 let options = AnyConnectOptions::from_str(&sqlite_url(path)).map_err(unusable)?;
                 let pool = |connections| {
                     pool(connections).after_connect(|conn, _| {
@@ -169,6 +172,11 @@ impl Store {
         self.0.readers.close().await;
         self.0.writer.close().await;
     }
+}
+
+/// The file is its owner's alone, and so are those that SQLite puts beside it: they take its rights over.
+fn private(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(|_| ())
 }
 
 fn sqlite_url(path: &Path) -> String {
