@@ -11,6 +11,8 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// For every body but a message's, which has a limit of its own.
+pub const BODY_OCTETS_MAX: usize = 64 << 10;
 const MEND: &str = "Compare it with the documentation of this call.";
 
 /// JSON to what is meant: one object and nothing after it. No body is an empty object.

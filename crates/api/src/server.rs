@@ -1,5 +1,6 @@
 //! Who listens, and how does it end?
 
+use crate::asked::BODY_OCTETS_MAX;
 use crate::caller::{Desk, Peer};
 use crate::doors;
 use crate::problem::Problem;
@@ -30,8 +31,6 @@ const CONNECTIONS_MAX: usize = 1_024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a graceful stop waits for requests under way.
 const STOP_WAIT: Duration = Duration::from_secs(10);
-/// For every body but a message's, which has a limit of its own.
-pub const BODY_OCTETS_MAX: usize = 64 << 10;
 
 pub fn router(desk: Desk) -> Router {
     doors::router(&desk)
