@@ -11,7 +11,7 @@ use crate::tools::{
 const PACKAGES: &[(&str, &str)] = &[("build-essential", "cc"), ("python3", "python3"), ("openssl", "openssl")];
 
 /// What the tests check our messages and signatures with: other people's code, not ours.
-const PYTHON_PACKAGES: &[&str] = &["dkimpy==1.1.8", "dnspython==2.9.2", "pynacl==1.6.2"];
+const PYTHON_PACKAGES: &[&str] = &["dkimpy==1.1.8", "dnspython==2.9.2", "pynacl==1.6.2", "schemathesis==4.32.5"];
 
 /// For the tests: the interpreter that has those packages.
 const PYTHON_VARIABLE: &str = "WEIR_TEST_PYTHON";

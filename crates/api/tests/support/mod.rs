@@ -95,6 +95,7 @@ impl House {
             dns: dns.clone(),
             block_lists: Vec::new(),
             host: "weir.test".to_owned(),
+            return_path: None,
             region: RegionId::new("local"),
         });
         office.create_region(&Actor::command_line(), "local").await.unwrap();
