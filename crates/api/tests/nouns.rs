@@ -17,7 +17,7 @@ async fn an_account_gets_ips_sends_from_them_and_gives_them_back() {
     assert_eq!(made.header("location"), format!("/api/v1/accounts/{account}"));
     house.post(&op, "/accounts", json!({ "name": "Acme" })).await.refused(409, "name_taken");
     let key = house.post(&op, "/accounts/Acme/credentials", json!({ "name": "k", "scopes": ["send", "read", "manage"] })).await;
-    let key = text(&key.as_(201)["secret"]);
+    let key = text(&key.as_(201)["key"]);
     house.publish().await;
     assert_eq!(house.get(&key, "/accounts/self").await.as_(200)["name"], "Acme");
     assert_eq!(house.get(&key, "/me").await.as_(200)["account"], json!(account));
@@ -135,7 +135,7 @@ async fn an_account_arranges_its_parts_sets_credentials_and_addresses() {
     // A subaccount's credential stands for its part alone.
     let new = json!({ "name": "s", "scopes": ["read"], "subaccount": part, "networks": ["127.0.0.0/8"] });
     let made = house.post(&key, "/accounts/self/credentials", new).await;
-    let (id, secret) = (text(&made.as_(201)["credential"]["id"]), text(&made.body["secret"]));
+    let (id, secret) = (text(&made.as_(201)["credential"]["id"]), text(&made.body["key"]));
     house.publish().await;
     assert_eq!(house.get(&secret, "/me").await.as_(200)["subaccount"], json!(part));
     assert_eq!(house.get(&secret, "/credentials").await.as_(200)["items"].as_array().unwrap().len(), 1);
@@ -145,7 +145,7 @@ async fn an_account_arranges_its_parts_sets_credentials_and_addresses() {
     let changed = house.patch(&key, &place, json!({ "expires_at": "2040-01-01T00:00:00Z" })).await;
     assert_eq!(changed.as_(200)["expires_at"], "2040-01-01T00:00:00.000Z");
     let rotated = house.post(&key, &format!("{place}/rotation"), json!({ "overlap_s": 0 })).await;
-    let fresh = text(&rotated.as_(200)["secret"]);
+    let fresh = text(&rotated.as_(200)["key"]);
     house.publish().await;
     house.get(&secret, "/me").await.refused(401, "key_unknown");
     house.get(&fresh, "/me").await.as_(200);
