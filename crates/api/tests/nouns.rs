@@ -93,6 +93,11 @@ async fn the_operator_arranges_regions_settings_ips_and_accounts() {
     let changed = house.patch(&op, "/ips/203.0.113.9", json!({ "hop": null })).await;
     assert_eq!(changed.as_(200)["wiring"]["hop"], json!(null));
     house.get(&op, "/ips/nonsense").await.refused(404, "not_found");
+    // Every machine has loopback; what is in the inventory is not offered once more.
+    let is_offered = |told: &support::Told| told.as_(200)["items"].as_array().unwrap().iter().any(|ip| ip["address"] == "127.0.0.1");
+    assert!(is_offered(&house.get(&op, "/ips/discovered").await));
+    house.post(&op, "/ips", json!({ "addresses": ["127.0.0.1"] })).await.as_(201);
+    assert!(!is_offered(&house.get(&op, "/ips/discovered").await));
     assert_eq!(house.get(&op, "/ips?state=shared").await.as_(200)["items"].as_array().unwrap().len(), 1);
     assert!(!house.post(&op, "/ips/203.0.113.9/checks", json!({})).await.as_(200)["items"].as_array().unwrap().is_empty());
 
