@@ -13,6 +13,7 @@ const WRITTEN_OUT: &[(&str, &str)] = &[
     ("get", "/queue"),
     ("post", "/queue/{order}"),
     ("get", "/lanes"),
+    ("post", "/lanes/resume"),
 ];
 /// For programs that read descriptions.
 const NOT_TYPED: &[(&str, &str)] = &[("get", "/openapi.json")];

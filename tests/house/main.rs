@@ -12,4 +12,5 @@ mod next_hop;
 mod names;
 mod crash;
 mod scarcity;
+mod clock;
 mod operator;

@@ -11,6 +11,8 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// For every body but a message's, which has a limit of its own.
+pub const BODY_OCTETS_MAX: usize = 64 << 10;
 const MEND: &str = "Compare it with the documentation of this call.";
 
 /// JSON to what is meant: one object and nothing after it. No body is an empty object.
@@ -53,13 +55,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Body<T>, Problem> {
-        let octets = Bytes::from_request(request, state).await.map_err(broken)?;
+        let octets = Bytes::from_request(request, state).await.map_err(|rejection| broken(&rejection))?;
         read(&octets).map(Body)
     }
 }
 
 /// Too large, or it broke off.
-pub fn broken(rejection: BytesRejection) -> Problem {
+pub fn broken(rejection: &BytesRejection) -> Problem {
     let status = rejection.status();
     let mend = if status == StatusCode::PAYLOAD_TOO_LARGE { "Send a smaller body." } else { "Send the body again." };
     Problem::new(status, "body_unreadable", format!("{}.", rejection.body_text()), mend)

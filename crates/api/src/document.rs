@@ -57,6 +57,7 @@ pub fn describe(parts: Vec<(Door, OpenApi)>) -> Value {
         "paths": {},
         "components": {
             "schemas": { "Problem": schema::<Problem>() },
+            "responses": PROBLEMS.iter().map(|status| (status.to_string(), problem(*status))).collect::<Map<_, _>>(),
             "securitySchemes": { "key": {
                 "type": "http", "scheme": "bearer", "description": "A key of an account or of the operator, or a session's token",
             } },
@@ -134,7 +135,7 @@ fn dress(call: &mut Value, door: Door, method: &str, path: &str) {
     describe_headers(call, door, idempotent);
     for status in problems(door, method) {
         if call["responses"].get(status.to_string()).is_none() {
-            call["responses"][status.to_string()] = problem(*status);
+            call["responses"][status.to_string()] = json!({ "$ref": format!("#/components/responses/{status}") });
         }
     }
 }
@@ -149,6 +150,8 @@ fn problems(door: Door, method: &str) -> &'static [u16] {
         _ => &[400, 401, 403, 404, 408, 409, 413, 429, 503],
     }
 }
+
+const PROBLEMS: [u16; 10] = [400, 401, 403, 404, 408, 409, 412, 413, 429, 503];
 
 fn problem(status: u16) -> Value {
     let words = match status {

@@ -32,7 +32,8 @@ fn calls() -> [(Door, OpenApiRouter<Desk>); 4] {
                     .routes(routes!(preview::preview))
                     .routes(routes!(queue::list))
                     .routes(routes!(queue::order))
-                    .routes(routes!(queue::lanes)),
+                    .routes(routes!(queue::lanes))
+                    .routes(routes!(queue::resume)),
             ),
         ),
         (Door::Control, under(native::routes())),

@@ -1,5 +1,6 @@
 //! Who listens, and how does it end?
 
+use crate::asked::BODY_OCTETS_MAX;
 use crate::caller::{Desk, Peer};
 use crate::doors;
 use crate::problem::Problem;
@@ -14,6 +15,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use mta::metrics::{Metrics, What};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +31,6 @@ const CONNECTIONS_MAX: usize = 1_024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a graceful stop waits for requests under way.
 const STOP_WAIT: Duration = Duration::from_secs(10);
-/// For every body but a message's, which has a limit of its own.
-pub const BODY_OCTETS_MAX: usize = 64 << 10;
 
 pub fn router(desk: Desk) -> Router {
     doors::router(&desk)
@@ -74,8 +74,17 @@ fn from(
     })
 }
 
+/// For the metrics.
+fn broken_by(fault: &hyper::Error) -> &'static str {
+    match fault {
+        fault if fault.is_parse() => "not_http",
+        fault if fault.is_timeout() => "too_slow",
+        _ => "closed",
+    }
+}
+
 /// Serves until told to stop; requests under way are finished.
-pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(socket: TcpListener, router: Router, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -101,9 +110,11 @@ pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receive
             .header_read_timeout(HEADER_WAIT)
             .serve_connection(TokioIo::new(stream), from(Peer(peer), router.clone()));
         let connection = graceful.watch(connection);
+        let metrics = metrics.clone();
         tokio::spawn(async move {
             if let Err(fault) = connection.await {
                 tracing::debug!(%fault, "an HTTP connection ended early");
+                metrics.http_broken.get_or_create(&What { what: broken_by(&fault) }).inc();
             }
             drop(place);
         });

@@ -16,7 +16,9 @@ async fn an_account_gets_ips_sends_from_them_and_gives_them_back() {
     let account = text(&made.as_(201)["id"]);
     assert_eq!(made.header("location"), format!("/api/v1/accounts/{account}"));
     house.post(&op, "/accounts", json!({ "name": "Acme" })).await.refused(409, "name_taken");
-    let key = house.post(&op, "/accounts/Acme/credentials", json!({ "name": "k", "scopes": ["send", "read", "manage"] })).await;
+    let key = house
+        .post(&op, "/accounts/Acme/credentials", json!({ "name": "k", "scopes": ["send", "read", "manage"] }))
+        .await;
     let key = text(&key.as_(201)["key"]);
     house.publish().await;
     assert_eq!(house.get(&key, "/accounts/self").await.as_(200)["name"], "Acme");
@@ -38,7 +40,8 @@ async fn an_account_gets_ips_sends_from_them_and_gives_them_back() {
     house.post(&key, "/accounts/self/domains/acme.test/verification", json!({})).await.refused(403, "operator_only");
     house.post(&op, &format!("/accounts/{account}/domains/acme.test/verification"), json!({})).await.as_(200);
     house.publish().await;
-    let message = json!({ "from": "ann@acme.test", "to": "bob@else.test", "subject": "Hi", "text": "x", "pool": "news" });
+    let message =
+        json!({ "from": "ann@acme.test", "to": "bob@else.test", "subject": "Hi", "text": "x", "pool": "news" });
     let sent = text(&house.post(&key, "/messages", message).await.as_(200)["id"]);
     let story = house.get(&key, &format!("/messages/{sent}")).await;
     assert_eq!(story.as_(200)["route"]["pool_id"], json!(pool));
@@ -55,7 +58,10 @@ async fn an_account_gets_ips_sends_from_them_and_gives_them_back() {
     house.post(&key, &place, json!({ "token": "no" })).await.refused(400, "invalid_field");
     let ended = house.post(&key, &place, json!({ "token": token })).await;
     assert!(ended.as_(200)["items"][0]["ended_at"].is_string());
-    assert_eq!(house.get(&key, "/accounts/self/leases?running=true").await.as_(200)["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        house.get(&key, "/accounts/self/leases?running=true").await.as_(200)["items"].as_array().unwrap().len(),
+        1
+    );
     assert_eq!(house.get(&op, &format!("/ips/{ip}")).await.as_(200)["state"], "draining");
     let story = house.get(&op, &format!("/ips/{ip}/story")).await;
     assert_eq!(story.as_(200)["steps"].as_array().unwrap().last().unwrap()["state"], "draining");
@@ -84,22 +90,31 @@ async fn the_operator_arranges_regions_settings_ips_and_accounts() {
     let new = json!({ "addresses": ["203.0.113.9"], "region": "eu", "ehlo": "mta-{ip}.weir.test", "hop": "socks5 192.0.2.1:1080" });
     let added = house.post(&op, "/ips", new).await;
     assert_eq!(added.as_(201)["items"][0]["wiring"]["hop"], "socks5 192.0.2.1:1080");
-    house.post(&op, "/ips", json!({ "addresses": ["203.0.113.10"], "hop": "pigeon" })).await.refused(400, "invalid_field");
+    house
+        .post(&op, "/ips", json!({ "addresses": ["203.0.113.10"], "hop": "pigeon" }))
+        .await
+        .refused(400, "invalid_field");
     house.post(&op, "/ips", json!({ "addresses": ["203.0.113.9"] })).await.refused(409, "ip_taken");
     let shared = house.post(&op, "/ips/203.0.113.9/orders", json!({ "order": "share", "pool": "second" })).await;
     assert_eq!(shared.as_(200)["state"], "shared");
     let order = json!({ "order": "out-of-rotation" });
-    assert_eq!(house.post(&op, "/ips/203.0.113.9/orders", order).await.refused(400, "invalid_field")["field"], "reason");
+    assert_eq!(
+        house.post(&op, "/ips/203.0.113.9/orders", order).await.refused(400, "invalid_field")["field"],
+        "reason"
+    );
     let changed = house.patch(&op, "/ips/203.0.113.9", json!({ "hop": null })).await;
     assert_eq!(changed.as_(200)["wiring"]["hop"], json!(null));
     house.get(&op, "/ips/nonsense").await.refused(404, "not_found");
     // Every machine has loopback; what is in the inventory is not offered once more.
-    let is_offered = |told: &support::Told| told.as_(200)["items"].as_array().unwrap().iter().any(|ip| ip["address"] == "127.0.0.1");
+    let is_offered =
+        |told: &support::Told| told.as_(200)["items"].as_array().unwrap().iter().any(|ip| ip["address"] == "127.0.0.1");
     assert!(is_offered(&house.get(&op, "/ips/discovered").await));
     house.post(&op, "/ips", json!({ "addresses": ["127.0.0.1"] })).await.as_(201);
     assert!(!is_offered(&house.get(&op, "/ips/discovered").await));
     assert_eq!(house.get(&op, "/ips?state=shared").await.as_(200)["items"].as_array().unwrap().len(), 1);
-    assert!(!house.post(&op, "/ips/203.0.113.9/checks", json!({})).await.as_(200)["items"].as_array().unwrap().is_empty());
+    assert!(
+        !house.post(&op, "/ips/203.0.113.9/checks", json!({})).await.as_(200)["items"].as_array().unwrap().is_empty()
+    );
 
     let (account, key) = house.account("Acme").await;
     let pause = json!({ "standing": "paused" });
@@ -166,15 +181,22 @@ async fn an_account_arranges_its_parts_sets_credentials_and_addresses() {
     let asked = house.post(&key, "/accounts/self/addresses", json!({ "address": "ann@else.test" })).await;
     assert_eq!((asked.as_(201)["state"].as_str(), asked.text.contains("weir_address_")), (Some("pending"), false));
     assert_eq!(house.get(&key, "/queue").await.as_(200)["messages"][0]["domain"], "else.test");
-    house.post(&key, "/accounts/self/addresses", json!({ "address": "ann@else.test" })).await.refused(429, "confirmation_just_asked");
+    house
+        .post(&key, "/accounts/self/addresses", json!({ "address": "ann@else.test" }))
+        .await
+        .refused(429, "confirmation_just_asked");
     let token = json!({ "token": "weir_address_none" });
-    house.call(None, Method::POST, "/address-confirmations", Some(token), &[]).await.refused(404, "confirmation_unknown");
+    house
+        .call(None, Method::POST, "/address-confirmations", Some(token), &[])
+        .await
+        .refused(404, "confirmation_unknown");
     let place = format!("/accounts/{account}/addresses/ann@else.test");
     let verified = house.post(&house.operator, &format!("{place}/verification"), json!({})).await;
     assert_eq!(verified.as_(200)["state"], "verified");
     house.delete(&key, &place).await.as_(204);
 
-    let keys = house.post(&key, "/accounts/self/domains", json!({ "name": "acme.test", "mail_from": "b.acme.test" })).await;
+    let keys =
+        house.post(&key, "/accounts/self/domains", json!({ "name": "acme.test", "mail_from": "b.acme.test" })).await;
     keys.as_(201);
     let place = "/accounts/self/domains/acme.test";
     assert_eq!(house.patch(&key, place, json!({ "mail_from": null })).await.as_(200)["mail_from"], json!(null));
@@ -209,13 +231,19 @@ async fn people_are_let_in_by_people() {
     assert_eq!(house.get(&token, "/people").await.as_(200)["items"].as_array().unwrap().len(), 2);
     let place = format!("/people/{viewer}");
     assert_eq!(house.patch(&token, &place, json!({ "role": "developer" })).await.as_(200)["role"], "developer");
-    assert!(house.post(&token, &format!("{place}/orders"), json!({ "order": "disable" })).await.as_(200)["disabled_at"].is_string());
+    assert!(
+        house.post(&token, &format!("{place}/orders"), json!({ "order": "disable" })).await.as_(200)["disabled_at"]
+            .is_string()
+    );
     house.delete(&token, &place).await.as_(204);
     house.post(&token, "/me/totp/confirmation", json!({ "code": "123456" })).await.refused(409, "totp_not_enrolled");
     assert!(text(&house.post(&token, "/me/totp", json!({})).await.as_(200)["url"]).starts_with("otpauth://"));
     house.post(&token, "/me/totp/confirmation", json!({ "code": "abc" })).await.refused(401, "code_wrong");
     house.post(&key, "/me/totp", json!({})).await.refused(403, "person_only");
-    assert_eq!(house.get(&token, &format!("/people/{id}/sessions")).await.as_(200)["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        house.get(&token, &format!("/people/{id}/sessions")).await.as_(200)["items"].as_array().unwrap().len(),
+        1
+    );
     house.delete(&key, "/me/session").await.refused(403, "person_only");
     house.delete(&token, "/me/session").await.as_(204);
     assert_eq!(house.get(&token, "/me").await.as_(401)["status"], 401);
@@ -234,7 +262,9 @@ async fn the_addresses_of_a_managed_pool_are_the_operators() {
     house.post(&op, &place, json!({ "name": "auto", "kind": "managed" })).await.as_(201);
     let grant = json!({ "ips": ["203.0.113.2"], "pool": "auto" });
     house.post(&op, &format!("/accounts/{account}/grants"), grant).await.as_(201);
-    for path in ["/accounts/self/pools", "/accounts/self/pools/auto", "/accounts/self/ips", "/accounts/self/leases", "/audit"] {
+    for path in
+        ["/accounts/self/pools", "/accounts/self/pools/auto", "/accounts/self/ips", "/accounts/self/leases", "/audit"]
+    {
         let told = house.get(&key, path).await;
         told.as_(200);
         assert!(!told.text.contains("203.0.113."), "{path}: {}", told.text);

@@ -178,6 +178,8 @@ impl House {
             driver: plant.driver.clone(),
             stories: plant.stories(),
             message_bytes_max: 1 << 20,
+            office: None,
+            calls: std::sync::Mutex::new(api::rate::Buckets::new(api::rate::Limits::default())),
         }));
         House { router: router(desk), plant }
     }

@@ -94,6 +94,9 @@ async fn things(house: &House) -> Things {
 const PLAIN: &[(&str, &str)] =
     &[("region", "local"), ("name", "rest_days"), ("order", "hold"), ("provider", "sink.test"), ("limit", "10")];
 
+/// What is claimed there is not referred to: whoever reads the mail gets it, whichever other account claims it too.
+const CLAIMED: (&str, &str) = ("/api/v1/accounts/{account}/addresses", "address");
+
 /// The answer without what was asked, so that two can be compared.
 fn told(told: &Told, asked: &[&str]) -> (u16, String) {
     let mut text = told.text.clone();
@@ -130,7 +133,7 @@ async fn no_call_tells_of_another_accounts_things() {
                 continue;
             }
             let names = named(&house.document, call, path);
-            for name in &names {
+            for name in names.iter().filter(|name| (path.as_str(), name.as_str()) != CLAIMED) {
                 let Some(thing) = things.get(name.as_str()) else {
                     let known = PLAIN.iter().any(|(plain, _)| plain == name) || !is_in_path(path, name);
                     assert!(known, "{method} {path}: say in this test what {name} is");

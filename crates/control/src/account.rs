@@ -372,9 +372,19 @@ pub(crate) async fn reach(
     called: &str,
     may: fn(&Actor, &str) -> Result<(), Refusal>,
 ) -> Result<String, Refusal> {
+    seen(conn, by, called, may).await.map(|account| account.id)
+}
+
+/// As `reach`, the account itself.
+pub(crate) async fn seen(
+    conn: &mut AnyConnection,
+    by: &Actor,
+    called: &str,
+    may: fn(&Actor, &str) -> Result<(), Refusal>,
+) -> Result<Account, Refusal> {
     let account = find(conn, called).await?;
     may(by, &account.id).map_err(|refusal| unknown_as_asked(refusal, called))?;
-    Ok(account.id)
+    Ok(account)
 }
 
 /// What may not be known is not there, under the name it was asked by.

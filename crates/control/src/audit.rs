@@ -120,6 +120,7 @@ pub(crate) async fn list(
     conn: &mut AnyConnection,
     account: Option<&str>,
     subject: Option<&str>,
+    sees_hidden: bool,
     window: &Window,
 ) -> Result<Page<Entry>, Refusal> {
     let before: i64 = window.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
@@ -129,18 +130,25 @@ pub(crate) async fn list(
                 "SELECT id, at, actor_kind, actor, actor_name, actor_from, account, subject_kind, subject, action, detail \
                  FROM audit WHERE id < $1",
                 $which,
-                " ORDER BY id DESC LIMIT $2"
+                " AND ($3 = 1 OR subject_kind NOT IN ('ip', 'lease') OR NOT EXISTS (SELECT 1 FROM audit m WHERE m.account = \
+                 audit.account AND m.subject_kind = 'pool' AND m.detail LIKE '%\"kind\":\"managed\"%') OR (EXISTS (SELECT 1 FROM \
+                 pool p WHERE p.account = audit.account AND p.kind = 'standard' AND audit.detail LIKE '%' || p.id || '%') AND NOT \
+                 EXISTS (SELECT 1 FROM pool p WHERE p.account = audit.account AND p.kind = 'managed' AND audit.detail LIKE '%' || \
+                 p.id || '%'))) ORDER BY id DESC LIMIT $2"
             )
         };
     }
+    // R2.8: the addresses of a managed pool are the operator's alone. Once an account has had such a pool, it sees of its IPs and
+    // leases only the lines that name a pool it arranges itself.
+    let sees = i64::from(sees_hidden);
     // Each of the four goes by an index of its own.
     let limit = window.fetch();
     let query = match (account.map(str::to_owned), subject.map(str::to_owned)) {
-        (None, None) => q!(statement!(""), before, limit),
-        (Some(account), None) => q!(statement!(" AND account = $3"), before, limit, account),
-        (None, Some(subject)) => q!(statement!(" AND subject = $3"), before, limit, subject),
+        (None, None) => q!(statement!(""), before, limit, sees),
+        (Some(account), None) => q!(statement!(" AND account = $4"), before, limit, sees, account),
+        (None, Some(subject)) => q!(statement!(" AND subject = $4"), before, limit, sees, subject),
         (Some(account), Some(subject)) => {
-            q!(statement!(" AND subject = $3 AND account = $4"), before, limit, subject, account)
+            q!(statement!(" AND subject = $4 AND account = $5"), before, limit, sees, subject, account)
         }
     };
     let found = rows(conn, query).await?;

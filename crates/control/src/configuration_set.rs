@@ -158,8 +158,7 @@ impl Office {
     ) -> Result<ConfigurationSet, Refusal> {
         let now = self.now();
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let count = q!("SELECT COUNT(*) FROM configuration_set WHERE account = $1", account.id.clone());
         if number(change.conn(), count).await? >= SETS_MAX {
             let sentence = format!("The account has {SETS_MAX} configuration sets, which is as many as it may have.");
@@ -220,8 +219,7 @@ impl Office {
 
     pub async fn sets(&self, by: &Actor, account: &str, window: &Window) -> Result<Page<ConfigurationSet>, Refusal> {
         let mut conn = self.store().read().await?;
-        let account = account::find(&mut conn, account).await?;
-        by.may_read(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(&mut conn, by, account, Actor::may_read).await?;
         let query = q!(
             concat!(
                 "SELECT ",
@@ -238,8 +236,7 @@ impl Office {
 
     pub async fn set(&self, by: &Actor, account: &str, called: &str) -> Result<ConfigurationSet, Refusal> {
         let mut conn = self.store().read().await?;
-        let account = account::find(&mut conn, account).await?;
-        by.may_read(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(&mut conn, by, account, Actor::may_read).await?;
         own(&mut conn, &account.id, called).await
     }
 
@@ -251,8 +248,7 @@ impl Office {
         to: SetChange,
     ) -> Result<ConfigurationSet, Refusal> {
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let was = own(change.conn(), &account.id, called).await?;
         must_be_seen("configuration set", to.revision, was.revision)?;
         let mut is = was.clone();
@@ -291,8 +287,7 @@ impl Office {
     /// What is queued with it goes on as it was accepted.
     pub async fn delete_set(&self, by: &Actor, account: &str, called: &str) -> Result<(), Refusal> {
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let set = own(change.conn(), &account.id, called).await?;
         run(change.conn(), q!("DELETE FROM configuration_set WHERE id = $1", set.id.clone())).await?;
         let line = Line {

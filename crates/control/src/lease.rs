@@ -123,8 +123,7 @@ impl Office {
     /// R3.4: in one step, under the plan's conditions.
     pub async fn purchase(&self, by: &Actor, account: &str, order: &Order) -> Result<Leased, Refusal> {
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_own(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_own).await?;
         may_purchase(change.conn(), &account, order.quantity).await?;
         if let Into::New(name) = &order.into {
             sparkpost_name(name)?;
@@ -257,8 +256,7 @@ impl Office {
     ) -> Result<ReleaseRequest, Refusal> {
         let now = self.now();
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_own(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_own).await?;
         let leases = self.releasable(&mut change, by, &account, ips, although_empty).await?;
         let token = id::secret("release").map_err(|fault| no_randomness(&fault))?;
         let request = ReleaseRequest {
@@ -306,8 +304,7 @@ impl Office {
     ) -> Result<Vec<Lease>, Refusal> {
         let now = self.now();
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_own(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_own).await?;
         let query = q!(
             "SELECT leases, digest, expires_at, confirmed_at, although_empty FROM release_request WHERE id = $1 AND account = $2",
             request.to_owned(),

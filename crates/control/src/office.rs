@@ -106,6 +106,6 @@ impl Office {
             }
         };
         let mut conn = self.store().read().await?;
-        audit::list(&mut conn, account.as_deref(), subject, window).await
+        audit::list(&mut conn, account.as_deref(), subject, by.is_operator(), window).await
     }
 }

@@ -210,8 +210,7 @@ fn overflow_refused(name: &str) -> Refusal {
 impl Office {
     pub async fn create_pool(&self, by: &Actor, account: &str, new: NewPool) -> Result<Pool, Refusal> {
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let pool = self.create_pool_in(&mut change, by, &account.id, new).await?;
         change.commit().await?;
         Ok(pool)
@@ -349,8 +348,7 @@ impl Office {
 
     pub async fn pool(&self, by: &Actor, account: &str, called: &str) -> Result<Pool, Refusal> {
         let mut conn = self.store().read().await?;
-        let account = account::find(&mut conn, account).await?;
-        by.may_read(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(&mut conn, by, account, Actor::may_read).await?;
         let mut pool = own(&mut conn, &account.id, self.home_region().as_str(), called).await?;
         self.fill(&mut conn, by, &mut pool).await?;
         Ok(pool)
@@ -358,8 +356,7 @@ impl Office {
 
     pub async fn change_pool(&self, by: &Actor, account: &str, called: &str, to: PoolChange) -> Result<Pool, Refusal> {
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let was = own(change.conn(), &account.id, self.home_region().as_str(), called).await?;
         must_be_seen("pool", to.revision, was.revision)?;
         let mut is = was.clone();
@@ -415,8 +412,7 @@ impl Office {
     /// What is queued from it leaves all the same (R2.4).
     pub async fn delete_pool(&self, by: &Actor, account: &str, called: &str, end: &PoolEnd) -> Result<(), Refusal> {
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let pool = own(change.conn(), &account.id, self.home_region().as_str(), called).await?;
         if pool.is_default {
             return Err(Refusal::conflict("default_pool", "The default pool cannot be deleted.", "It may be empty.")
@@ -493,8 +489,7 @@ impl Office {
         although_empty: bool,
     ) -> Result<Pool, Refusal> {
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let address = ip.to_string();
         let home = q!(
             "SELECT i.pool, i.region FROM ip i JOIN pool p ON p.id = i.pool WHERE i.address = $1 AND p.account = $2",

@@ -100,8 +100,7 @@ impl Office {
     ) -> Result<Subaccount, Refusal> {
         let now = self.now();
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let count = q!("SELECT COUNT(*) FROM subaccount WHERE account = $1", account.id.clone());
         if number(change.conn(), count).await? >= SUBACCOUNTS_MAX {
             let sentence = format!("The account has {SUBACCOUNTS_MAX} subaccounts, which is as many as it may have.");
@@ -140,8 +139,7 @@ impl Office {
 
     pub async fn subaccounts(&self, by: &Actor, account: &str, window: &Window) -> Result<Page<Subaccount>, Refusal> {
         let mut conn = self.store().read().await?;
-        let account = account::find(&mut conn, account).await?;
-        by.may_read(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(&mut conn, by, account, Actor::may_read).await?;
         let query = q!(
             concat!("SELECT ", columns!(), " FROM subaccount WHERE account = $1 AND id > $2 ORDER BY id LIMIT $3"),
             account.id,
@@ -154,8 +152,7 @@ impl Office {
 
     pub async fn subaccount(&self, by: &Actor, account: &str, called: &str) -> Result<Subaccount, Refusal> {
         let mut conn = self.store().read().await?;
-        let account = account::find(&mut conn, account).await?;
-        by.may_read(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(&mut conn, by, account, Actor::may_read).await?;
         own(&mut conn, &account.id, called).await
     }
 
@@ -167,8 +164,7 @@ impl Office {
         to: SubaccountChange,
     ) -> Result<Subaccount, Refusal> {
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let was = own(change.conn(), &account.id, called).await?;
         must_be_seen("subaccount", to.revision, was.revision)?;
         let mut is = was.clone();
@@ -205,8 +201,7 @@ impl Office {
     pub async fn delete_subaccount(&self, by: &Actor, account: &str, called: &str) -> Result<(), Refusal> {
         let now = self.now();
         let mut change = self.store().change().await?;
-        let account = account::find(change.conn(), account).await?;
-        by.may_manage(&account.id).map_err(|refusal| account::unknown_as_asked(refusal, &account.name))?;
+        let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let subaccount = own(change.conn(), &account.id, called).await?;
         let credentials = q!("SELECT id FROM credential WHERE subaccount = $1", subaccount.id.clone());
         let credentials = rows(change.conn(), credentials).await?;

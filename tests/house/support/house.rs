@@ -1,5 +1,6 @@
 //! How does a test open the house? It writes a configuration, starts the real binary on it, and watches what it says.
 
+use super::memory::MemoryLimit;
 use super::submitter::{HttpAnswer, Smtp, call};
 use super::town::Town;
 use super::{DEADLINE, until};
@@ -34,6 +35,9 @@ pub struct Plan {
     more: String,
     folder: Option<PathBuf>,
     descriptors: Option<u32>,
+    /// Where the process enters itself before it begins.
+    group: Option<PathBuf>,
+    environment: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -53,6 +57,8 @@ impl Plan {
             more: String::new(),
             folder: None,
             descriptors: None,
+            group: None,
+            environment: Vec::new(),
         };
         plan.limits.insert("connections_per_peer_max".into(), "2000".into());
         for (key, value) in
@@ -146,6 +152,18 @@ impl Plan {
         self
     }
 
+    /// The process may have no more memory than this group.
+    pub fn memory(mut self, limit: &MemoryLimit) -> Plan {
+        self.group = Some(limit.members());
+        self
+    }
+
+    /// The process has this in its environment.
+    pub fn environment(mut self, pairs: Vec<(String, String)>) -> Plan {
+        self.environment.extend(pairs);
+        self
+    }
+
     pub fn text(&self) -> String {
         let lines = |map: &BTreeMap<String, String>| -> String {
             map.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
@@ -188,6 +206,8 @@ impl Plan {
             config,
             data,
             descriptors: self.descriptors,
+            group: self.group,
+            environment: self.environment,
             child: None,
             log: Log::default(),
             smtp: Vec::new(),
@@ -232,6 +252,8 @@ pub struct House {
     pub config: PathBuf,
     pub data: PathBuf,
     descriptors: Option<u32>,
+    group: Option<PathBuf>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     log: Log,
     smtp: Vec<SocketAddr>,
@@ -241,14 +263,21 @@ pub struct House {
 impl House {
     fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_weir");
-        let mut command = match self.descriptors {
-            Some(count) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\""), binary]);
-                shell
-            }
-            None => Command::new(binary),
+        let mut before = String::new();
+        if let Some(count) = self.descriptors {
+            before.push_str(&format!("ulimit -n {count}; "));
+        }
+        if let Some(group) = &self.group {
+            before.push_str(&format!("echo $$ > '{}' || exit 1; ", group.display()));
+        }
+        let mut command = if before.is_empty() {
+            Command::new(binary)
+        } else {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{before}exec \"$0\" \"$@\""), binary]);
+            shell
         };
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("serve").arg("--config").arg(&self.config).arg("--data").arg(&self.data);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command

@@ -4,12 +4,14 @@
 
 pub mod certificate;
 pub mod house;
+pub mod memory;
 pub mod names;
 pub mod provider;
 pub mod submitter;
 pub mod town;
 
 pub use house::{House, Plan};
+pub use memory::MemoryLimit;
 pub use names::NameServer;
 pub use provider::{FakeProvider, Manner, Received};
 pub use submitter::{Message, Smtp};

@@ -3,6 +3,7 @@
 //! What the call answered is kept with its headers, and given again for the same call. A refusal changed nothing, so it is not kept: a
 //! mended call may use the same key.
 
+use crate::asked::BODY_OCTETS_MAX;
 use crate::caller::{Caller, Desk};
 use crate::messages::{IDEMPOTENT_REPLAYED, idempotency_key};
 use crate::problem::Problem;
@@ -33,8 +34,8 @@ pub async fn once(State(desk): State<Desk>, request: Request, next: Next) -> Res
     let (mut parts, body) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, &desk).await?;
     let office = desk.office()?;
-    let body = to_bytes(body, crate::server::BODY_OCTETS_MAX).await.map_err(|_| {
-        let detail = format!("The body is larger than {} octets, or broke off.", crate::server::BODY_OCTETS_MAX);
+    let body = to_bytes(body, BODY_OCTETS_MAX).await.map_err(|_| {
+        let detail = format!("The body is larger than {BODY_OCTETS_MAX} octets, or broke off.");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_unreadable", detail, "Send a smaller body.")
     })?;
     let actor = caller.actor();

@@ -111,7 +111,7 @@ impl House {
         let router = api::server::router(desk);
         let document = serde_json::from_str(api::doors::document()).unwrap();
         let mut house = House { office, plant, router, document, operator: String::new(), folder };
-        house.operator = house.key(None, &[Scope::Read, Scope::Manage]).await;
+        house.operator = house.key(None, &[Scope::Send, Scope::Read, Scope::Manage]).await;
         house
     }
 

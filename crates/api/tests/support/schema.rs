@@ -32,7 +32,7 @@ pub fn check(document: &Value, method: &Method, path: &str, told: &Told) {
         return;
     };
     let status = told.status.as_u16().to_string();
-    let response = &call["responses"][&status];
+    let response = resolved(document, &call["responses"][&status]);
     assert!(response.is_object(), "{method} {path} may not answer {status}: {}", told.text);
     let Some(content) = response["content"].as_object() else {
         assert!(told.text.is_empty(), "{method} {path} {status} has no body, and says {}", told.text);
