@@ -13,3 +13,4 @@ mod names;
 mod crash;
 mod scarcity;
 mod operator;
+mod tenants;
