@@ -72,8 +72,8 @@ pub struct Limits {
     /// Sessions open at one time, all listeners together.
     pub connections_max: Spanned<u32>,
     pub connections_per_peer_max: Spanned<u32>,
-    /// Octets of messages on their way in, held in memory at one time.
-    pub receiving_bytes_max: Spanned<u64>,
+    /// Octets of messages on their way in, held in memory at one time. What is not given depends on the machine.
+    pub receiving_bytes_max: Option<Spanned<u64>>,
     pub idle_s: Spanned<u64>,
     /// For the data of one message, whole.
     pub data_s: Spanned<u64>,
@@ -95,7 +95,7 @@ impl Default for Limits {
             queue_messages_max: plain(5_000_000),
             connections_max: plain(2_000),
             connections_per_peer_max: plain(200),
-            receiving_bytes_max: plain(256 << 20),
+            receiving_bytes_max: None,
             idle_s: plain(300),
             data_s: plain(900),
             session_s: plain(3_600),
@@ -164,6 +164,8 @@ pub struct Http {
     pub address: Spanned<SocketAddr>,
     /// The key of the operator's own calls: queue, lanes, explain for all accounts.
     pub operator_key: Option<Spanned<String>>,
+    /// Calls a second that one credential may go on with; ten times as many at once. Submissions are not counted.
+    pub calls_per_second: Option<Spanned<u32>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

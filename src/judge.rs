@@ -21,10 +21,14 @@ use net::dns::blocklist::{self, BlockList};
 use net::dns::{FixedAnswers, FixedRule, Network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
+
+/// RFC 5321 4.5.4.1 advises four to five days; who sends what is of use today only gives up earlier.
+const LIFETIME_USUAL: RangeInclusive<Duration> = Duration::from_secs(4 * 3_600)..=Duration::from_secs(14 * 24 * 3_600);
 
 /// The file, judged and found good.
 pub struct House {
@@ -42,6 +46,8 @@ pub struct House {
     /// None: accounts, IPs and pools stand in the file.
     pub control: Option<Control>,
     pub written: Written,
+    /// What is allowed, and most likely not meant.
+    pub warnings: Vec<Problem>,
 }
 
 /// Where the control plane is kept, and what it checks with.
@@ -73,7 +79,10 @@ pub fn load(path: &Path) -> Result<House, Vec<Problem>> {
     let mut judge = Judge { source: &source, folder: path.parent().unwrap_or(Path::new(".")), problems: Vec::new() };
     let house = judge.house(written);
     match house {
-        Some(house) if judge.problems.is_empty() => Ok(house),
+        Some(mut house) if judge.problems.is_empty() => {
+            house.warnings = warnings(&house, &source);
+            Ok(house)
+        }
         _ => {
             // In the order of the file, which is how it is mended.
             judge.problems.sort_by_key(|problem| problem.line);
@@ -81,6 +90,9 @@ pub fn load(path: &Path) -> Result<House, Vec<Problem>> {
         }
     }
 }
+
+type Keys = BTreeMap<Digest, Arc<Credential>>;
+type Logins = BTreeMap<Arc<str>, Arc<Login>>;
 
 struct Judge<'a> {
     source: &'a Source,
@@ -182,6 +194,7 @@ impl Judge<'_> {
             },
             patience: patience(&written.delivery),
             control: self.control(&written),
+            warnings: Vec::new(),
             written,
         })
     }
@@ -222,12 +235,17 @@ impl Judge<'_> {
     }
 
     fn limits(&mut self, written: &Written) {
+        if let Some(at) = written.http.as_ref().and_then(|http| http.calls_per_second.as_ref()) {
+            self.positive(at, "calls_per_second");
+        }
         let limits = &written.limits;
         self.positive(&limits.message_bytes_max, "message_bytes_max");
         self.positive(&limits.queue_messages_max, "queue_messages_max");
         self.positive(&limits.connections_max, "connections_max");
         self.positive(&limits.connections_per_peer_max, "connections_per_peer_max");
-        self.positive(&limits.receiving_bytes_max, "receiving_bytes_max");
+        if let Some(at) = &limits.receiving_bytes_max {
+            self.positive(at, "receiving_bytes_max");
+        }
         self.positive(&limits.idle_s, "idle_s");
         self.positive(&limits.data_s, "data_s");
         self.positive(&limits.session_s, "session_s");
@@ -390,11 +408,7 @@ impl Judge<'_> {
     }
 
     /// What is shown as a whole, and what signs in with a name. Those of the file are good for everything their holder may do.
-    fn credentials(
-        &mut self,
-        written: &Written,
-        accounts: &BTreeMap<AccountId, Account>,
-    ) -> (BTreeMap<Digest, Arc<Credential>>, BTreeMap<Arc<str>, Arc<Login>>) {
+    fn credentials(&mut self, written: &Written, accounts: &BTreeMap<AccountId, Account>) -> (Keys, Logins) {
         let (mut keys, mut logins) = (BTreeMap::new(), BTreeMap::new());
         let credential = |id: &str, holder: Holder| {
             let scopes = [Scope::Send, Scope::Read, Scope::Manage].into();
@@ -424,7 +438,10 @@ impl Judge<'_> {
                     }
                 }
                 _ => {
-                    self.wrong(&section.account, "a credential is either user and password, for SMTP, or key, for HTTP")
+                    self.wrong(
+                        &section.account,
+                        "a credential is either user and password, for SMTP, or key, for HTTP",
+                    );
                 }
             }
         }
@@ -554,6 +571,63 @@ impl Judge<'_> {
 
 fn digest_of(secret: &str) -> Digest {
     digest::digest(&digest::SHA256, secret.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 octets")
+}
+
+/// What a good file says that its writer will hardly have meant, in the order of the file.
+fn warnings(house: &House, source: &Source) -> Vec<Problem> {
+    let written = &house.written;
+    let mut warnings = Vec::new();
+    for listener in &written.listeners {
+        if *listener.tls.get_ref() != ListenerTls::None && written.tls.is_none() {
+            let what =
+                "TLS without a [tls] section: a certificate is made up at each start, which submitters cannot check";
+            warnings.push(source.problem(&listener.tls, what));
+        }
+    }
+    for ip in &written.ips {
+        let address = ip.address.get_ref();
+        if !written.pools.iter().any(|pool| pool.ips.iter().any(|member| member.get_ref() == address)) {
+            warnings
+                .push(source.problem(&ip.address, format!("the IP {address} is in no pool: nothing leaves from it")));
+        }
+    }
+    for domain in written.domains.iter().filter(|domain| domain.dkim.is_empty()) {
+        let what = format!("mail of {} is not signed: add [[domain.dkim]]", domain.name.get_ref());
+        warnings.push(source.problem(&domain.name, what));
+    }
+    if let Some(at) = &written.delivery.reply_rules {
+        let known: Vec<&str> = house.snapshot.providers.names().collect();
+        for (rule, provider) in house.snapshot.rules.named().filter(|(_, provider)| !known.contains(provider)) {
+            let what = format!("the rule {rule} never fits: no provider is named {provider}");
+            warnings.push(source.problem(at, what));
+        }
+    }
+    warnings.extend(lifetimes(&written.delivery, source));
+    warnings.sort_by_key(|warning| warning.line);
+    warnings
+}
+
+fn lifetimes(delivery: &config::Delivery, source: &Source) -> Vec<Problem> {
+    let mut warnings = Vec::new();
+    let (lifetime, notice) = (hours(&delivery.lifetime_hours), hours(&delivery.delay_notice_hours));
+    let first = delivery.retry_minutes.get_ref().first().map_or(0, |minutes| u64::from(*minutes) * 60);
+    if !LIFETIME_USUAL.contains(&lifetime) {
+        let (least, most) = (LIFETIME_USUAL.start().as_secs() / 3_600, LIFETIME_USUAL.end().as_secs() / 3_600);
+        let what = format!(
+            "a lifetime of {} hours: less than {least} gives up on hosts that are being restarted, more than {most} tells senders of a failure when it is of no use",
+            delivery.lifetime_hours.get_ref()
+        );
+        warnings.push(source.problem(&delivery.lifetime_hours, what));
+    }
+    if Duration::from_secs(first) >= lifetime {
+        let what = "the first retry is not before the lifetime is over: nothing is ever tried again";
+        warnings.push(source.problem(&delivery.retry_minutes, what));
+    }
+    if notice >= lifetime {
+        let what = "a delay notice that is due when the lifetime is over is never sent";
+        warnings.push(source.problem(&delivery.delay_notice_hours, what));
+    }
+    warnings
 }
 
 fn hours(at: &Spanned<u32>) -> Duration {

@@ -4,6 +4,7 @@ mod client;
 mod commands;
 mod config;
 mod judge;
+mod machine;
 mod rounds;
 mod wire;
 mod world;

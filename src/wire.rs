@@ -2,8 +2,9 @@
 
 use crate::judge::House;
 use crate::rounds::{self, ControlFault, Rounds};
+use crate::{config, machine};
 use api::caller::{Desk, DeskInner};
-use api::rate::Buckets;
+use api::rate::{self, Buckets};
 use control::Office;
 use mta::deliver::Means;
 use mta::listener::{self, Doorkeeper};
@@ -19,6 +20,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+/// More than this on its way in at one time makes nothing faster.
+const RECEIVING_BYTES_MAX: u64 = 256 << 20;
 
 /// Why the house cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -99,12 +103,13 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         mta::Settings {
             host: house.host.clone(),
             data: data.to_owned(),
+            disk: Arc::new(spool::RealDisk),
             spool: house.spool.clone(),
             limits: intake::Limits {
                 recipients_max: *limits.recipients_max.get_ref() as usize,
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
-                receiving_bytes_max: *limits.receiving_bytes_max.get_ref(),
+                receiving_bytes_max: receiving_bytes_max(limits),
             },
             engine: engine::Limits {
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
@@ -139,6 +144,8 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         Some(socket) => {
             let address =
                 socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
+            let calls = house.written.http.as_ref().and_then(|http| http.calls_per_second.as_ref());
+            let calls = calls.map_or_else(rate::Limits::default, |calls| rate::Limits::per_second(*calls.get_ref()));
             let desk = Desk(Arc::new(DeskInner {
                 intake: plant.intake.clone(),
                 driver: plant.driver.clone(),
@@ -146,9 +153,10 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 office: office.clone(),
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
                 guarded: mta::guarded::Guarded::default(),
-                calls: Mutex::new(Buckets::new(api::rate::Limits::default())),
+                calls: Mutex::new(Buckets::new(calls)),
             }));
-            doors.spawn(api::server::serve(socket, api::server::router(desk), stopped));
+            let metrics = plant.metrics.clone();
+            doors.spawn(api::server::serve(socket, api::server::router(desk), metrics, stopped));
             Some(address)
         }
         None => None,
@@ -190,6 +198,17 @@ impl Running {
             office.store().close().await;
         }
     }
+}
+
+/// On its way in a message is held up to three times at one moment: as it came, as it is made fit to leave, and as it waits for the
+/// disk. An eighth of the memory leaves the rest to what is queued.
+fn receiving_bytes_max(limits: &config::Limits) -> u64 {
+    if let Some(given) = &limits.receiving_bytes_max {
+        return *given.get_ref();
+    }
+    let share = machine::memory_bytes().map_or(RECEIVING_BYTES_MAX, |memory| memory / 8);
+    // One message of the largest size must get in.
+    share.min(RECEIVING_BYTES_MAX).max(*limits.message_bytes_max.get_ref())
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, OpenFault> {

@@ -12,7 +12,8 @@ const WALLS: &[(&str, &[&str])] = &[
     ("net", &["mail"]),
     ("sim", &["engine", "mail"]),
     ("mta", &["engine", "mail", "net", "spool"]),
-    ("api", &["engine", "mail", "mta", "net"]),
+    ("control", &["engine", "mail", "net"]),
+    ("api", &["control", "engine", "mail", "mta", "net"]),
 ];
 
 /// What a room must never name, besides other rooms: the pure rooms know no runtime, and protocol code no product.
@@ -22,6 +23,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("engine", &["tokio", "socket2", "rustix", "axum", "spool", "uuid"]),
     ("sim", &["tokio", "socket2", "rustix", "net"]),
     ("mta", &["axum"]),
+    ("control", &["axum", "hyper"]),
 ];
 
 fn root() -> PathBuf {

@@ -5,13 +5,13 @@
 mod world;
 
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Stage};
-use engine::id::AccountId;
+use engine::id::{AccountId, MessageId};
 use engine::{Filter, Input, Limits, Order, Resolution};
-use engine::snapshot::Snapshot;
+use engine::snapshot::{IpState, Snapshot};
 use libfuzzer_sys::fuzz_target;
 use std::sync::OnceLock;
 use std::time::Duration;
-use world::{Answer, World, ip, reply, snapshot};
+use world::{Answer, Arrange, World, ip, reply, snapshot};
 
 const IPS: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 
@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let mut accepted = 0u128;
     for step in data.chunks_exact(3).take(200) {
-        let (what, which, how) = (step[0] % 12, step[1], step[2]);
+        let (what, which, how) = (step[0] % 14, step[1], step[2]);
         let domain = which % 4;
         match what {
             0..=3 => {
@@ -37,6 +37,10 @@ fuzz_target!(|data: &[u8]| {
                 let mut envelope = world.envelope(accepted, &format!("a{}", how % 3), &to);
                 if let Some(route) = &mut envelope.route {
                     route.chosen = ip(IPS[usize::from(which >> 7)]);
+                }
+                if how >> 6 == 3 {
+                    envelope.due_at = envelope.due_at + Duration::from_secs(u64::from(which) * 60);
+                    envelope.route = None;
                 }
                 world.accept(envelope, None);
             }
@@ -76,6 +80,11 @@ fuzz_target!(|data: &[u8]| {
                     _ => Order::Delete(filter),
                 };
                 world.tell(Input::Order(order));
+            }
+            9 => world.tell(Input::Order(Order::Cancel(MessageId(u128::from(which % 64))))),
+            10 => {
+                let state = if how > 127 { IpState::Active } else { IpState::Draining };
+                world.change(|snapshot| snapshot.set_state(ip(IPS[usize::from(which & 1)]), state));
             }
             _ => world.run(Duration::from_secs(u64::from(which) * u64::from(how % 16))),
         }

@@ -1,4 +1,4 @@
-//! `weir check-config`: is the file good, and if not, what is wrong in which line?
+//! `weir check-config`: is the file good, and if not, what is wrong in which line? And what is good and hardly meant?
 
 use crate::commands::{Done, Failure, say};
 use crate::judge;
@@ -15,6 +15,9 @@ pub fn run(arguments: &Arguments) -> Done {
     match judge::load(&arguments.config) {
         Ok(house) => {
             let snapshot = &house.snapshot;
+            for warning in &house.warnings {
+                say(format!("{warning} (a warning)"));
+            }
             say(format!(
                 "{} is good: {} accounts, {} domains, {} IPs, {} pools",
                 arguments.config.display(),

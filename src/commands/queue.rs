@@ -1,4 +1,4 @@
-//! `weir queue`: what waits and why; hold, release, retry, delete; and the spool's own check.
+//! `weir queue`: what waits and why; hold, release, retry, delete; lanes, and resuming one; and the spool's own check.
 
 use crate::client::{Target, escaped};
 use crate::commands::{Done, Failure, runtime, say};
@@ -18,6 +18,8 @@ enum Command {
     List(List),
     /// The lanes: each IP towards each provider, with its limits and state
     Lanes(Lanes),
+    /// Let a lane go on at full pace, whatever held it back
+    Resume(Resume),
     /// Keep messages back until they are released
     Hold(Chosen),
     /// Let held messages go on
@@ -75,6 +77,18 @@ struct Lanes {
 }
 
 #[derive(clap::Args)]
+struct Resume {
+    #[command(flatten)]
+    target: Target,
+    /// The lane's IP
+    #[arg(long)]
+    ip: String,
+    /// The lane's provider, as `weir queue lanes` names it
+    #[arg(long)]
+    provider: String,
+}
+
+#[derive(clap::Args)]
 struct Chosen {
     #[command(flatten)]
     which: Which,
@@ -110,6 +124,7 @@ pub fn run(arguments: &Arguments) -> Done {
     match &arguments.command {
         Command::List(list) => self::list(list),
         Command::Lanes(lanes) => self::lanes(lanes),
+        Command::Resume(lane) => resume(lane),
         Command::Hold(chosen) => order("hold", chosen),
         Command::Release(chosen) => order("release", chosen),
         Command::Retry(chosen) => order("retry", chosen),
@@ -173,6 +188,18 @@ fn lanes(lanes: &Lanes) -> Done {
             lane.pointer("/why/words").and_then(Value::as_str).unwrap_or("free")
         ));
     }
+    Ok(())
+}
+
+fn resume(lane: &Resume) -> Done {
+    let body = json!({ "ip": lane.ip, "provider": lane.provider });
+    let answer = runtime()?.block_on(lane.target.call(Method::POST, "/api/v1/lanes/resume", Some(&body)))?;
+    say(format!(
+        "{} goes on to {}; {} messages are ready",
+        lane.ip,
+        lane.provider,
+        answer["messages"].as_u64().unwrap_or_default()
+    ));
     Ok(())
 }
 

@@ -27,6 +27,7 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Done {
     start_log(arguments.log, "info");
     let house = load(&arguments.config())?;
+    warn(&house);
     runtime()?.block_on(serve(arguments, house))
 }
 
@@ -69,10 +70,17 @@ async fn serve(arguments: &Arguments, house: judge::House) -> Done {
     Ok(())
 }
 
+fn warn(house: &judge::House) {
+    for warning in &house.warnings {
+        tracing::warn!("in the configuration: {warning}");
+    }
+}
+
 /// E7: a file that cannot be used changes nothing.
 fn reload(arguments: &Arguments, running: &wire::Running) {
     match judge::load(&arguments.config()) {
         Ok(house) => {
+            warn(&house);
             running.change(&house);
             tracing::info!(
                 "the configuration is read anew: accounts, credentials, domains, IPs, pools, shaping, rules and TLS files; what else it says counts from the next start"

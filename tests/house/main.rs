@@ -12,5 +12,6 @@ mod next_hop;
 mod names;
 mod crash;
 mod scarcity;
+mod clock;
 mod operator;
 mod tenants;

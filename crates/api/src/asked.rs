@@ -53,13 +53,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Body<T>, Problem> {
-        let octets = Bytes::from_request(request, state).await.map_err(broken)?;
+        let octets = Bytes::from_request(request, state).await.map_err(|rejection| broken(&rejection))?;
         read(&octets).map(Body)
     }
 }
 
 /// Too large, or it broke off.
-pub fn broken(rejection: BytesRejection) -> Problem {
+pub fn broken(rejection: &BytesRejection) -> Problem {
     let status = rejection.status();
     let mend = if status == StatusCode::PAYLOAD_TOO_LARGE { "Send a smaller body." } else { "Send the body again." };
     Problem::new(status, "body_unreadable", format!("{}.", rejection.body_text()), mend)

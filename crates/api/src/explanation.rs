@@ -153,8 +153,8 @@ pub async fn explain(
         .then(|| route::choose_when_due(&desk.intake.snapshot(), &accepted.account, &accepted.wish, accepted.message));
     let been = story.iter().filter_map(|entry| entry.event.ip);
     let now = shown.iter().filter_map(|shown| shown.home.as_ref()).map(|home| home.ip);
-    let planned = would.iter().flatten().map(|(route, _)| route);
-    let hidden = caller.hidden(&desk, route.or(planned.last()), been.chain(now));
+    let planned = would.as_ref().and_then(|would| would.as_ref().ok()).map(|(route, _)| route);
+    let hidden = caller.hidden(&desk, route.or(planned), been.chain(now));
     Ok(Json(tell(&accepted, route, would, &story, shown.as_ref(), &hidden)))
 }
 

@@ -13,6 +13,7 @@ use engine::{Filter, Input, Order, Shown};
 use mail::address::Domain;
 use mta::hidden::Hidden;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use utoipa::{IntoParams, ToSchema};
 
 const LIST_DEFAULT: usize = 100;
@@ -100,6 +101,14 @@ pub struct Lane {
     until: Option<String>,
 }
 
+/// Which lane is meant.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WhichLane {
+    ip: String,
+    provider: String,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Concerned {
     messages: u64,
@@ -125,11 +134,7 @@ impl Which {
             Domain::parse(text)
                 .map_err(|error| Problem::invalid("domain", format!("{error}."), "Write it as example.com."))
         });
-        let ip = self.ip.as_deref().map(|text| {
-            text.parse().map_err(|_| {
-                Problem::invalid("ip", "This is not an IP address.", "Write it as 192.0.2.1 or 2001:db8::1.")
-            })
-        });
+        let ip = self.ip.as_deref().map(read_ip);
         Ok(Filter {
             message: message.transpose()?,
             account,
@@ -259,6 +264,36 @@ pub async fn order(
         .await
         .map_err(|_| Problem::stopping())?;
     Ok(Json(Concerned { messages }))
+}
+
+fn read_ip(text: &str) -> Result<IpAddr, Problem> {
+    text.parse()
+        .map_err(|_| Problem::invalid("ip", "This is not an IP address.", "Write it as 192.0.2.1 or 2001:db8::1."))
+}
+
+/// Whatever a provider's answers, or an order, hold the lane back with is forgotten, and it goes on at once. For the operator.
+#[utoipa::path(post, path = "/lanes/resume", operation_id = "resume_lane", request_body = WhichLane, responses((status = 200, body = Concerned)))]
+pub async fn resume(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Body(which): Body<WhichLane>,
+) -> Result<Json<Concerned>, Problem> {
+    // R2.8: lanes are shared by tenants.
+    caller.operates(Scope::Manage, "Lanes")?;
+    let (ip, provider) = (read_ip(&which.ip)?, which.provider);
+    tracing::info!(order = "resume", by = caller.name(), %ip, provider, "an order for a lane");
+    let found = desk
+        .driver
+        .ask(move |engine, now| {
+            let lanes = engine.lanes();
+            let lane = lanes.iter().find(|lane| lane.ip == ip && *lane.provider == *provider)?;
+            let messages = lane.ready;
+            engine.handle(Input::Order(Order::ResumeLane { ip, provider }), now);
+            Some(messages)
+        })
+        .await
+        .map_err(|_| Problem::stopping())?;
+    found.map(|messages| Json(Concerned { messages })).ok_or_else(|| Problem::not_found("This lane"))
 }
 
 /// Each IP towards each provider. For the operator.

@@ -6,10 +6,10 @@ use engine::time::Timestamp;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Calls a credential may make at once after a quiet time.
-const CALLS_BURST: u32 = 600;
-/// Calls a second that a credential may go on with.
-const CALLS_PER_SECOND: u32 = 60;
+/// Calls a second that a credential may go on with: one that runs wild leaves most of a small machine to the others.
+const CALLS_PER_SECOND: u32 = 1_000;
+/// Calls it may make at once after a quiet time, in seconds of that.
+const BURST_S: u32 = 10;
 /// Credentials remembered at one time; one whose bucket is full again is forgotten without harm.
 const BUCKETS_MAX: usize = 10_000;
 
@@ -21,7 +21,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { burst: CALLS_BURST, per_second: CALLS_PER_SECOND }
+        Limits::per_second(CALLS_PER_SECOND)
+    }
+}
+
+impl Limits {
+    #[must_use]
+    pub fn per_second(calls: u32) -> Limits {
+        Limits { burst: calls.saturating_mul(BURST_S), per_second: calls }
     }
 }
 

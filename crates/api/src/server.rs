@@ -14,6 +14,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use mta::metrics::{Metrics, What};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,8 +75,17 @@ fn from(
     })
 }
 
+/// For the metrics.
+fn broken_by(fault: &hyper::Error) -> &'static str {
+    match fault {
+        fault if fault.is_parse() => "not_http",
+        fault if fault.is_timeout() => "too_slow",
+        _ => "closed",
+    }
+}
+
 /// Serves until told to stop; requests under way are finished.
-pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(socket: TcpListener, router: Router, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -101,9 +111,11 @@ pub async fn serve(socket: TcpListener, router: Router, mut stop: watch::Receive
             .header_read_timeout(HEADER_WAIT)
             .serve_connection(TokioIo::new(stream), from(Peer(peer), router.clone()));
         let connection = graceful.watch(connection);
+        let metrics = metrics.clone();
         tokio::spawn(async move {
             if let Err(fault) = connection.await {
                 tracing::debug!(%fault, "an HTTP connection ended early");
+                metrics.http_broken.get_or_create(&What { what: broken_by(&fault) }).inc();
             }
             drop(place);
         });

@@ -119,7 +119,7 @@ fn main() {
             continue;
         };
         match action {
-            Action::Resolve { domain } => {
+            Action::Resolve { domain, .. } => {
                 let site = "mx.site.test".to_owned();
                 let answer =
                     Resolution::Site { hosts: vec![site.clone()], site, valid_for: Duration::from_secs(86_400) };

@@ -26,9 +26,11 @@ pub enum Outcome {
     Lost { stage: Stage },
     /// Not offered in this transaction (the remote takes fewer recipients, for example): goes again at once, nothing counted.
     NotTried,
-    /// Our own verdict before or instead of the remote's: the peer lacks SMTPUTF8, the spool could not be read. It says nothing
-    /// about the lane.
+    /// Our own verdict instead of the remote's: the peer lacks what the message needs, such as SMTPUTF8. It says nothing about the
+    /// lane.
     Ours { reply: Reply },
+    /// The message cannot be read from the spool: nothing was sent. It says nothing about the remote.
+    Unreadable { said: String },
 }
 
 /// How far a transaction had come.

@@ -243,6 +243,11 @@ impl Rules {
         Ok(Rules { rules, texts, enhanced, basic })
     }
 
+    /// Which rules are for which providers: a name that no provider has is a rule that never fits.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rules.iter().flat_map(Rule::named)
+    }
+
     /// `provider` is a name of the provider file, or the site's own name, which no rule names.
     #[must_use]
     pub fn classify(&self, provider: &str, reply: &Reply) -> Reading<'_> {
@@ -281,6 +286,10 @@ fn plain(meaning: Meaning, alert: bool) -> Reading<'static> {
 }
 
 impl Rule {
+    fn named(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.providers.iter().map(|provider| (&*self.name, provider.as_str()))
+    }
+
     fn fits(&self, provider: &str, reply: &Reply) -> bool {
         let named = self.providers.is_empty() || self.providers.iter().any(|name| name == provider);
         let coded = self.codes.is_empty() || self.codes.iter().any(|code| code.fits(reply.code));

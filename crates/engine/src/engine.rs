@@ -3,9 +3,11 @@
 //! How a message goes: `Accepted` makes tickets; a ticket waits until it is due, then for its domain's site, then in the fair queue of
 //! a path (lane, site, TLS class), until a session of that path takes it. `AttemptEnded` settles each recipient by itself. Files:
 //! `face` (what comes in and goes out), `place` (where a ticket goes), `sessions` (connections and whose turn it is), `settle` (what
-//! an answer does), `orders` (what an operator commands), `view` (what can be asked, and what must always hold).
+//! an answer does), `orders` (what an operator commands), `learned` (what outlives a restart), `view` (what can be asked, and what
+//! must always hold).
 
 mod face;
+mod learned;
 mod orders;
 mod place;
 mod sessions;
@@ -13,6 +15,7 @@ mod settle;
 mod view;
 
 pub use face::{Action, Alarm, Cancellable, Filter, Input, Limits, NotifyKind, Order, Resolution, Room};
+pub use learned::Learned;
 pub use view::{Figures, LaneView, Shown, ShownHome, ShownRecipient};
 
 use crate::classify::Meaning;
@@ -21,12 +24,13 @@ use crate::event::{Event, EventKind};
 use crate::id::{AccountId, AttemptId, SessionId};
 use crate::queue::{End, Flows, Queue, Turns};
 use crate::retry::draw;
-use crate::shape::{Bench, Shape};
+use crate::shape::{Bench, Lesson, Shape};
 use crate::slab::{Interner, Slab};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 use crate::why::Why;
 use mail::reply::Reply;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -61,6 +65,8 @@ pub struct Engine {
     attempts: u32,
     /// Suspensions of a sending domain or a stream at a provider.
     benches: BTreeMap<(BenchKey, Arc<str>), Bench>,
+    /// What was learned before the start of lanes that no mail has wanted since.
+    lessons: BTreeMap<(IpAddr, Arc<str>), Lesson>,
     timers: BTreeSet<(Timestamp, Timer)>,
     // Work to be done in small steps by `poll`.
     runnable: VecDeque<u32>,
@@ -79,6 +85,9 @@ struct DomainEntry {
     name: mail::address::Domain,
     tickets: u32,
     asking: bool,
+    /// The next question is to pass over remembered answers.
+    anew: bool,
+    asked_at: Timestamp,
     /// In `Engine::answered`.
     answered: bool,
     status: DomainStatus,
@@ -209,7 +218,7 @@ struct Flight {
     ticket: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum BenchKey {
     SenderDomain(Arc<str>),
     Stream(AccountId, crate::id::StreamId),
@@ -245,7 +254,7 @@ impl Engine {
             seed,
             drawn: 0,
             limits,
-            snapshot: Arc::clone(&snapshot),
+            snapshot,
             stopping: false,
             recovered: false,
             actions: VecDeque::new(),
@@ -265,6 +274,7 @@ impl Engine {
             serial: 0,
             attempts: 0,
             benches: BTreeMap::new(),
+            lessons: BTreeMap::new(),
             timers: BTreeSet::new(),
             runnable: VecDeque::new(),
             answered: VecDeque::new(),
@@ -274,6 +284,7 @@ impl Engine {
             resolving: 0,
             stalled: VecDeque::new(),
         };
+        let snapshot = Arc::clone(&engine.snapshot);
         engine.take_snapshot(&snapshot);
         engine.timers.insert((now + SWEEP_EVERY, Timer::Sweep));
         engine
@@ -293,6 +304,7 @@ impl Engine {
             Input::IpBack { ip } => self.ip_back(ip),
             Input::SnapshotChanged(snapshot) => self.take_snapshot(&snapshot),
             Input::Recovered => self.recovered(),
+            Input::Learned(learned) => self.recall(learned),
             Input::Order(order) => self.order(order),
             Input::Tick => {}
             Input::Stopping => self.stop(),

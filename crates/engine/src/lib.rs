@@ -22,6 +22,6 @@ mod queue;
 pub mod engine;
 
 pub use crate::engine::{
-    Action, Alarm, Cancellable, Engine, Figures, Filter, Input, LaneView, Limits, NotifyKind, Order, Resolution, Room,
-    Shown, ShownHome, ShownRecipient,
+    Action, Alarm, Cancellable, Engine, Figures, Filter, Input, LaneView, Learned, Limits, NotifyKind, Order,
+    Resolution, Room, Shown, ShownHome, ShownRecipient,
 };

@@ -8,6 +8,7 @@ use crate::provider::LaneRules;
 use crate::retry::jitter;
 use crate::time::Timestamp;
 use crate::why::Why;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,11 +56,33 @@ pub struct Shape {
     bench: Bench,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Limit {
     max: u32,
     until: Timestamp,
     said: Arc<str>,
+}
+
+/// What a lane has learned from answers, to go on with after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lesson {
+    pace: u32,
+    heard_at: Timestamp,
+    per_minute: Option<Limit>,
+    connections: Option<Limit>,
+    per_connection: Option<Limit>,
+    pub bench: Bench,
+}
+
+impl Lesson {
+    /// Not worth keeping: a lane without it would do the same, or it is a pace that nobody has asked for in a day.
+    #[must_use]
+    pub fn is_forgotten(&self, now: Timestamp) -> bool {
+        let limits = [&self.per_minute, &self.connections, &self.per_connection];
+        let over = limits.into_iter().flatten().all(|limit| limit.until <= now);
+        let full = self.pace == PACE_FULL || now.since(self.heard_at) >= REPEAT_WITHIN;
+        full && over && self.bench.is_forgotten(now)
+    }
 }
 
 /// What a reaction changed.
@@ -226,6 +249,26 @@ impl Shape {
         self.pace = PACE_FULL;
     }
 
+    #[must_use]
+    pub fn lesson(&self) -> Lesson {
+        Lesson {
+            pace: self.pace,
+            heard_at: self.heard_at,
+            per_minute: self.per_minute.clone(),
+            connections: self.connections.clone(),
+            per_connection: self.per_connection.clone(),
+            bench: self.bench.clone(),
+        }
+    }
+
+    pub fn recall(&mut self, lesson: Lesson) {
+        self.pace = lesson.pace.clamp(PACE_MIN, PACE_FULL);
+        self.per_minute = lesson.per_minute;
+        self.connections = lesson.connections;
+        self.per_connection = lesson.per_connection;
+        self.bench = lesson.bench;
+    }
+
     /// Suspended now: until when, and why.
     #[must_use]
     pub fn suspended(&self, now: Timestamp) -> Option<(Timestamp, Why)> {
@@ -298,15 +341,18 @@ fn stricter(old: Option<Limit>, new: Limit, now: Timestamp) -> Limit {
     }
 }
 
-/// A suspension with its bookkeeping: for a lane, a sending domain or a stream.
-#[derive(Debug, Default)]
+/// A suspension with its bookkeeping: for a lane, a sending domain or a stream. What only counts towards one does not outlive the
+/// process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bench {
     until: Timestamp,
     why: Option<Why>,
     /// When a rule's answers came, as far back as its reactions look.
+    #[serde(skip)]
     hits: BTreeMap<(Arc<str>, u32), VecDeque<Timestamp>>,
     /// How often a rule suspended within a day, and when last.
     repeats: BTreeMap<Arc<str>, (u32, Timestamp)>,
+    #[serde(skip)]
     lately: BTreeMap<(Arc<str>, &'static str), Timestamp>,
 }
 
@@ -376,6 +422,12 @@ impl Bench {
             self.lately.insert(key, now);
         }
         first
+    }
+
+    /// Until when it is, or was last, suspended.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        self.until
     }
 
     #[must_use]

@@ -89,6 +89,10 @@ pub enum Why {
     SuspensionOver,
     DelayNoticeDue,
     // New ones stand at the end: the spool knows them by their number.
+    MessageUnreadable {
+        said: String,
+    },
+    NotSendable,
     /// An enterprise account sends from dedicated IPs only.
     NoDedicatedIp,
     CancelledBySender,
@@ -162,6 +166,8 @@ impl Why {
             Why::NoDedicatedIp => "no-dedicated-ip",
             Why::CancelledBySender => "cancelled-by-sender",
             Why::PoolChosen { rule, .. } => rule.code(),
+            Why::MessageUnreadable { .. } => "message-unreadable",
+            Why::NotSendable => "not-sendable",
         }
     }
 
@@ -224,6 +230,8 @@ impl Why {
             Why::IpBack { ip } => format!("the address {ip} is back on this machine"),
             Why::SuspensionOver => "the suspension is over".into(),
             Why::DelayNoticeDue => "it has been waiting for long and is still tried".into(),
+            Why::MessageUnreadable { said } => format!("the message cannot be read from the queue here: {said}"),
+            Why::NotSendable => "it cannot be handed to the remote as it is".into(),
             Why::NoDedicatedIp => {
                 "the account's default pool has no IP that can send; an enterprise account has no shared one to fall back to"
                     .into()

@@ -36,7 +36,7 @@ fn attempts_until_served(mass: u128, few: u128) -> usize {
             continue;
         };
         match action {
-            Action::Resolve { domain } => {
+            Action::Resolve { domain, .. } => {
                 let site = "mx.site.test".to_owned();
                 let answer =
                     Resolution::Site { hosts: vec![site.clone()], site, valid_for: Duration::from_secs(86_400) };

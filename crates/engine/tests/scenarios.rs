@@ -131,11 +131,12 @@ impl Script {
                     "end" => Stage::End,
                     other => panic!("{other}"),
                 };
-                // "lost STAGE", "closing STAGE REPLY", "STAGE REPLY"
+                // "lost STAGE", "closing STAGE REPLY", "unreadable WORDS", "STAGE REPLY"
                 let one = |text: &str| {
                     let (first, rest) = text.trim().split_once(' ').unwrap();
                     match first {
                         "lost" => Answer::Lost(stage(rest)),
+                        "unreadable" => Answer::Unreadable(rest.to_owned()),
                         "closing" => {
                             let (name, text) = rest.split_once(' ').unwrap();
                             Answer::Closing(stage(name), reply(text))
@@ -260,6 +261,8 @@ impl Script {
         self.world.dns = old.dns;
         self.world.answers = old.answers;
         self.world.fates = old.fates;
+        self.world.connect = old.connect;
+        self.world.tell(Input::Learned(old.engine.learned()));
         for envelope in envelopes {
             let state = old.states.get(&envelope.message).cloned();
             if let Some(state) = &state {

@@ -10,7 +10,6 @@ use engine::Input;
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage, TlsUsed, TlsVerified};
 use engine::envelope::{Envelope, Recipient, TlsWish};
 use engine::id::{AttemptId, MessageId, SessionId};
-use mail::reply::Reply;
 use mail::smtp::client::{self, Client, ClientSettings, Failure, Opening, Output, Phase, Transaction};
 use mail::smtp::command::RecipientParameters;
 use mail::smtp::data::Piece;
@@ -510,11 +509,11 @@ impl Line {
         let began_us = self.clock.now();
         let (envelope, body) = match fetch(means, message).await {
             Ok(found) => found,
-            Err(what) => {
-                tracing::error!(id = %message, %what, "a queued message cannot be read from the spool");
-                let reply = Reply::new(451, (4, 3, 0), format!("The message cannot be read from the spool: {what}"));
-                let results =
-                    recipients.iter().map(|recipient| (*recipient, Outcome::Ours { reply: reply.clone() })).collect();
+            Err(said) => {
+                let results = recipients
+                    .iter()
+                    .map(|recipient| (*recipient, Outcome::Unreadable { said: said.clone() }))
+                    .collect();
                 return (self.report(results, began_us, true), None);
             }
         };

@@ -11,23 +11,26 @@ use engine::event::{Event, EventKind};
 use engine::id::{MessageId, SessionId};
 use engine::snapshot::{Hop, Snapshot};
 use engine::time::Timestamp;
-use engine::{Action, Alarm, Engine, Input, NotifyKind, Order, Resolution};
+use engine::{Action, Alarm, Engine, Input, Learned, NotifyKind, Order, Resolution};
 use mail::address::Domain;
 use net::dial::Via;
 use net::dns::{Families, Network, Reach, Route, Site, route_of};
+use spool::Cursor;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 /// Inputs taken at once before actions are carried out.
 const BATCH_MAX: usize = 256;
 /// Actions carried out before inputs are looked at again: an order over a million messages delays nobody.
 const ACTIONS_MAX: usize = 1_024;
+/// What was learned is written again after so many records of the spool, so that a start need not look far back for it.
+pub(crate) const REMEMBER_EVERY: u64 = 20_000;
 /// Resolutions kept before any is looked at for being of no use.
 const SITES_MIN: usize = 1_024;
 
@@ -104,6 +107,8 @@ impl Driver {
 pub struct Setting {
     pub means: Arc<Means>,
     pub snapshot: Arc<Snapshot>,
+    /// What the engine had learned before the start.
+    pub learned: Learned,
     pub limits: engine::Limits,
     pub seed: u64,
     pub metrics: Arc<Metrics>,
@@ -113,12 +118,18 @@ pub struct Setting {
 }
 
 /// Starts the engine's task; the second value ends when the engine has stopped and nothing is in flight.
-pub fn start(setting: Setting) -> (Driver, impl Future<Output = ()> + Send + 'static) {
+pub fn start(mut setting: Setting) -> (Driver, impl Future<Output = ()> + Send + 'static) {
     let (words, heard) = mpsc::unbounded_channel();
     let driver = Driver { words: words.clone() };
     let now = Timestamp(setting.means.clock.now());
+    let mut engine = Engine::new(setting.snapshot.clone(), setting.limits.clone(), setting.seed, now);
+    let learned = std::mem::take(&mut setting.learned);
+    let memory = Memory { changed: false, empty: learned.is_empty(), written_at: Cursor::default() };
+    engine.handle(Input::Learned(learned), now);
     let desk = Desk {
-        engine: Engine::new(setting.snapshot.clone(), setting.limits.clone(), setting.seed, now),
+        engine,
+        newest: setting.means.spool.events().more(),
+        memory,
         sites: HashMap::new(),
         sessions: HashMap::new(),
         told: words,
@@ -133,8 +144,19 @@ pub fn start(setting: Setting) -> (Driver, impl Future<Output = ()> + Send + 'st
     (driver, desk.run(heard))
 }
 
+/// How what was learned stands in the spool.
+struct Memory {
+    changed: bool,
+    /// What was written last says that nothing is learned.
+    empty: bool,
+    written_at: Cursor,
+}
+
 struct Desk {
     engine: Engine,
+    /// The newest record of the event log.
+    newest: watch::Receiver<Cursor>,
+    memory: Memory,
     setting: Setting,
     /// What the last resolution of a domain said; sessions dial by it.
     sites: HashMap<Domain, Arc<Site>>,
@@ -188,6 +210,12 @@ impl Desk {
                 }
             }
             let now = self.now();
+            if let Some(jump) = self.setting.means.clock.take_jump() {
+                tracing::warn!(
+                    by_s = jump.by_us / 1_000_000,
+                    "the wall clock was set; no wait, lifetime or rate changes by it until the next start"
+                );
+            }
             if batch.is_empty() && wake_at.is_none() {
                 self.engine.handle(Input::Tick, now);
             }
@@ -246,7 +274,7 @@ impl Desk {
             let Some(action) = self.engine.poll() else { break };
             carried += 1;
             match action {
-                Action::Resolve { domain } => self.resolve(domain),
+                Action::Resolve { domain, anew } => self.resolve(domain, anew),
                 Action::Open { session, source, domain, tls } => self.open(session, source, domain, tls),
                 Action::Attempt { session, attempt, message, recipients } => {
                     let command = Command::Attempt { attempt, message, recipients };
@@ -268,9 +296,11 @@ impl Desk {
                 }
                 Action::Record(event) => self.note(event),
                 Action::Alarm(alarm) => self.alarm(&alarm),
+                Action::Remember => self.memory.changed = true,
                 Action::CheckIp { ip } => self.check_ip(ip),
             }
         }
+        self.remember();
         let more = carried == ACTIONS_MAX;
         if !more {
             self.in_hand.clear();
@@ -278,9 +308,12 @@ impl Desk {
         more
     }
 
-    fn resolve(&mut self, domain: Domain) {
+    fn resolve(&mut self, domain: Domain, anew: bool) {
         let means = self.setting.means.clone();
         let reach = self.reach.clone();
+        if anew {
+            means.dns.outdate(&domain);
+        }
         self.resolved += 1;
         let seed = self.setting.seed ^ self.resolved;
         let told = self.told.clone();
@@ -430,6 +463,18 @@ impl Desk {
         );
         let message = event.message.unwrap_or(MessageId(0));
         self.setting.means.spool.note(record::write_entries(message, &[Entry::plain(event)]));
+    }
+
+    /// A block must not be forgotten by a crash, and a start looks back no farther than twice `REMEMBER_EVERY`.
+    fn remember(&mut self) {
+        let newest = *self.newest.borrow();
+        let far = newest.0.saturating_sub(self.memory.written_at.0) >= REMEMBER_EVERY;
+        if !self.memory.changed && (!far || self.memory.empty) {
+            return;
+        }
+        let learned = self.engine.learned();
+        self.setting.means.spool.note(record::write_learned(&learned));
+        self.memory = Memory { changed: false, empty: learned.is_empty(), written_at: newest };
     }
 
     fn count(&self, event: &Event) {

@@ -383,12 +383,20 @@ impl<'a> Conversation<'a> {
             Question::Recipient { to, .. } => intake.may_receive(&self.visitor, &to),
             Question::Data { size } => self.visitor_brings(size),
             Question::Message(submission) => {
-                return match intake.admit(&self.visitor, Offer::from_smtp(*submission)).await {
+                // Whole, and still in memory until the disk has it.
+                if let Err(refusal) = self.receiving.hold(submission.body.len() as u64) {
+                    intake.count_refusal(&self.visitor, &refusal);
+                    return Answer::Refuse(refusal.to_reply());
+                }
+                let answer = match intake.admit(&self.visitor, Offer::from_smtp(*submission)).await {
                     Ok(admitted) => {
                         Answer::YesSaying(Reply::new(250, (2, 0, 0), format!("Queued as {}", admitted.message)))
                     }
                     Err(refusal) => Answer::Refuse(refusal.to_reply()),
                 };
+                // Less than before is never refused.
+                let _ = self.receiving.hold(0);
+                return answer;
             }
         };
         match verdict {

@@ -53,6 +53,8 @@ pub struct Metrics {
     pub sessions: Family<What, Gauge>,
     /// Connections turned away before they could submit, by limit.
     pub turned_away: Family<What, Counter>,
+    /// HTTP connections that ended early, because of what came over them, what did not, or a broken line.
+    pub http_broken: Family<What, Counter>,
     /// Octets of messages on their way in, held in memory.
     pub receiving_bytes: Gauge,
     /// Seconds from the end of a message's data to its durable acknowledgement.
@@ -82,6 +84,7 @@ impl Default for Metrics {
             queued: Gauge::default(),
             sessions: Family::default(),
             turned_away: Family::default(),
+            http_broken: Family::default(),
             receiving_bytes: Gauge::default(),
             acknowledge_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             delivery_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 14)),
@@ -114,6 +117,11 @@ impl Default for Metrics {
             "connections_turned_away",
             "Connections turned away before they could submit, by limit",
             metrics.turned_away.clone(),
+        );
+        registry.register(
+            "http_connections_broken",
+            "HTTP connections that ended early, because of what came over them, what did not, or a broken line",
+            metrics.http_broken.clone(),
         );
         registry.register(
             "receiving_bytes",

@@ -9,6 +9,7 @@ use crate::intake::{Asked, Intake, Offer, RETRY_AFTER, Visitor};
 use crate::record::{self, Notice};
 use engine::NotifyKind;
 use engine::envelope::Envelope;
+use engine::event::EventKind;
 use engine::id::MessageId;
 use engine::time::Timestamp;
 use mail::address::Mailbox;
@@ -133,7 +134,10 @@ fn write(
                     .unwrap_or_default(),
                 remote_mta: event.and_then(|event| event.host.as_deref()).map(str::to_owned),
                 reply,
-                last_attempt_unix: event.map(|event| seconds(event.at)),
+                // The event of a delay is not one of an attempt.
+                last_attempt_unix: event
+                    .filter(|event| event.kind != EventKind::Delayed)
+                    .map(|event| seconds(event.at)),
                 will_retry_until_unix: until,
             })
         })

@@ -12,14 +12,16 @@ use crate::notice;
 use crate::once::{CHECKPOINT_EVERY, KEYS_MAX, Onces};
 use crate::record;
 use crate::return_path::{NoRandomness, Sealer};
+use engine::Learned;
 use engine::id::MessageId;
 use engine::snapshot::Snapshot;
 use engine::time::Timestamp;
 use mail::address::Domain;
 use net::dns::Network;
-use spool::{EventLog, LiveMessage, Options, Recovered, Spool};
+use spool::{Disk, EventLog, LiveMessage, Options, Recovered, Spool};
 use std::fs;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub struct Settings {
     pub host: Domain,
     /// The data folder; everything this installation must not lose is below it.
     pub data: PathBuf,
+    /// What the spool is written to.
+    pub disk: Arc<dyn Disk>,
     pub spool: Options,
     pub limits: Limits,
     pub engine: engine::Limits,
@@ -69,7 +73,7 @@ impl Plant {
     /// `means` is made of the opened spool, because deliveries read from it.
     pub fn start(settings: Settings, means: impl FnOnce(Spool) -> Means) -> Result<Plant, StartFault> {
         let sealer = Sealer::new(&return_path_secret(&settings.data.join("return-path.key"))?);
-        let (spool, recovered) = spool::open(&settings.data, settings.spool)?;
+        let (spool, recovered) = spool::open_on(settings.disk, &settings.data, settings.spool)?;
         for dropped in &recovered.dropped {
             tracing::warn!("found on start: {dropped}");
         }
@@ -79,6 +83,7 @@ impl Plant {
         let (driver, engine_task) = driver::start(driver::Setting {
             means: means.clone(),
             snapshot: settings.snapshot.clone(),
+            learned: learned(&spool),
             limits: settings.engine,
             seed: settings.seed,
             metrics: metrics.clone(),
@@ -143,6 +148,27 @@ impl Plant {
             tracing::error!(%fault, "the spool was not closed");
         }
     }
+}
+
+/// What the engine had learned when the process ended: the newest word of it in the event log. The driver writes it again and again,
+/// so that it is not far back; where it is not, there was nothing.
+fn learned(spool: &Spool) -> Learned {
+    let mut found = Learned::default();
+    let mut oldest = None;
+    let scanned = spool.events().scan_back(&mut |cursor, octets| {
+        let oldest = *oldest.get_or_insert(cursor.0.saturating_sub(2 * driver::REMEMBER_EVERY));
+        match record::read_learned(octets) {
+            _ if cursor.0 < oldest => return ControlFlow::Break(()),
+            None => return ControlFlow::Continue(()),
+            Some(Ok(learned)) => found = learned,
+            Some(Err(fault)) => tracing::warn!(%fault, "what lanes had learned cannot be read; they begin anew"),
+        }
+        ControlFlow::Break(())
+    });
+    if let Err(fault) = scanned {
+        tracing::warn!(%fault, "what lanes had learned cannot be read; they begin anew");
+    }
+    found
 }
 
 /// Tells the engine of every message that was queued, in the order they were accepted.

@@ -2,10 +2,10 @@
 //!
 //! One place for all three, so that what one version wrote the next can read: each begins with an octet that names its form.
 
-use engine::NotifyKind;
 use engine::envelope::{Envelope, MessageState, Route};
 use engine::event::{Event, EventKind};
 use engine::id::MessageId;
+use engine::{Learned, NotifyKind};
 use mail::smtp::command::Ret;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Postcard, second form: with wishes, and with routes that are decided later.
 const FORM: u8 = 2;
+/// Among the events: what the engine has learned, in postcard.
+const FORM_LEARNED: u8 = 3;
 const ID_OCTETS: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
@@ -104,12 +106,35 @@ pub fn write_entries(message: MessageId, entries: &[Entry]) -> Vec<u8> {
     postcard::to_extend(entries, octets).expect("plain values can always be written")
 }
 
+/// Stands among the events, where no message has one.
+#[must_use]
+pub fn write_learned(learned: &Learned) -> Vec<u8> {
+    let mut octets = MessageId(0).0.to_be_bytes().to_vec();
+    octets.push(FORM_LEARNED);
+    postcard::to_extend(learned, octets).expect("plain values can always be written")
+}
+
+/// None: something else.
+#[must_use]
+pub fn read_learned(octets: &[u8]) -> Option<Result<Learned, RecordFault>> {
+    match octets.get(ID_OCTETS..)?.split_first() {
+        Some((&FORM_LEARNED, rest)) if entries_of(octets) == Some(MessageId(0)) => {
+            Some(postcard::from_bytes(rest).map_err(RecordFault::from))
+        }
+        _ => None,
+    }
+}
+
 #[must_use]
 pub fn entries_of(octets: &[u8]) -> Option<MessageId> {
     octets.first_chunk::<ID_OCTETS>().map(|id| MessageId(u128::from_be_bytes(*id)))
 }
 
+/// None in a record that tells of something else.
 pub fn read_entries(octets: &[u8]) -> Result<Vec<Entry>, RecordFault> {
+    if read_learned(octets).is_some() {
+        return Ok(Vec::new());
+    }
     read::<_, Vec<first::Entry>>(octets.get(ID_OCTETS..).unwrap_or_default())
 }
 

@@ -621,3 +621,26 @@ async fn many_questions_at_once_share_a_bounded_number_of_sockets() {
     // Other tests of this file have sockets open as well.
     assert!(most < 700, "{most} open files");
 }
+
+// An operator who has mended DNS wants the try to go where it leads now; and when no server answers, what was known still serves.
+#[tokio::test]
+async fn an_answer_that_is_outdated_is_asked_for_again_and_kept_for_the_worst() {
+    let zone =
+        |address: &str| Zone::parse(&format!("moved.example MX 10 mx.moved.example\nmx.moved.example A {address}"));
+    let server = authority(zone("203.0.113.7").unwrap()).await;
+    let resolver = resolver(server.address());
+    let domain = Domain::parse("moved.example").unwrap();
+    let found = async || resolver.addresses("mx.moved.example", Families::V4).await.unwrap().addresses;
+    resolver.mx(&domain).await.unwrap();
+    assert_eq!(found().await, [IpAddr::from([203, 0, 113, 7])]);
+    server.replace(zone("203.0.113.8").unwrap());
+    assert_eq!(found().await, [IpAddr::from([203, 0, 113, 7])], "it is remembered");
+    resolver.outdate(&domain);
+    assert_eq!(found().await, [IpAddr::from([203, 0, 113, 8])]);
+    let asked = server.questions();
+    resolver.mx(&domain).await.unwrap();
+    assert!(server.questions() > asked, "the MX records too are asked for again");
+    drop(server);
+    resolver.outdate(&domain);
+    assert_eq!(found().await, [IpAddr::from([203, 0, 113, 8])]);
+}

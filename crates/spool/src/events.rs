@@ -70,8 +70,22 @@ impl EventLog {
 
     /// Everything that is kept, newest to oldest, until the visitor breaks. Holds one segment in memory at a time.
     pub fn scan_back(&self, visitor: &mut dyn FnMut(Cursor, &[u8]) -> ControlFlow<()>) -> io::Result<()> {
+        self.scan_back_from(&mut |_| false, visitor)
+    }
+
+    /// The same, without the newest segments whose first event is `too_young`: of those, no more than that is read.
+    pub fn scan_back_from(
+        &self,
+        too_young: &mut dyn FnMut(&[u8]) -> bool,
+        visitor: &mut dyn FnMut(Cursor, &[u8]) -> ControlFlow<()>,
+    ) -> io::Result<()> {
         let segments = self.shared.segments().clone();
+        let mut skipping = true;
         for (i, segment) in segments.iter().enumerate().rev() {
+            skipping = skipping && self.begins(segment, too_young)?;
+            if skipping {
+                continue;
+            }
             let mut events = Vec::new();
             let read = self.shared.read(segment, START, void_from(&segments[i + 1..]), &mut |cursor, event, _| {
                 events.push((cursor, event.to_vec()));
@@ -88,6 +102,19 @@ impl EventLog {
             }
         }
         Ok(())
+    }
+
+    /// Whether the first event of a segment is so; one that is gone, or has none, is passed over by either answer.
+    fn begins(&self, segment: &EventSegment, so: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<bool> {
+        let mut begins = true;
+        let read = self.shared.read(segment, START, u64::MAX, &mut |_, event, _| {
+            begins = so(event);
+            ControlFlow::Break(())
+        });
+        match read {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(true),
+            outcome => outcome.map(|()| begins),
+        }
     }
 
     /// An event log nobody writes here, and what is damaged in it. Changes nothing.

@@ -128,6 +128,11 @@ impl Spool {
         self.0.shelf.health()
     }
 
+    /// Whether a message has this key; looks at no disk.
+    pub fn holds(&self, key: Key) -> bool {
+        self.0.shelf.book().index.get(key).is_some()
+    }
+
     pub fn queued(&self) -> u64 {
         self.0.shelf.book().index.len() as u64
     }

@@ -86,3 +86,46 @@ fn check_config_names_each_bad_value_with_its_line() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("recipients_max must be"));
     let _ = fs::remove_file(file);
 }
+
+// What is allowed and hardly meant is told with its line, and the file is good all the same.
+#[test]
+fn check_config_warns_of_what_is_hardly_meant() {
+    let _others = among_others();
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("warned-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("weir.toml");
+    let check = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_weir")).arg("check-config").arg(&file).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let good = Plan::new(&Town::new()).text();
+    let (fine, words) = check(&good);
+    assert!(fine && !words.contains("warning"), "{words}");
+
+    let rule = "[[rule]]\nname = \"odd\"\nprovider = \"nobody-known\"\ncode = \"5xx\"\nclass = \"block\"\nsubtype = \"policy\"\n";
+    fs::write(folder.join("rules.toml"), rule).unwrap();
+    let odd = good.replace("[delivery]\n", "[delivery]\nlifetime_hours = 2000\ndelay_notice_hours = 3000\nretry_minutes = [200000]\nreply_rules = \"rules.toml\"\n")
+        + "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = \"starttls\"\n\
+           [[ip]]\naddress = \"198.51.100.7\"\n\
+           [[domain]]\nname = \"unsigned.test\"\naccount = \"shop\"\n";
+    let (fine, words) = check(&odd);
+    assert!(fine, "{words}");
+    let hardly_meant = [
+        "lifetime_hours",
+        "delay_notice_hours",
+        "retry_minutes",
+        "reply_rules",
+        "tls = \"starttls\"",
+        "198.51.100.7",
+        "unsigned.test",
+    ];
+    for (number, line) in (1..).zip(odd.lines()) {
+        let expected = hardly_meant.iter().any(|word| line.contains(word));
+        let told =
+            words.lines().any(|told| told.contains(&format!("weir.toml:{number}: ")) && told.ends_with("(a warning)"));
+        assert_eq!(told, expected, "line {number} ({line}):\n{words}");
+    }
+    assert!(words.contains("is good"), "{words}");
+    let _ = fs::remove_dir_all(&folder);
+}

@@ -1,5 +1,6 @@
 //! How does a test open the house? It writes a configuration, starts the real binary on it, and watches what it says.
 
+use super::memory::MemoryLimit;
 use super::submitter::{HttpAnswer, Smtp, call};
 use super::town::Town;
 use super::{DEADLINE, until};
@@ -34,6 +35,9 @@ pub struct Plan {
     more: String,
     folder: Option<PathBuf>,
     descriptors: Option<u32>,
+    /// Where the process enters itself before it begins.
+    group: Option<PathBuf>,
+    environment: Vec<(String, String)>,
     control: Option<Control>,
 }
 
@@ -62,6 +66,8 @@ impl Plan {
             more: String::new(),
             folder: None,
             descriptors: None,
+            group: None,
+            environment: Vec::new(),
             control: None,
         };
         plan.limits.insert("connections_per_peer_max".into(), "2000".into());
@@ -156,6 +162,18 @@ impl Plan {
         self
     }
 
+    /// The process may have no more memory than this group.
+    pub fn memory(mut self, limit: &MemoryLimit) -> Plan {
+        self.group = Some(limit.members());
+        self
+    }
+
+    /// The process has this in its environment.
+    pub fn environment(mut self, pairs: Vec<(String, String)>) -> Plan {
+        self.environment.extend(pairs);
+        self
+    }
+
     /// Tenants, IPs and pools are in a database, none of them there yet: a file in the data folder, or this one.
     pub fn control(mut self, database: Option<&str>) -> Plan {
         self.control = Some(Control { database: database.map(str::to_owned), key: None });
@@ -226,6 +244,8 @@ impl Plan {
             config,
             data,
             descriptors: self.descriptors,
+            group: self.group,
+            environment: self.environment,
             operator: OPERATOR.to_owned(),
             reader: SHOP.to_owned(),
             child: None,
@@ -281,6 +301,8 @@ pub struct House {
     pub config: PathBuf,
     pub data: PathBuf,
     descriptors: Option<u32>,
+    group: Option<PathBuf>,
+    environment: Vec<(String, String)>,
     /// The operator's key.
     pub operator: String,
     /// Whose stories of messages are asked for.
@@ -294,14 +316,21 @@ pub struct House {
 impl House {
     fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_weir");
-        let mut command = match self.descriptors {
-            Some(count) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\""), binary]);
-                shell
-            }
-            None => Command::new(binary),
+        let mut before = String::new();
+        if let Some(count) = self.descriptors {
+            before.push_str(&format!("ulimit -n {count}; "));
+        }
+        if let Some(group) = &self.group {
+            before.push_str(&format!("echo $$ > '{}' || exit 1; ", group.display()));
+        }
+        let mut command = if before.is_empty() {
+            Command::new(binary)
+        } else {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{before}exec \"$0\" \"$@\""), binary]);
+            shell
         };
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("serve").arg("--config").arg(&self.config).arg("--data").arg(&self.data);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command

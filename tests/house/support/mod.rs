@@ -5,6 +5,7 @@
 pub mod certificate;
 pub mod disk;
 pub mod house;
+pub mod memory;
 pub mod load;
 pub mod names;
 pub mod oracle;
@@ -16,6 +17,7 @@ pub mod tenants;
 pub mod town;
 
 pub use house::{House, Plan};
+pub use memory::MemoryLimit;
 pub use names::NameServer;
 pub use provider::{FakeProvider, Manner, Received};
 pub use submitter::{Message, Smtp};

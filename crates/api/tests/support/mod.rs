@@ -95,6 +95,7 @@ impl House {
             dns: dns.clone(),
             block_lists: Vec::new(),
             host: "weir.test".to_owned(),
+            return_path: None,
             region: RegionId::new("local"),
         });
         office.create_region(&Actor::command_line(), "local").await.unwrap();
@@ -226,6 +227,7 @@ fn plant(folder: &Path, clock: Clock, dns: Arc<dyn Dns>) -> Plant {
         receiving_bytes_max: 16 << 20,
     };
     let settings = mta::Settings {
+        disk: std::sync::Arc::new(spool::RealDisk),
         host: Domain::parse("weir.test").unwrap(),
         data: folder.join("data"),
         spool: spool::Options { free_min_bytes: 1 << 20, ..spool::Options::default() },

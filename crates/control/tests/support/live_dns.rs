@@ -69,6 +69,10 @@ impl Published {
 }
 
 impl Dns for LiveDns {
+    fn outdate(&self, domain: &Domain) {
+        self.resolver().outdate(domain);
+    }
+
     fn mx<'a>(&'a self, domain: &'a Domain) -> Asked<'a, MxAnswer> {
         Box::pin(async move { self.resolver().mx(domain).await })
     }

@@ -1,5 +1,6 @@
 //! What comes in and what goes out?
 
+use super::Learned;
 use crate::attempt::{ConnectFailure, Report};
 use crate::envelope::{Envelope, MessageState, TlsWish};
 use crate::event::Event;
@@ -57,6 +58,8 @@ pub enum Input {
     SnapshotChanged(Arc<Snapshot>),
     /// All that was queued at the start is told: from here on it is known what is queued on an IP.
     Recovered,
+    /// What `Engine::learned` said before the restart. Before any message.
+    Learned(Learned),
     Order(Order),
     /// A deadline has come.
     Tick,
@@ -88,9 +91,10 @@ pub enum Resolution {
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Look the domain up; exactly one `Resolved` is to follow.
+    /// Look the domain up; exactly one `Resolved` is to follow. `anew`: answers that are remembered do not count.
     Resolve {
         domain: Domain,
+        anew: bool,
     },
     /// Connect from `source` (a key of `Snapshot::ips`) to the hosts of `domain`; `SessionOpened` or `SessionFailed` is to follow.
     Open {
@@ -106,6 +110,8 @@ pub enum Action {
         message: MessageId,
         recipients: Vec<u16>,
     },
+    /// What `Engine::learned` says has changed, and is to outlive the process.
+    Remember,
     /// Say good-bye; `SessionClosed` is to follow. A session that is still being opened is given up.
     Close {
         session: SessionId,
@@ -159,7 +165,7 @@ pub struct Alarm {
 pub enum Order {
     Hold(Filter),
     Release(Filter),
-    /// Try now, whatever the schedule says; waits for connections that failed are over too.
+    /// Try now, whatever the schedule says; waits for connections that failed are over too, and what DNS said is asked anew.
     Retry(Filter),
     Delete(Filter),
     /// The sender wants a scheduled message back; see `Engine::cancellable`.

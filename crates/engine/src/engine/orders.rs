@@ -11,6 +11,7 @@ use crate::slab::NONE;
 use crate::time::Timestamp;
 use crate::why::Why;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Messages looked at in one step.
 const STEP: u32 = 64;
@@ -20,6 +21,7 @@ const STEP: u32 = 64;
 pub(super) struct Sweep {
     command: Command,
     filter: Filter,
+    began: Timestamp,
     next: u32,
     end: u32,
 }
@@ -53,7 +55,7 @@ impl Engine {
             },
             None => (0, self.queue.messages.end()),
         };
-        self.sweeps.push_back(Sweep { command, filter, next, end });
+        self.sweeps.push_back(Sweep { command, filter, began: self.now, next, end });
     }
 
     pub(super) fn step_order(&mut self) -> bool {
@@ -69,7 +71,7 @@ impl Engine {
             if queued.is_some_and(|entry| sweep.filter.message.is_none_or(|id| id == entry.id()))
                 && self.message_fits(message, &sweep.filter)
             {
-                self.command(sweep.command, message, &sweep.filter);
+                self.command(&sweep, message);
             }
         }
         if sweep.next < sweep.end {
@@ -108,15 +110,15 @@ impl Engine {
             && filter.provider.as_deref().is_none_or(|name| provider == Some(name))
     }
 
-    fn command(&mut self, command: Command, message: u32, filter: &Filter) {
-        let meant = |ticket: &u32| self.ticket_fits(*ticket, filter);
+    fn command(&mut self, sweep: &Sweep, message: u32) {
+        let meant = |ticket: &u32| self.ticket_fits(*ticket, &sweep.filter);
         let tickets: Vec<u32> = self.queue.tickets_of(message).filter(meant).collect();
         let mut events = Vec::new();
         for ticket in tickets {
-            match command {
+            match sweep.command {
                 Command::Hold => self.hold(ticket, &mut events),
                 Command::Release => self.release(ticket, &mut events),
-                Command::Retry => self.retry(ticket),
+                Command::Retry => self.retry(ticket, sweep.began),
                 Command::Delete => self.delete(ticket, &mut events),
             }
         }
@@ -168,7 +170,8 @@ impl Engine {
         }
     }
 
-    fn retry(&mut self, ticket: u32) {
+    /// Who asks for a try now has mended something, often in DNS: the try goes where DNS leads now.
+    fn retry(&mut self, ticket: u32, began: Timestamp) {
         let domain = self.queue.tickets[ticket].domain;
         match self.queue.tickets[ticket].place {
             Place::Due(_) => {
@@ -179,14 +182,21 @@ impl Engine {
                     // Its route is decided on its way out of the bucket.
                     self.queue.put_due(ticket, self.now, Wait::Scheduled);
                 } else {
+                    self.ask_anew(domain, began);
                     self.place(ticket, End::Back);
                 }
             }
-            Place::Domain(_) => self.ask(domain),
+            Place::Domain(_) => self.ask_anew(domain, began),
             Place::Flow(stream) => {
                 let path = self.flows.owner_of(stream);
+                let unreached = self.paths[path].failures > 0;
                 self.paths[path].backoff_until = self.now;
                 self.run(path);
+                if unreached {
+                    self.take(ticket);
+                    self.ask_anew(domain, began);
+                    self.place(ticket, End::Back);
+                }
             }
             Place::Nowhere | Place::Session(_) | Place::Held => {}
         }
@@ -237,6 +247,7 @@ impl Engine {
             return;
         };
         self.lanes[lane].shape.suspend_by_order(until);
+        self.remember();
         let mut event = self.lane_event(lane, EventKind::LaneSuspended);
         event.why = Some(Why::LaneSuspendedByOrder);
         event.next_at = until;
@@ -245,10 +256,14 @@ impl Engine {
     }
 
     fn resume_lane(&mut self, ip: IpAddr, provider: &str) {
+        if self.lessons.remove(&(ip, Arc::from(provider))).is_some() {
+            self.remember();
+        }
         let Some(lane) = self.find_lane(ip, provider) else {
             return;
         };
         self.lanes[lane].shape.resume();
+        self.remember();
         self.lanes[lane].suspended = false;
         let mut event = self.lane_event(lane, EventKind::LaneResumed);
         event.why = Some(Why::ReleasedByOrder);

@@ -319,6 +319,8 @@ impl Engine {
             name: name.clone(),
             tickets: 1,
             asking: false,
+            anew: false,
+            asked_at: Timestamp::default(),
             answered: false,
             status: DomainStatus::Fresh,
             valid_until: self.now,
@@ -338,10 +340,30 @@ impl Engine {
         entry.asking = true;
         if self.resolving < self.limits.resolves_max {
             self.resolving += 1;
-            self.actions.push_back(Action::Resolve { domain: entry.name.clone() });
+            self.put_question(domain);
         } else {
             self.to_resolve.push_back(domain);
         }
+    }
+
+    fn put_question(&mut self, domain: u32) {
+        let entry = &mut self.domains[domain];
+        entry.asked_at = self.now;
+        let anew = std::mem::take(&mut entry.anew);
+        self.actions.push_back(Action::Resolve { domain: entry.name.clone(), anew });
+    }
+
+    /// What DNS said before this moment does not count any more. Once for each order, however many messages it concerns.
+    pub(super) fn ask_anew(&mut self, domain: u32, since: Timestamp) {
+        let entry = &mut self.domains[domain];
+        if entry.asked_at >= since && !entry.anew {
+            return;
+        }
+        entry.anew = true;
+        if matches!(entry.status, DomainStatus::Site { .. } | DomainStatus::Dead { .. }) && !entry.answered {
+            self.set_status(domain, DomainStatus::Fresh);
+        }
+        self.ask(domain);
     }
 
     pub(super) fn domain_rings(&mut self, domain: u32) {
@@ -366,7 +388,7 @@ impl Engine {
         self.resolving -= 1;
         if let Some(next) = self.to_resolve.pop_front() {
             self.resolving += 1;
-            self.actions.push_back(Action::Resolve { domain: self.domains[next].name.clone() });
+            self.put_question(next);
         }
         match answer {
             Resolution::Site { site, hosts, valid_for } => self.domain_has_site(domain, &site, &hosts, valid_for),
@@ -556,6 +578,7 @@ impl Engine {
             suspended: false,
         });
         self.lane_of.insert((ip, provider), at);
+        self.recall_lane(at);
         at
     }
 

@@ -498,6 +498,7 @@ impl Engine {
         let Some(change) = self.lanes[lane].shape.react(reaction, rule, said, now, dice) else {
             return;
         };
+        self.remember();
         let (kind, until) = match change {
             // One event per slowing, not per answer.
             Change::Slowed { until } if was.is_some_and(|was| until.since(was) < Duration::from_secs(60)) => {
@@ -548,7 +549,9 @@ impl Engine {
             | ReactionKind::Connections { lasts, .. }
             | ReactionKind::PerConnection { lasts, .. } => Some(lasts),
         };
-        bench.suspend(lasts, rule, said, self.now, dice);
+        if bench.suspend(lasts, rule, said, self.now, dice).is_some() {
+            self.remember();
+        }
     }
 
     /// Is the message's sending domain or stream suspended at the provider?
@@ -697,6 +700,7 @@ impl Engine {
         for key in gone {
             self.benches.remove(&key);
         }
+        self.lessons.retain(|_, lesson| !lesson.is_forgotten(now));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What does an answer do to the message, recipient by recipient?
 
-use super::{Action, Engine, NotifyKind, SessionState};
+use super::{Action, Alarm, Engine, NotifyKind, SessionState};
 use crate::attempt::{Outcome, Report, Stage};
 use crate::classify::{Class, Meaning, MessageFate, Subtype};
 use crate::envelope::{LastAnswer, MessageState, RecipientState};
@@ -83,6 +83,7 @@ impl Engine {
             self.lanes[lane].shape.give_back(self.now);
         }
         self.learn(path, lane, message, &outcome_of);
+        self.warn_of_unreadable(message, &outcome_of);
         let mut events = Vec::with_capacity(recipients.all().len());
         let (mut failed, mut relayed) = (Vec::new(), Vec::new());
         let mut again: Vec<(Option<Timestamp>, Vec<u16>)> = Vec::new();
@@ -184,7 +185,7 @@ impl Engine {
                     }
                 }
                 Outcome::NotTried => left += 1,
-                Outcome::Lost { .. } | Outcome::Ours { .. } => {}
+                Outcome::Lost { .. } | Outcome::Ours { .. } | Outcome::Unreadable { .. } => {}
             }
             tried += 1;
         }
@@ -198,6 +199,24 @@ impl Engine {
             // The site takes fewer recipients at a time; the next transaction asks for as many as went.
             self.paths[path].recipients_max = tried - left;
         }
+    }
+
+    /// Octets that were promised to be safe are not there: somebody must look.
+    fn warn_of_unreadable(&mut self, message: u32, outcomes: &[(u16, Outcome)]) {
+        let said = outcomes.iter().find_map(|(_, outcome)| match outcome {
+            Outcome::Unreadable { said } => Some(said),
+            _ => None,
+        });
+        let Some(said) = said else { return };
+        let entry = &self.queue.messages[message];
+        self.actions.push_back(Action::Alarm(Alarm {
+            at: self.now,
+            ip: None,
+            provider: None,
+            account: Some(self.queue.origins[entry.origin].account.clone()),
+            code: "message-unreadable".into(),
+            words: format!("{} cannot be read from the queue: {said}", entry.id()),
+        }));
     }
 
     fn judge(&mut self, common: &Attempt, recipient: u16, outcome: Outcome) -> Next {
@@ -226,12 +245,18 @@ impl Engine {
                     kind: EventKind::Bounced,
                     reply: Some(reply),
                     meaning: Some(meaning),
-                    why: Some(Why::RefusedByRemote),
+                    why: Some(Why::NotSendable),
                 }
             }
             Outcome::Ours { reply } => {
                 let meaning = Meaning::own(Class::Soft, Subtype::Own);
-                Next::Again { at: self.retry_at(common, attempts), reply: Some(reply), meaning, why: Why::Deferred }
+                Next::Again { at: self.retry_at(common, attempts), reply: Some(reply), meaning, why: Why::NotSendable }
+            }
+            // A disk may come back, and a file be restored, while the message lives.
+            Outcome::Unreadable { said } => {
+                let meaning = Meaning::own(Class::Soft, Subtype::Own);
+                let why = Why::MessageUnreadable { said };
+                Next::Again { at: self.retry_at(common, attempts), reply: None, meaning, why }
             }
         }
     }
@@ -326,10 +351,14 @@ impl Engine {
             Next::Again { at, reply, meaning, why } => {
                 slot.attempts = slot.attempts.saturating_add(1);
                 event.attempt = slot.attempts;
+                if let Why::MessageUnreadable { .. } = why {
+                    // No remote had a part in it.
+                    event.host = None;
+                }
                 let answer = LastAnswer {
                     at: now,
                     ip: common.ip,
-                    host: common.host.as_deref().map(str::to_owned),
+                    host: event.host.as_deref().map(str::to_owned),
                     reply: reply.clone(),
                     meaning: Some(meaning.clone()),
                     why: why.clone(),
@@ -398,14 +427,16 @@ impl Engine {
             entry.delay_notified = true;
             let mut event = self.message_event(message, EventKind::Delayed);
             event.why = Some(Why::DelayNoticeDue);
+            let mut events = vec![event];
             self.arm_life(message);
             let waiting: Vec<u16> = self.waiting(message).collect();
             let recipients: Vec<u16> = waiting
                 .into_iter()
                 .filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Delayed))
                 .collect();
+            events.extend(recipients.iter().map(|recipient| self.delay_of(message, *recipient)));
             self.notify(message, NotifyKind::Delayed, recipients);
-            self.settle(message, vec![event]);
+            self.settle(message, events);
             return;
         }
         self.queue.set_life(message, None);
@@ -427,6 +458,27 @@ impl Engine {
         if !events.is_empty() {
             self.settle_failed(message, events);
         }
+    }
+
+    /// What a delay notice tells of a recipient: what the remote said last, and why it waits.
+    fn delay_of(&self, message: u32, recipient: u16) -> Event {
+        let mut event = self.message_event(message, EventKind::Delayed);
+        let slot = self.queue.messages[message].recipients.all()[usize::from(recipient)];
+        event.recipient = Some(recipient);
+        event.attempt = slot.attempts;
+        let mut tickets = self.queue.tickets_of(message);
+        let ticket = tickets.find(|ticket| self.queue.tickets[*ticket].recipients.all().contains(&recipient));
+        if let Some((why, until)) = ticket.map(|ticket| self.why(ticket)) {
+            event.why = Some(why);
+            event.next_at = until;
+        }
+        if let Some(last) = self.queue.answers.get(slot.last) {
+            event.ip = Some(last.ip);
+            event.host = last.host.as_deref().map(Arc::from);
+            event.reply.clone_from(&last.reply);
+            event.meaning.clone_from(&last.meaning);
+        }
+        event
     }
 
     fn expire_recipient(&mut self, message: u32, recipient: u16, site_said: Option<String>) -> Event {
@@ -604,5 +656,7 @@ fn outcomes(recipients: &[u16], mut results: Vec<(u16, Outcome)>) -> Vec<(u16, O
 
 /// Then the place it took of the lane's rate is free again.
 fn nothing_sent(outcomes: &[(u16, Outcome)]) -> bool {
-    outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotTried | Outcome::Ours { .. }))
+    outcomes
+        .iter()
+        .all(|(_, outcome)| matches!(outcome, Outcome::NotTried | Outcome::Ours { .. } | Outcome::Unreadable { .. }))
 }

@@ -221,7 +221,7 @@ impl Engine {
     }
 
     /// Why does this ticket wait, and until when at least?
-    fn why(&self, ticket: u32) -> (Why, Option<Timestamp>) {
+    pub(super) fn why(&self, ticket: u32) -> (Why, Option<Timestamp>) {
         let entry = &self.queue.tickets[ticket];
         match entry.place {
             Place::Nowhere => (Why::WaitingItsTurn, None),

@@ -25,6 +25,8 @@ pub enum Answer {
     Reply(Stage, Reply),
     Lost(Stage),
     NotTried,
+    /// The spool does not have it.
+    Unreadable(String),
     /// The reply, and the connection ends.
     Closing(Stage, Reply),
 }
@@ -300,9 +302,9 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Resolve { domain } => {
+            Action::Resolve { domain, anew } => {
                 self.resolves += 1;
-                self.say(format_args!("resolve {domain}"));
+                self.say(format_args!("resolve {domain}{}", if anew { " anew" } else { "" }));
                 let own = Resolution::Site {
                     site: format!("mx.{domain}"),
                     hosts: vec![format!("mx.{domain}")],
@@ -408,6 +410,8 @@ impl World {
                 self.say(line);
             }
             Action::Alarm(alarm) => self.say(format_args!("alarm {} | {}", alarm.code, alarm.words)),
+            // What was learned is taken over at a restart.
+            Action::Remember => {}
             Action::CheckIp { ip } => {
                 self.say(format_args!("check {ip}"));
                 let input = if self.missing.contains(&ip) {
@@ -456,6 +460,7 @@ impl World {
                     Outcome::Lost { stage }
                 }
                 Answer::NotTried => Outcome::NotTried,
+                Answer::Unreadable(said) => Outcome::Unreadable { said },
                 Answer::Closing(stage, reply) => {
                     usable = false;
                     Outcome::Answered { stage, reply }

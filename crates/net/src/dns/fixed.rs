@@ -164,6 +164,12 @@ impl Dns for FixedDns {
             (None, None) => now(Err(DnsFault::NoSuchName)),
         }
     }
+
+    fn outdate(&self, domain: &Domain) {
+        if let Some(next) = &self.next {
+            next.outdate(domain);
+        }
+    }
 }
 
 fn now<'a, T: Send + 'a>(answer: Result<T, DnsFault>) -> Asked<'a, T> {

@@ -44,6 +44,9 @@ pub trait Dns: Send + Sync {
     fn ptr<'a>(&'a self, address: IpAddr) -> Asked<'a, PtrAnswer>;
     /// What a name is an alias of: one step, as published.
     fn cname<'a>(&'a self, name: &'a str) -> Asked<'a, CnameAnswer>;
+
+    /// What is remembered of where this domain's mail goes is not to be answered again without asking: its hosts, and theirs.
+    fn outdate(&self, domain: &Domain);
 }
 
 /// Why there is no answer.

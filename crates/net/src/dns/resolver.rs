@@ -218,6 +218,10 @@ impl Resolver {
 }
 
 impl Dns for Resolver {
+    fn outdate(&self, domain: &Domain) {
+        self.cache().outdate(domain.as_str(), self.clock.now());
+    }
+
     fn mx<'a>(&'a self, domain: &'a Domain) -> Asked<'a, MxAnswer> {
         Box::pin(async {
             let found = self.ask(domain.as_str(), RecordType::MX).await?;
@@ -570,6 +574,26 @@ impl Cache {
         }
         found.valid_for = STALE_FOR;
         Some(found)
+    }
+
+    /// A domain's MX records, and the addresses of the hosts they name. What was found stays, for when no server answers.
+    fn outdate(&mut self, domain: &str, now: i64) {
+        let Ok(domain) = absolute(domain) else { return };
+        let domain = domain.to_lowercase();
+        let mut names = vec![domain.clone()];
+        if let Some(Entry { answer: Ok(found), .. }) = self.entries.get(&(domain, RecordType::MX)) {
+            names.extend(found.records.iter().filter_map(|record| match record {
+                RData::MX(mx) => Some(mx.exchange.to_lowercase()),
+                _ => None,
+            }));
+        }
+        for name in names {
+            for kind in [RecordType::MX, RecordType::A, RecordType::AAAA, RecordType::CNAME] {
+                if let Some(entry) = self.entries.get_mut(&(name.clone(), kind)) {
+                    entry.expires_at = entry.expires_at.min(now);
+                }
+            }
+        }
     }
 
     fn keep(&mut self, key: Key, answer: Result<Found, DnsFault>, valid_for: Duration, now: i64) {

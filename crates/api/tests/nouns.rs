@@ -1,0 +1,268 @@
+//! Each noun of the control plane: made, seen, changed, refused, over HTTP.
+#![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+
+mod support;
+
+use axum::http::Method;
+use serde_json::json;
+use support::{House, text};
+
+// R9.2, R3.4, R2.6, R3.5: from nothing to a message that leaves from a leased IP, and back.
+#[tokio::test]
+async fn an_account_gets_ips_sends_from_them_and_gives_them_back() {
+    let house = House::open().await;
+    let op = house.operator.clone();
+    let made = house.post(&op, "/accounts", json!({ "name": "Acme", "standing": "production" })).await;
+    let account = text(&made.as_(201)["id"]);
+    assert_eq!(made.header("location"), format!("/api/v1/accounts/{account}"));
+    house.post(&op, "/accounts", json!({ "name": "Acme" })).await.refused(409, "name_taken");
+    let key = house
+        .post(&op, "/accounts/Acme/credentials", json!({ "name": "k", "scopes": ["send", "read", "manage"] }))
+        .await;
+    let key = text(&key.as_(201)["secret"]);
+    house.publish().await;
+    assert_eq!(house.get(&key, "/accounts/self").await.as_(200)["name"], "Acme");
+    assert_eq!(house.get(&key, "/me").await.as_(200)["account"], json!(account));
+    house.get(&op, "/accounts/self").await.refused(404, "not_found");
+
+    house.post(&op, "/ips", json!({ "addresses": ["203.0.113.0/30"] })).await.as_(201);
+    let unchecked = house.post(&key, "/accounts/self/leases", json!({ "quantity": 1 })).await;
+    assert_eq!(unchecked.refused(409, "too_few_ips")["rule"], "R3.7");
+    house.put(&op, "/settings/checks_required", json!({ "value": 0 })).await.as_(200);
+    let leased = house.post(&key, "/accounts/self/leases", json!({ "quantity": 2, "new_pool": "news" })).await;
+    let (pool, ip) = (text(&leased.as_(201)["pool"]["id"]), text(&leased.body["leases"][0]["ip"]));
+    let most = house.post(&key, "/accounts/self/leases", json!({ "quantity": 3 })).await;
+    assert_eq!(most.refused(409, "dedicated_ips_max")["field"], "quantity");
+
+    house.post(&key, "/accounts/self/domains", json!({ "name": "acme.test" })).await.as_(201);
+    let records = house.get(&key, "/accounts/self/domains/acme.test/records").await;
+    assert!(records.as_(200)["items"].as_array().unwrap().len() >= 3);
+    house.post(&key, "/accounts/self/domains/acme.test/verification", json!({})).await.refused(403, "operator_only");
+    house.post(&op, &format!("/accounts/{account}/domains/acme.test/verification"), json!({})).await.as_(200);
+    house.publish().await;
+    let message =
+        json!({ "from": "ann@acme.test", "to": "bob@else.test", "subject": "Hi", "text": "x", "pool": "news" });
+    let sent = text(&house.post(&key, "/messages", message).await.as_(200)["id"]);
+    let story = house.get(&key, &format!("/messages/{sent}")).await;
+    assert_eq!(story.as_(200)["route"]["pool_id"], json!(pool));
+
+    let moved = house.post(&key, "/accounts/self/pools/default/ips", json!({ "ip": ip })).await;
+    assert_eq!(moved.as_(200)["ips"], json!([ip]));
+    let held = house.delete(&key, &format!("/accounts/self/pools/{pool}")).await;
+    assert_eq!(held.refused(409, "pool_has_ips")["field"], "move_ips_to");
+    house.delete(&key, &format!("/accounts/self/pools/{pool}?move_ips_to=default")).await.as_(204);
+
+    let asked = house.post(&key, "/accounts/self/releases", json!({ "ips": [ip] })).await;
+    let (release, token) = (text(&asked.as_(202)["id"]), text(&asked.body["token"]));
+    let place = format!("/accounts/self/releases/{release}/confirmation");
+    house.post(&key, &place, json!({ "token": "no" })).await.refused(400, "invalid_field");
+    let ended = house.post(&key, &place, json!({ "token": token })).await;
+    assert!(ended.as_(200)["items"][0]["ended_at"].is_string());
+    assert_eq!(
+        house.get(&key, "/accounts/self/leases?running=true").await.as_(200)["items"].as_array().unwrap().len(),
+        1
+    );
+    assert_eq!(house.get(&op, &format!("/ips/{ip}")).await.as_(200)["state"], "draining");
+    let story = house.get(&op, &format!("/ips/{ip}/story")).await;
+    assert_eq!(story.as_(200)["steps"].as_array().unwrap().last().unwrap()["state"], "draining");
+    // R7.6
+    let log = house.get(&key, "/audit?limit=1").await;
+    assert_eq!(log.as_(200)["items"][0]["account"], json!(account));
+}
+
+#[tokio::test]
+async fn the_operator_arranges_regions_settings_ips_and_accounts() {
+    let house = House::open().await;
+    let op = house.operator.clone();
+    house.post(&op, "/regions", json!({ "region": "eu" })).await.as_(201);
+    house.post(&op, "/regions", json!({ "region": "eu" })).await.refused(409, "name_taken");
+    house.post(&op, "/regions", json!({ "region": "No Such" })).await.refused(400, "invalid_field");
+    house.get(&op, "/regions/eu").await.as_(200);
+    house.get(&op, "/regions/us").await.refused(404, "not_found");
+    assert_eq!(house.get(&op, "/settings").await.as_(200)["items"][0]["name"], "dedicated_ips_max");
+    house.put(&op, "/settings/rest_days", json!({ "value": 3 })).await.as_(200);
+    assert_eq!(house.get(&op, "/settings/rest_days").await.as_(200)["value"], 3);
+    house.put(&op, "/settings/rest_days", json!({ "value": -1 })).await.refused(400, "invalid_field");
+    house.put(&op, "/settings/none", json!({ "value": 1 })).await.refused(404, "not_found");
+
+    house.post(&op, "/shared-pools", json!({ "name": "second", "region": "eu" })).await.as_(201);
+    assert_eq!(house.get(&op, "/shared-pools").await.as_(200)["items"].as_array().unwrap().len(), 3);
+    let new = json!({ "addresses": ["203.0.113.9"], "region": "eu", "ehlo": "mta-{ip}.weir.test", "hop": "socks5 192.0.2.1:1080" });
+    let added = house.post(&op, "/ips", new).await;
+    assert_eq!(added.as_(201)["items"][0]["wiring"]["hop"], "socks5 192.0.2.1:1080");
+    house
+        .post(&op, "/ips", json!({ "addresses": ["203.0.113.10"], "hop": "pigeon" }))
+        .await
+        .refused(400, "invalid_field");
+    house.post(&op, "/ips", json!({ "addresses": ["203.0.113.9"] })).await.refused(409, "ip_taken");
+    let shared = house.post(&op, "/ips/203.0.113.9/orders", json!({ "order": "share", "pool": "second" })).await;
+    assert_eq!(shared.as_(200)["state"], "shared");
+    let order = json!({ "order": "out-of-rotation" });
+    assert_eq!(
+        house.post(&op, "/ips/203.0.113.9/orders", order).await.refused(400, "invalid_field")["field"],
+        "reason"
+    );
+    let changed = house.patch(&op, "/ips/203.0.113.9", json!({ "hop": null })).await;
+    assert_eq!(changed.as_(200)["wiring"]["hop"], json!(null));
+    house.get(&op, "/ips/nonsense").await.refused(404, "not_found");
+    assert_eq!(house.get(&op, "/ips?state=shared").await.as_(200)["items"].as_array().unwrap().len(), 1);
+    assert!(
+        !house.post(&op, "/ips/203.0.113.9/checks", json!({})).await.as_(200)["items"].as_array().unwrap().is_empty()
+    );
+
+    let (account, key) = house.account("Acme").await;
+    let pause = json!({ "standing": "paused" });
+    let place = format!("/accounts/{account}");
+    assert_eq!(house.patch(&op, &place, pause).await.refused(400, "invalid_field")["field"], "standing_reason");
+    let pause = json!({ "standing": "paused", "standing_reason": "the list was bought" });
+    assert_eq!(house.patch(&op, &place, pause).await.as_(200)["standing"], "paused");
+    house.patch(&key, "/accounts/self", json!({ "plan": "free" })).await.refused(403, "operator_only");
+    let quota = json!({ "per_day": 1000, "per_second": 10 });
+    house.put(&op, &format!("{place}/quotas/eu"), quota).await.as_(200);
+    assert_eq!(house.get(&key, "/accounts/self/quotas").await.as_(200)["items"][0]["per_day"], 1000);
+    house.get(&key, "/accounts").await.refused(403, "operator_only");
+    let granted = house.post(&op, &format!("{place}/grants"), json!({})).await;
+    assert_eq!(granted.refused(400, "invalid_field")["field"], "quantity");
+    house.ips("203.0.113.32/31").await;
+    let granted = house.post(&op, &format!("{place}/grants"), json!({ "ips": ["203.0.113.33"] })).await;
+    assert_eq!(granted.as_(201)["leases"][0]["origin"], "grant");
+    assert_eq!(house.get(&key, "/accounts/self/ips").await.as_(200)["items"][0]["wiring"], json!(null));
+    assert_eq!(house.get(&op, "/leases?running=true").await.as_(200)["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_account_arranges_its_parts_sets_credentials_and_addresses() {
+    let house = House::open().await;
+    let (account, key) = house.account("Acme").await;
+    let part = text(&house.post(&key, "/accounts/self/subaccounts", json!({ "name": "shop" })).await.as_(201)["id"]);
+    let place = format!("/accounts/self/subaccounts/{part}");
+    assert_eq!(house.patch(&key, &place, json!({ "sends": false })).await.as_(200)["sends"], false);
+    assert_eq!(house.patch(&key, &place, json!({ "pool": "none" })).await.refused(404, "not_found")["field"], "pool");
+    let set = json!({ "name": "letters", "tls": "required", "lifetime_s": 50400, "suppression": ["bounce"] });
+    house.post(&key, "/accounts/self/configuration-sets", set).await.as_(201);
+    let place = "/accounts/self/configuration-sets/letters";
+    assert_eq!(house.patch(&key, place, json!({ "lifetime_s": null })).await.as_(200)["lifetime_s"], json!(null));
+    house.patch(&key, place, json!({ "lifetime_s": 1 })).await.refused(400, "invalid_field");
+    house.delete(&key, place).await.as_(204);
+    house.delete(&key, place).await.refused(404, "not_found");
+
+    // A subaccount's credential stands for its part alone.
+    let new = json!({ "name": "s", "scopes": ["read"], "subaccount": part, "networks": ["127.0.0.0/8"] });
+    let made = house.post(&key, "/accounts/self/credentials", new).await;
+    let (id, secret) = (text(&made.as_(201)["credential"]["id"]), text(&made.body["secret"]));
+    house.publish().await;
+    assert_eq!(house.get(&secret, "/me").await.as_(200)["subaccount"], json!(part));
+    assert_eq!(house.get(&secret, "/credentials").await.as_(200)["items"].as_array().unwrap().len(), 1);
+    house.post(&secret, "/accounts/self/pools", json!({ "name": "x" })).await.refused(403, "scope_missing");
+    let place = format!("/accounts/self/credentials/{id}");
+    house.patch(&key, &place, json!({ "expires_at": "yesterday" })).await.refused(400, "invalid_json");
+    let changed = house.patch(&key, &place, json!({ "expires_at": "2040-01-01T00:00:00Z" })).await;
+    assert_eq!(changed.as_(200)["expires_at"], "2040-01-01T00:00:00.000Z");
+    let rotated = house.post(&key, &format!("{place}/rotation"), json!({ "overlap_s": 0 })).await;
+    let fresh = text(&rotated.as_(200)["secret"]);
+    house.publish().await;
+    house.get(&secret, "/me").await.refused(401, "key_unknown");
+    house.get(&fresh, "/me").await.as_(200);
+    house.delete(&key, &place).await.as_(204);
+    house.publish().await;
+    house.get(&fresh, "/me").await.refused(401, "key_unknown");
+    house.delete(&key, "/accounts/self/subaccounts/shop").await.as_(204);
+
+    // The token goes by mail to who reads it, and is in no answer.
+    house.ips("127.0.0.9").await;
+    house.post(&house.operator, "/ips/127.0.0.9/orders", json!({ "order": "share", "pool": "shared" })).await.as_(200);
+    house.publish().await;
+    let asked = house.post(&key, "/accounts/self/addresses", json!({ "address": "ann@else.test" })).await;
+    assert_eq!((asked.as_(201)["state"].as_str(), asked.text.contains("weir_address_")), (Some("pending"), false));
+    assert_eq!(house.get(&key, "/queue").await.as_(200)["messages"][0]["domain"], "else.test");
+    house
+        .post(&key, "/accounts/self/addresses", json!({ "address": "ann@else.test" }))
+        .await
+        .refused(429, "confirmation_just_asked");
+    let token = json!({ "token": "weir_address_none" });
+    house
+        .call(None, Method::POST, "/address-confirmations", Some(token), &[])
+        .await
+        .refused(404, "confirmation_unknown");
+    let place = format!("/accounts/{account}/addresses/ann@else.test");
+    let verified = house.post(&house.operator, &format!("{place}/verification"), json!({})).await;
+    assert_eq!(verified.as_(200)["state"], "verified");
+    house.delete(&key, &place).await.as_(204);
+
+    let keys =
+        house.post(&key, "/accounts/self/domains", json!({ "name": "acme.test", "mail_from": "b.acme.test" })).await;
+    keys.as_(201);
+    let place = "/accounts/self/domains/acme.test";
+    assert_eq!(house.patch(&key, place, json!({ "mail_from": null })).await.as_(200)["mail_from"], json!(null));
+    assert_eq!(house.post(&key, &format!("{place}/check"), json!({})).await.as_(200)["state"], "pending");
+    assert!(!house.get(&key, &format!("{place}/dkim-keys")).await.as_(200)["items"].as_array().unwrap().is_empty());
+    house.delete(&key, place).await.as_(204);
+}
+
+#[tokio::test]
+async fn people_are_let_in_by_people() {
+    let house = House::open().await;
+    let (account, key) = house.account("Acme").await;
+    let op = house.operator.clone();
+    let owner = json!({ "email": "Ann@acme.test", "role": "owner" });
+    // A key that leaked must not make itself an owner.
+    house.post(&key, "/accounts/self/people", owner.clone()).await.refused(403, "person_only");
+    let invited = house.post(&op, &format!("/accounts/{account}/people"), owner).await;
+    let (id, link) = (text(&invited.as_(201)["person"]["id"]), text(&invited.body["link"]));
+    let open = |path: &'static str, body| house.call(None, Method::POST, path, Some(body), &[]);
+    assert_eq!(open("/links", json!({ "link": link })).await.as_(200)["email"], "ann@acme.test");
+    let password = "correct horse battery staple";
+    open("/links/password", json!({ "link": link, "password": "short" })).await.refused(400, "invalid_field");
+    open("/links/password", json!({ "link": link, "password": password })).await.as_(200);
+    open("/sessions", json!({ "email": "ann@acme.test", "password": "wrong" })).await.refused(401, "sign_in_refused");
+    let signed_in = open("/sessions", json!({ "email": "ann@acme.test", "password": password })).await;
+    let token = text(&signed_in.as_(201)["token"]);
+    assert_eq!(house.get(&token, "/me").await.as_(200)["person"]["role"], "owner");
+    assert_eq!(house.get(&token, "/accounts/self").await.as_(200)["id"], json!(account));
+    house.get(&token, "/queue").await.as_(200);
+    let viewer = house.post(&token, "/people", json!({ "email": "bob@acme.test", "role": "viewer" })).await;
+    let viewer = text(&viewer.as_(201)["person"]["id"]);
+    assert_eq!(house.get(&token, "/people").await.as_(200)["items"].as_array().unwrap().len(), 2);
+    let place = format!("/people/{viewer}");
+    assert_eq!(house.patch(&token, &place, json!({ "role": "developer" })).await.as_(200)["role"], "developer");
+    assert!(
+        house.post(&token, &format!("{place}/orders"), json!({ "order": "disable" })).await.as_(200)["disabled_at"]
+            .is_string()
+    );
+    house.delete(&token, &place).await.as_(204);
+    house.post(&token, "/me/totp/confirmation", json!({ "code": "123456" })).await.refused(409, "totp_not_enrolled");
+    assert!(text(&house.post(&token, "/me/totp", json!({})).await.as_(200)["url"]).starts_with("otpauth://"));
+    house.post(&token, "/me/totp/confirmation", json!({ "code": "abc" })).await.refused(401, "code_wrong");
+    house.post(&key, "/me/totp", json!({})).await.refused(403, "person_only");
+    assert_eq!(
+        house.get(&token, &format!("/people/{id}/sessions")).await.as_(200)["items"].as_array().unwrap().len(),
+        1
+    );
+    house.delete(&key, "/me/session").await.refused(403, "person_only");
+    house.delete(&token, "/me/session").await.as_(204);
+    assert_eq!(house.get(&token, "/me").await.as_(401)["status"], 401);
+    house.post(&op, &format!("/people/{id}/link"), json!({})).await.as_(200);
+}
+
+// R2.8: what is seen of a managed pool by whom.
+#[tokio::test]
+async fn the_addresses_of_a_managed_pool_are_the_operators() {
+    let house = House::open().await;
+    let (account, key) = house.account("Acme").await;
+    house.ips("203.0.113.2").await;
+    let place = format!("/accounts/{account}/pools");
+    house.post(&key, &place, json!({ "name": "auto", "kind": "managed" })).await.refused(403, "operator_only");
+    let op = house.operator.clone();
+    house.post(&op, &place, json!({ "name": "auto", "kind": "managed" })).await.as_(201);
+    let grant = json!({ "ips": ["203.0.113.2"], "pool": "auto" });
+    house.post(&op, &format!("/accounts/{account}/grants"), grant).await.as_(201);
+    for path in
+        ["/accounts/self/pools", "/accounts/self/pools/auto", "/accounts/self/ips", "/accounts/self/leases", "/audit"]
+    {
+        let told = house.get(&key, path).await;
+        told.as_(200);
+        assert!(!told.text.contains("203.0.113."), "{path}: {}", told.text);
+    }
+    house.get(&key, "/ips/203.0.113.2").await.refused(404, "not_found");
+    assert_eq!(house.get(&op, &format!("{place}/auto")).await.as_(200)["ips"], json!(["203.0.113.2"]));
+}

@@ -1,0 +1,3 @@
+//! What time does to mail, and what it must not do.
+
+mod a_wall_clock_that_is_set_changes_nothing;
