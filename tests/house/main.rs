@@ -14,3 +14,4 @@ mod crash;
 mod scarcity;
 mod clock;
 mod operator;
+mod command_line;
