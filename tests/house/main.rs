@@ -15,3 +15,4 @@ mod scarcity;
 mod clock;
 mod operator;
 mod command_line;
+mod tenants;
