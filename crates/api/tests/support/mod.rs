@@ -230,6 +230,7 @@ fn plant(folder: &Path, clock: Clock, dns: Arc<dyn Dns>) -> Plant {
         disk: std::sync::Arc::new(spool::RealDisk),
         host: Domain::parse("weir.test").unwrap(),
         data: folder.join("data"),
+        disk: Arc::new(spool::RealDisk),
         spool: spool::Options { free_min_bytes: 1 << 20, ..spool::Options::default() },
         limits,
         engine: engine::Limits::default(),
