@@ -35,8 +35,8 @@ impl Login {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Login {
             id: text(&shown["credential"]["id"]),
-            user: text(&shown["credential"]["login"]),
-            password: text(&shown["secret"]),
+            user: text(&shown["user"]),
+            password: text(&shown["password"]),
         }
     }
 
@@ -73,7 +73,7 @@ impl House {
         let id = account["id"].as_str().unwrap().to_owned();
         self.operate("PATCH", &format!("/accounts/{id}"), &json!({ "senders": "any" }));
         let key = self.key(&id, json!({ "name": "all", "scopes": ["send", "read", "manage"] }));
-        Tenant { id, key: key["secret"].as_str().unwrap().to_owned() }
+        Tenant { id, key: key["key"].as_str().unwrap().to_owned() }
     }
 
     /// What the answer shows, the secret too.

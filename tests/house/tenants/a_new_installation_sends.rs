@@ -22,13 +22,13 @@ fn an_account_sends_with_every_kind_of_key() {
         house.operate("POST", "/accounts", &json!({ "name": "shop", "standing": "production" }))["id"].clone();
     let account = account.as_str().unwrap();
     let api = house.key(account, json!({ "name": "api", "scopes": ["send", "read", "manage"] }));
-    let api = api["secret"].as_str().unwrap();
+    let api = api["key"].as_str().unwrap();
     let smtp = Login::of(&house.key(account, json!({ "name": "smtp", "kind": "smtp", "scopes": ["send"] })));
     let aws = house.key(account, json!({ "name": "aws", "kind": "aws", "scopes": ["send", "read"] }));
     let region = house.operate("GET", "/regions", &Value::Null)["items"][0]["id"].clone();
     let aws = Login {
         id: aws["credential"]["id"].as_str().unwrap().to_owned(),
-        user: aws["credential"]["login"].as_str().unwrap().to_owned(),
+        user: aws["access_key_id"].as_str().unwrap().to_owned(),
         password: aws["smtp_passwords"][region.as_str().unwrap()].as_str().unwrap().to_owned(),
     };
 

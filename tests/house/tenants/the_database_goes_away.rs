@@ -48,7 +48,7 @@ fn wait_changes(house: &House) {
 
 fn new_key_works(house: &House, tenant: &Tenant) {
     let key = house.key(&tenant.id, json!({ "name": "after", "scopes": ["send"] }));
-    house.send(key["secret"].as_str().unwrap(), "after@mail.test", json!({}));
+    house.send(key["key"].as_str().unwrap(), "after@mail.test", json!({}));
 }
 
 // G2: under load, also over a restart of the service while there is no database.

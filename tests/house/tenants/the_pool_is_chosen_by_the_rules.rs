@@ -57,7 +57,7 @@ fn the_first_rule_that_applies_picks_the_pool() {
     house.grant(&shop, &[town.source(3)], Some("part"));
     house.ask("POST", &shop.at("subaccounts"), &shop.key, &json!({ "name": "blog", "pool": "part" }));
     let key = house.key(&shop.id, json!({ "name": "blog", "scopes": ["send"], "subaccount": "blog" }));
-    let key = key["secret"].as_str().unwrap();
+    let key = key["key"].as_str().unwrap();
     let id = house.send(key, "part@mail.test", json!({}));
     expect(&house, &id, "subaccount", town.source(3));
     let id = house.send(key, "part@mail.test", json!({ "pool": "news" }));

@@ -46,7 +46,7 @@ fn a_new_key_is_good_when_its_call_is_answered() {
     let shop = house.tenant("shop", "standard");
     for number in 0..20 {
         let key = house.key(&shop.id, json!({ "name": format!("k{number}"), "scopes": ["send"] }));
-        house.send(key["secret"].as_str().unwrap(), "bob@mail.test", json!({}));
+        house.send(key["key"].as_str().unwrap(), "bob@mail.test", json!({}));
         let login = house.login(&shop);
         house.smtp_as(&login).take("ann@shop.test", &["bob@mail.test"], &Message::plain("at once"));
     }
@@ -60,7 +60,7 @@ fn a_revoked_key_stops_also_in_an_open_session() {
     let house = house(&town);
     let shop = house.tenant("shop", "standard");
     let key = house.key(&shop.id, json!({ "name": "k", "scopes": ["send"] }));
-    let (id, key) = (key["credential"]["id"].as_str().unwrap(), key["secret"].as_str().unwrap());
+    let (id, key) = (key["credential"]["id"].as_str().unwrap(), key["key"].as_str().unwrap());
     let login = house.login(&shop);
     let mut open = house.smtp_as(&login);
     open.take("ann@shop.test", &["bob@mail.test"], &Message::plain("before"));
@@ -89,7 +89,7 @@ fn a_key_stops_at_its_end() {
     let mut open = house.smtp_as(&login);
     open.expect("MAIL FROM:<ann@shop.test>", 250);
     open.expect("RSET", 250);
-    assert_eq!(wait_http_refuses(&house, key["secret"].as_str().unwrap()), (401, "credential_expired".to_owned()));
+    assert_eq!(wait_http_refuses(&house, key["key"].as_str().unwrap()), (401, "credential_expired".to_owned()));
     assert_eq!(wait_session_refuses(&mut open), 535);
 }
 
