@@ -9,7 +9,7 @@ mod rounds;
 mod wire;
 mod world;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 
 // The system's allocator gives memory back late under many small, short-lived allocations, which is what mail is.
@@ -29,6 +29,7 @@ struct Line {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant)] // One is read in a run.
 enum Command {
     /// Begin a new installation in a folder, and print the operator's key
     Init(commands::init::Arguments),
@@ -46,11 +47,29 @@ enum Command {
     Dkim(commands::dkim::Arguments),
     /// See all of it work on this machine: no configuration, no DNS, no root
     Demo(commands::demo::Arguments),
+    /// Let the shell complete what you type
+    Completions(commands::completions::Arguments),
+}
+
+/// Everything that can be typed.
+fn line() -> clap::Command {
+    commands::with_tables(Line::command())
 }
 
 fn main() -> ExitCode {
-    let line = Line::parse();
-    let result = match line.command {
+    let typed = line().get_matches();
+    let result = commands::run_tables(&typed).unwrap_or_else(|| run(&typed));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(commands::Failure(words)) => {
+            eprintln!("weir: {words}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(typed: &clap::ArgMatches) -> commands::Done {
+    match Line::from_arg_matches(typed)?.command {
         Command::Init(arguments) => commands::init::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::CheckConfig(arguments) => commands::check_config::run(&arguments),
@@ -59,12 +78,6 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Dkim(arguments) => commands::dkim::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(commands::Failure(words)) => {
-            eprintln!("weir: {words}");
-            ExitCode::FAILURE
-        }
+        Command::Completions(arguments) => commands::completions::run(&arguments, line()),
     }
 }

@@ -51,6 +51,8 @@ pub enum ControlFault {
     Seal(#[from] SealFault),
     #[error("{0}, and no snapshot was kept from an earlier run to go on with")]
     NothingKnown(String),
+    #[error(transparent)]
+    InUse(#[from] spool::OpenFault),
     #[error("the database: {0}")]
     Refused(#[from] Refusal),
 }
@@ -73,6 +75,8 @@ pub fn office(
     clock: &Clock,
     dns: Arc<dyn Dns>,
 ) -> Result<(Office, Sealer), ControlFault> {
+    // A newer program must not change the database under an older one that runs.
+    spool::free(data)?;
     let location = match &control.database {
         Some(url) => Location::Postgres(url.clone()),
         None => Location::Sqlite(data.join("control.db")),

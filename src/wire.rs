@@ -152,6 +152,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 stories: plant.stories(),
                 office: office.clone(),
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
+                guarded: mta::guarded::Guarded::default(),
                 calls: Mutex::new(Buckets::new(calls)),
             }));
             let metrics = plant.metrics.clone();

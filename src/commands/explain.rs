@@ -7,6 +7,7 @@ use hyper::Method;
 use serde_json::Value;
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  weir explain 019a8f6e5d7c7b3e9f1a2b3c4d5e6f70")]
 pub struct Arguments {
     /// The message's id, as it was answered at submission
     message: String,
@@ -19,11 +20,11 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Done {
     let path = format!("/api/v1/messages/{}", escaped(&arguments.message));
-    let story = runtime()?.block_on(arguments.target.call(Method::GET, &path, None))?;
+    let answer = runtime()?.block_on(arguments.target.call(Method::GET, &path, None))?;
     if arguments.json {
-        say(story);
+        say(answer);
     } else {
-        say(told(&story).trim_end());
+        say(told(&answer.value).trim_end());
     }
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! What can be typed? One file a command; each reads its arguments, does its work, and says in words what went wrong.
+//!
+//! What is a call of the interface and no more is a row of a table (`verb`), in the file of its noun.
 
 pub mod check_config;
+pub mod completions;
 pub mod demo;
 pub mod dkim;
 pub mod explain;
@@ -9,9 +12,65 @@ pub mod queue;
 pub mod send;
 pub mod serve;
 
+mod show;
+mod verb;
+
+mod account;
+mod address;
+mod alone;
+mod domain;
+mod ip;
+mod key;
+mod lease;
+mod me;
+mod person;
+mod pool;
+mod region;
+mod set;
+mod setting;
+mod subaccount;
+
+#[cfg(test)]
+mod covers_the_interface;
+
+use clap::{ArgMatches, Command};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
+
+const NOUNS: &[verb::Noun] = &[
+    account::NOUN,
+    subaccount::NOUN,
+    set::NOUN,
+    key::NOUN,
+    domain::NOUN,
+    address::NOUN,
+    ip::NOUN,
+    region::NOUN,
+    pool::NOUN,
+    lease::NOUN,
+    person::NOUN,
+    me::NOUN,
+    setting::NOUN,
+];
+
+/// What stands behind the nouns in the help: it is needed once, or asks no service.
+const SELDOM: &[&str] = &["check-config", "dkim", "completions", "demo", "help"];
+
+/// The line with all that is a row of a table.
+pub fn with_tables(line: Command) -> Command {
+    let alone = alone::VERBS.iter().map(verb::Verb::command);
+    let whole = line.subcommands(alone).subcommands(NOUNS.iter().map(verb::Noun::command));
+    let last = SELDOM.iter().filter(|name| whole.find_subcommand(name).is_some()).collect::<Vec<_>>();
+    last.into_iter().fold(whole, |whole, name| whole.mut_subcommand(name, |command| command.display_order(usize::MAX)))
+}
+
+/// Carries the line out, if it is a row of a table.
+pub fn run_tables(line: &ArgMatches) -> Option<Done> {
+    let (name, below) = line.subcommand()?;
+    let noun = NOUNS.iter().find(|noun| noun.name == name).map(|noun| noun.run(below));
+    noun.or_else(|| alone::VERBS.iter().find(|verb| verb.name == name).map(|verb| verb.run(below)))
+}
 
 /// Why a command failed, in words for who typed it.
 #[derive(Debug)]

@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  weir queue list --domain gmail.com\n  weir queue retry --domain gmail.com\n  weir queue delete --message 019a8f6e5d7c7b3e9f1a2b3c4d5e6f70"
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -37,8 +40,13 @@ struct Which {
     /// One message, by its id
     #[arg(long)]
     message: Option<String>,
+    /// The account's, by name or id
     #[arg(long)]
     account: Option<String>,
+    /// The subaccount's, by id
+    #[arg(long)]
+    subaccount: Option<String>,
+    /// The pool they leave from, by id
     #[arg(long)]
     pool: Option<String>,
     /// The recipients' domain
@@ -64,6 +72,7 @@ struct List {
     /// Go on after this message
     #[arg(long)]
     after: Option<String>,
+    /// Print the answer as JSON
     #[arg(long)]
     json: bool,
 }
@@ -72,6 +81,7 @@ struct List {
 struct Lanes {
     #[command(flatten)]
     target: Target,
+    /// Print the answer as JSON
     #[arg(long)]
     json: bool,
 }
@@ -86,6 +96,9 @@ struct Resume {
     /// The lane's provider, as `weir queue lanes` names it
     #[arg(long)]
     provider: String,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -97,6 +110,9 @@ struct Chosen {
     /// All that is queued: needed when nothing narrower is given
     #[arg(long)]
     all: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -107,16 +123,21 @@ struct Check {
 }
 
 impl Which {
-    fn fields(&self) -> Vec<(&'static str, &String)> {
+    async fn fields(&self, target: &Target) -> Result<Vec<(&'static str, String)>, Failure> {
+        let account = match &self.account {
+            Some(called) => Some(target.account_id(called).await?),
+            None => None,
+        };
         let all = [
             ("message", &self.message),
-            ("account", &self.account),
+            ("account", &account),
+            ("subaccount", &self.subaccount),
             ("pool", &self.pool),
             ("domain", &self.domain),
             ("ip", &self.ip),
             ("provider", &self.provider),
         ];
-        all.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value))).collect()
+        Ok(all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect())
     }
 }
 
@@ -137,18 +158,27 @@ pub fn run(arguments: &Arguments) -> Done {
 }
 
 fn list(list: &List) -> Done {
+    let runtime = runtime()?;
     let mut query = vec![format!("limit={}", list.limit)];
-    query.extend(list.which.fields().iter().map(|(name, value)| format!("{name}={}", escaped(value))));
+    query.extend(
+        runtime
+            .block_on(list.which.fields(&list.target))?
+            .iter()
+            .map(|(name, value)| format!("{name}={}", escaped(value))),
+    );
     if let Some(after) = &list.after {
         query.push(format!("after={}", escaped(after)));
     }
     let path = format!("/api/v1/queue?{}", query.join("&"));
-    let answer = runtime()?.block_on(list.target.call(Method::GET, &path, None))?;
+    let answer = runtime.block_on(list.target.call(Method::GET, &path, None))?;
     if list.json {
         say(answer);
         return Ok(());
     }
-    for item in answer["messages"].as_array().into_iter().flatten() {
+    if answer.value["messages"].as_array().is_some_and(Vec::is_empty) {
+        say("Nothing waits.");
+    }
+    for item in answer.value["messages"].as_array().into_iter().flatten() {
         let text = |path: &str| item.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let until = text("/until");
         say(format!(
@@ -161,7 +191,7 @@ fn list(list: &List) -> Done {
             if until.is_empty() { String::new() } else { format!(" (until {until})") }
         ));
     }
-    if let Some(next) = answer["next"].as_str() {
+    if let Some(next) = answer.value["next"].as_str() {
         say(format!("more: --after {next}"));
     }
     Ok(())
@@ -174,7 +204,7 @@ fn lanes(lanes: &Lanes) -> Done {
         return Ok(());
     }
     say(format!("{:<18} {:<28} {:>8} {:>9} {:>8}  state", "IP", "provider", "waiting", "sessions", "pace ‰"));
-    for lane in answer["lanes"].as_array().into_iter().flatten() {
+    for lane in answer.value["lanes"].as_array().into_iter().flatten() {
         let text = |path: &str| {
             lane.pointer(path).map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).unwrap_or_default()
         };
@@ -194,20 +224,25 @@ fn lanes(lanes: &Lanes) -> Done {
 fn resume(lane: &Resume) -> Done {
     let body = json!({ "ip": lane.ip, "provider": lane.provider });
     let answer = runtime()?.block_on(lane.target.call(Method::POST, "/api/v1/lanes/resume", Some(&body)))?;
+    if lane.json {
+        say(answer);
+        return Ok(());
+    }
     say(format!(
         "{} goes on to {}; {} messages are ready",
         lane.ip,
         lane.provider,
-        answer["messages"].as_u64().unwrap_or_default()
+        answer.value["messages"].as_u64().unwrap_or_default()
     ));
     Ok(())
 }
 
 fn order(order: &str, chosen: &Chosen) -> Done {
-    let fields = chosen.which.fields();
+    let runtime = runtime()?;
+    let fields = runtime.block_on(chosen.which.fields(&chosen.target))?;
     if fields.is_empty() && !chosen.all {
         return Err(Failure(format!(
-            "say what to {order}: a message, an account, a pool, a domain, an IP, a provider, or --all"
+            "say what to {order}: a message, an account, a subaccount, a pool, a domain, an IP, a provider, or --all"
         )));
     }
     let mut filter: Map<String, Value> =
@@ -215,11 +250,18 @@ fn order(order: &str, chosen: &Chosen) -> Done {
     if filter.is_empty() {
         filter.insert("all".to_owned(), json!(true));
     }
-    let answer = runtime()?.block_on(chosen.target.call(
+    let answer = runtime.block_on(chosen.target.call(
         Method::POST,
         &format!("/api/v1/queue/{order}"),
         Some(&Value::Object(filter)),
     ))?;
-    say(format!("{} messages concerned", answer["messages"].as_u64().unwrap_or_default()));
+    if chosen.json {
+        say(answer);
+        return Ok(());
+    }
+    say(match answer.value["messages"].as_u64().unwrap_or_default() {
+        1 => "1 message concerned".to_owned(),
+        count => format!("{count} messages concerned"),
+    });
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::postgres::Postgres;
 use crate::tools::{
     Fault, Outcome, answer, cargo, directory, is_installed, is_root, program, run, target, workspace, write,
 };
@@ -17,6 +18,13 @@ const PYTHON_PACKAGES: &[&str] = &["dkimpy==1.1.8", "dnspython==2.9.2", "pynacl=
 /// For the tests: the interpreter that has those packages.
 const PYTHON_VARIABLE: &str = "WEIR_TEST_PYTHON";
 
+/// For the tests: a server on which each of them makes a database of its own. To start one for each takes longer than most of them.
+const POSTGRES_VARIABLE: &str = "WEIR_TEST_POSTGRES";
+/// Where Debian's packages put PostgreSQL; its programs are not on the PATH.
+const POSTGRES_PROGRAMS: &str = "/usr/lib/postgresql";
+/// Read by Debian's package when it is installed.
+const POSTGRES_SETTINGS: &str = "/etc/postgresql-common/createcluster.conf";
+
 /// Formatting, lints, dependencies and walls.
 pub fn check() -> Outcome<()> {
     format_and_lint()?;
@@ -30,13 +38,23 @@ pub fn test() -> Outcome<()> {
     let python = install_python_packages()?;
     format_and_lint()?;
     run(&mut cargo(["build", "--workspace", "--all-targets"]))?;
+    let postgres = start_postgres()?;
+    let tools = [(PYTHON_VARIABLE, python.display().to_string()), (POSTGRES_VARIABLE, postgres.url())];
     if answer(&mut cargo(["nextest", "--version"])).is_some() {
         // nextest does not run examples in the documentation; they come first, so that its summary is the end.
-        run(cargo(["test", "--workspace", "--doc"]).env(PYTHON_VARIABLE, &python))?;
-        run(cargo(["nextest", "run", "--workspace"]).env(PYTHON_VARIABLE, &python))
+        run(cargo(["test", "--workspace", "--doc"]).envs(tools.clone()))?;
+        run(cargo(["nextest", "run", "--workspace"]).envs(tools))
     } else {
-        run(cargo(["test", "--workspace"]).env(PYTHON_VARIABLE, &python))
+        run(cargo(["test", "--workspace"]).envs(tools))
     }
+}
+
+/// Private, for this run; it ends with it, however it ends. Not below target: PostgreSQL's user may not reach the workspace of root.
+fn start_postgres() -> Outcome<Postgres> {
+    let folder = std::env::temp_dir().join(format!("weir-test-postgres-{}", std::process::id()));
+    let server = Postgres::start(&folder).map_err(Fault)?;
+    eprintln!("PostgreSQL for the tests: {}", server.url());
+    Ok(server)
 }
 
 fn format_and_lint() -> Outcome<()> {
@@ -68,15 +86,36 @@ fn install_packages() -> Outcome<()> {
     if answer(&mut program("python3", ["-c", "import ensurepip, venv"])).is_none() {
         missing.push("python3-venv");
     }
+    let no_postgres = !has_postgres();
+    if no_postgres {
+        missing.push("postgresql");
+    }
     if missing.is_empty() {
         eprintln!("Packages of the system: all there");
         return Ok(());
     }
     eprintln!("Packages of the system that are missing: {}", missing.join(" "));
     run(&mut as_root(&["apt-get", "update"]))?;
+    if no_postgres {
+        keep_from_starting()?;
+    }
     let mut words = vec!["apt-get", "install", "--yes", "--no-install-recommends"];
     words.extend(missing);
     run(&mut as_root(&words))
+}
+
+fn has_postgres() -> bool {
+    let versions = std::fs::read_dir(POSTGRES_PROGRAMS).into_iter().flatten().flatten();
+    versions.into_iter().any(|version| version.path().join("bin/postgres").is_file())
+}
+
+/// The package would begin a database of its own and keep it running; the tests need its programs alone.
+fn keep_from_starting() -> Outcome<()> {
+    run(&mut as_root(&["apt-get", "install", "--yes", "--no-install-recommends", "postgresql-common"]))?;
+    let line = format!(
+        "grep -qs '^create_main_cluster' {POSTGRES_SETTINGS} || echo 'create_main_cluster = false' >> {POSTGRES_SETTINGS}"
+    );
+    run(&mut as_root(&["sh", "-c", &line]))
 }
 
 fn as_root(words: &[&str]) -> Command {

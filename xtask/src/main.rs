@@ -1,5 +1,7 @@
 //! What does one run here? Checks, tests, fuzzing, and the comparison with the peers: `cargo xtask` says how.
 
+#[path = "../../crates/control/tests/support/postgres.rs"]
+mod postgres;
 mod tools;
 
 mod bench;

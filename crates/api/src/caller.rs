@@ -12,6 +12,7 @@ use engine::snapshot::{Credential, Holder, Scope};
 use engine::time::Timestamp;
 use mta::driver::Driver;
 use mta::explain::Stories;
+use mta::guarded::Guarded;
 use mta::hidden::Hidden;
 use mta::intake::{Intake, Right, Via, Visitor};
 use mta::visitor::check_scope;
@@ -32,6 +33,8 @@ pub struct DeskInner {
     pub office: Option<Office>,
     /// How often each credential has called.
     pub calls: Mutex<Buckets>,
+    /// From where wrong keys were shown.
+    pub guarded: Guarded,
 }
 
 impl DeskInner {
@@ -44,6 +47,15 @@ impl DeskInner {
                 "Change the file; or take the accounts out of it, and they are kept in the database.",
             )
         })
+    }
+}
+
+impl DeskInner {
+    /// A wrong key or token was shown; after too many of them, that is the answer, and how long to wait. (G5)
+    fn wrong(&self, peer: Option<IpAddr>, code: &'static str) -> Result<(), Problem> {
+        let counted = peer.map_or(Ok(()), |peer| self.guarded.wrong_key(peer, self.intake.now()));
+        self.intake.count_failed_sign_in(Via::Http, counted.as_ref().err().map_or(code, |refusal| refusal.code));
+        Ok(counted?)
     }
 }
 
@@ -222,11 +234,25 @@ impl FromRequestParts<Desk> for Caller {
         })?;
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         if let Some(office) = desk.office.as_ref().filter(|_| shown.starts_with(SESSION)) {
-            let (actor, session) = office.actor_of_session(&shown, peer).await?;
+            let (actor, session) = match office.actor_of_session(&shown, peer).await {
+                Ok(known) => known,
+                Err(refusal) if refusal.kind == control::Kind::Unknown => {
+                    desk.wrong(peer, refusal.code)?;
+                    return Err(refusal.into());
+                }
+                Err(refusal) => return Err(refusal.into()),
+            };
             return Ok(Caller::of_person(actor, session.expires_at));
         }
         let visitor = Visitor { via: Via::Http, peer, right: Right::key(&shown) };
-        let credential = desk.intake.credential(&visitor)?;
+        let credential = match desk.intake.credential(&visitor) {
+            Ok(credential) => credential,
+            Err(refusal) if refusal.kind == mta::refusal::Kind::WrongSecret => {
+                desk.wrong(peer, refusal.code)?;
+                return Err(refusal.into());
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
         Ok(Caller::of_key(visitor, credential))
     }
 }

@@ -59,19 +59,34 @@ async fn openapi() -> impl IntoResponse {
 }
 
 /// All calls behind their doors.
-#[must_use]
 pub fn router(desk: &Desk) -> Router<Desk> {
     let counted = || middleware::from_fn_with_state(desk.clone(), counted);
+    let published = || middleware::from_fn_with_state(desk.clone(), published);
     let once = || middleware::from_fn_with_state(desk.clone(), native::once::once);
     calls().into_iter().fold(Router::new(), |all, (door, routes)| {
         let routes = Router::from(routes);
         all.merge(match door {
-            Door::Open | Door::Submission => routes,
+            // Who confirms an address or accepts an invitation changes something too.
+            Door::Open => routes.route_layer(published()),
+            Door::Submission => routes,
             Door::Counted => routes.route_layer(counted()),
             // What is outermost comes last.
-            Door::Control => routes.route_layer(once()).route_layer(counted()),
+            Door::Control => routes.route_layer(once()).route_layer(published()).route_layer(counted()),
         })
     })
+}
+
+/// A change is answered when the data plane knows it: who has just made a key can use it, and one that was taken back is good no more.
+async fn published(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    let changes = !request.method().is_safe();
+    let response = next.run(request).await;
+    if changes
+        && response.status().is_success()
+        && let Some(office) = &desk.office
+    {
+        office.store().published().await;
+    }
+    response
 }
 
 /// Lets a credential through so often, and tells how often it still may.

@@ -6,6 +6,7 @@ use engine::id::MessageId;
 use mta::intake::RETRY_AFTER;
 use mta::refusal::{Kind, Refusal};
 use serde::Serialize;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// `application/problem+json`, with a stable code, the field at fault and the mend beside the standard members.
@@ -28,6 +29,9 @@ pub struct Problem {
     /// The rule of Weir's specification behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'static str>,
+    /// For the header Retry-After, where it is known.
+    #[serde(skip)]
+    pub wait: Option<Duration>,
 }
 
 impl Problem {
@@ -42,6 +46,7 @@ impl Problem {
             field: None,
             mend: mend.into(),
             rule: None,
+            wait: None,
         }
     }
 
@@ -90,12 +95,13 @@ impl From<Refusal> for Problem {
             Kind::Invalid => StatusCode::BAD_REQUEST,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::Forbidden => StatusCode::FORBIDDEN,
-            Kind::Unknown => StatusCode::UNAUTHORIZED,
+            Kind::Unknown | Kind::WrongSecret => StatusCode::UNAUTHORIZED,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Busy => StatusCode::TOO_MANY_REQUESTS,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Problem { field: refusal.field, ..Problem::new(status, refusal.code, refusal.sentence, refusal.mend) }
+        let problem = Problem::new(status, refusal.code, refusal.sentence, refusal.mend);
+        Problem { field: refusal.field, wait: refusal.wait, ..problem }
     }
 }
 
@@ -124,7 +130,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()));
+            let wait = self.wait.unwrap_or(RETRY_AFTER);
+            let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

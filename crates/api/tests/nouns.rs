@@ -19,7 +19,7 @@ async fn an_account_gets_ips_sends_from_them_and_gives_them_back() {
     let key = house
         .post(&op, "/accounts/Acme/credentials", json!({ "name": "k", "scopes": ["send", "read", "manage"] }))
         .await;
-    let key = text(&key.as_(201)["secret"]);
+    let key = text(&key.as_(201)["key"]);
     house.publish().await;
     assert_eq!(house.get(&key, "/accounts/self").await.as_(200)["name"], "Acme");
     assert_eq!(house.get(&key, "/me").await.as_(200)["account"], json!(account));
@@ -105,6 +105,12 @@ async fn the_operator_arranges_regions_settings_ips_and_accounts() {
     let changed = house.patch(&op, "/ips/203.0.113.9", json!({ "hop": null })).await;
     assert_eq!(changed.as_(200)["wiring"]["hop"], json!(null));
     house.get(&op, "/ips/nonsense").await.refused(404, "not_found");
+    // Every machine has loopback; what is in the inventory is not offered once more.
+    let is_offered =
+        |told: &support::Told| told.as_(200)["items"].as_array().unwrap().iter().any(|ip| ip["address"] == "127.0.0.1");
+    assert!(is_offered(&house.get(&op, "/ips/discovered").await));
+    house.post(&op, "/ips", json!({ "addresses": ["127.0.0.1"] })).await.as_(201);
+    assert!(!is_offered(&house.get(&op, "/ips/discovered").await));
     assert_eq!(house.get(&op, "/ips?state=shared").await.as_(200)["items"].as_array().unwrap().len(), 1);
     assert!(
         !house.post(&op, "/ips/203.0.113.9/checks", json!({})).await.as_(200)["items"].as_array().unwrap().is_empty()
@@ -149,7 +155,7 @@ async fn an_account_arranges_its_parts_sets_credentials_and_addresses() {
     // A subaccount's credential stands for its part alone.
     let new = json!({ "name": "s", "scopes": ["read"], "subaccount": part, "networks": ["127.0.0.0/8"] });
     let made = house.post(&key, "/accounts/self/credentials", new).await;
-    let (id, secret) = (text(&made.as_(201)["credential"]["id"]), text(&made.body["secret"]));
+    let (id, secret) = (text(&made.as_(201)["credential"]["id"]), text(&made.body["key"]));
     house.publish().await;
     assert_eq!(house.get(&secret, "/me").await.as_(200)["subaccount"], json!(part));
     assert_eq!(house.get(&secret, "/credentials").await.as_(200)["items"].as_array().unwrap().len(), 1);
@@ -159,7 +165,7 @@ async fn an_account_arranges_its_parts_sets_credentials_and_addresses() {
     let changed = house.patch(&key, &place, json!({ "expires_at": "2040-01-01T00:00:00Z" })).await;
     assert_eq!(changed.as_(200)["expires_at"], "2040-01-01T00:00:00.000Z");
     let rotated = house.post(&key, &format!("{place}/rotation"), json!({ "overlap_s": 0 })).await;
-    let fresh = text(&rotated.as_(200)["secret"]);
+    let fresh = text(&rotated.as_(200)["key"]);
     house.publish().await;
     house.get(&secret, "/me").await.refused(401, "key_unknown");
     house.get(&fresh, "/me").await.as_(200);

@@ -5,7 +5,7 @@
 
 use crate::password::Hashing;
 use crate::refusal::{Kind, Refusal};
-use engine::guard::{Failures, Guard, Knock, Limits, Wait};
+use engine::guard::{Guard, Knock, Limits, Wait};
 use engine::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -81,50 +81,15 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// In the same words at every door.
-#[must_use]
-pub fn too_many_failures(wait: Wait, now: Timestamp) -> Refusal {
-    let of = match wait.of {
-        Failures::OfAddress => "from this address",
-        Failures::OfName => "with this name",
-    };
-    Refusal::new(
-        Kind::TooOften,
-        "too_many_failures",
-        format!("Too many failed sign-ins {of}."),
-        format!("Try again in {}.", in_words(wait.until.since(now))),
-    )
-}
-
-/// Rounded up: never early.
-fn in_words(wait: Duration) -> String {
-    let seconds = wait.as_micros().div_ceil(1_000_000).max(1);
-    match (seconds, seconds.div_ceil(60)) {
-        (1, _) => "1 second".to_owned(),
-        (2..100, _) => format!("{seconds} seconds"),
-        (_, minutes) => format!("{minutes} minutes"),
-    }
+fn too_many_failures(wait: Wait, now: Timestamp) -> Refusal {
+    Refusal::new(Kind::TooOften, "too_many_failures", wait.sentence(), wait.mend(now))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ADDRESSES_MAX, Door, PEOPLE_MAX, in_words};
+    use super::{ADDRESSES_MAX, Door, PEOPLE_MAX};
     use engine::time::Timestamp;
     use std::time::Duration;
-
-    #[test]
-    fn a_wait_is_said_in_words_and_never_too_short() {
-        for (millis, expected) in [
-            (1, "1 second"),
-            (1_000, "1 second"),
-            (1_001, "2 seconds"),
-            (99_000, "99 seconds"),
-            (100_000, "2 minutes"),
-            (900_000, "15 minutes"),
-        ] {
-            assert_eq!(in_words(Duration::from_millis(millis)), expected);
-        }
-    }
 
     // G5: a flood makes one line a person and minute, and a bounded one.
     #[test]

@@ -45,15 +45,20 @@ impl Office {
     }
 }
 
-/// Public before private before loopback; IPv4 before IPv6, because some providers have no IPv6 at all.
+/// Public before private before loopback, and IPv4 first, because some providers have no IPv6 at all. A private IPv6 address comes
+/// last: nobody translates it, so that nothing it sends finds its way.
 fn best(bound: &[Bound]) -> Option<IpAddr> {
     let usable =
         bound.iter().filter(|bound| bound.up && bound.scope != Scope::LinkLocal && bound.scope != Scope::Reserved);
-    usable.min_by_key(|bound| (bound.scope, bound.address.is_ipv6(), bound.address)).map(|bound| bound.address)
+    let leads_nowhere = |bound: &Bound| bound.address.is_ipv6() && bound.scope != Scope::Public;
+    usable
+        .min_by_key(|bound| (leads_nowhere(bound), bound.scope, bound.address.is_ipv6(), bound.address))
+        .map(|bound| bound.address)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
     use super::best;
     use net::interfaces::{Bound, Scope};
     use std::net::IpAddr;
@@ -70,5 +75,9 @@ mod tests {
         assert_eq!(best(&all[..2]), Some(private.into()));
         assert_eq!(best(&[bound(loopback, true), bound(public, false)]), Some(loopback.into()));
         assert_eq!(best(&[bound([169, 254, 0, 1], true)]), None);
+        let inner: IpAddr = "fd00::2".parse().unwrap();
+        let inner = Bound { interface: "eth0".into(), address: inner, scope: Scope::of(inner), up: true };
+        assert_eq!(best(&[inner.clone(), bound(loopback, true)]), Some(loopback.into()));
+        assert_eq!(best(std::slice::from_ref(&inner)), Some(inner.address));
     }
 }

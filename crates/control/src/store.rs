@@ -10,6 +10,8 @@ use crate::schema;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -60,6 +62,7 @@ struct Inner {
     engine: Engine,
     readers: AnyPool,
     writer: AnyPool,
+    options: AnyConnectOptions,
     /// The last line of the audit log that was written here.
     changed: watch::Sender<i64>,
     /// The last line that the data plane was told of.
@@ -75,8 +78,25 @@ impl Store {
     }
 
     pub async fn bring_up_to_date(&self) -> Result<(), StoreFault> {
-        let mut conn = self.0.writer.acquire().await.map_err(|fault| StoreFault::Unusable(fault.to_string()))?;
-        schema::bring_up_to_date(self.0.engine, &mut conn).await
+        match self.0.writer.acquire().await {
+            Ok(mut conn) => schema::bring_up_to_date(self.0.engine, &mut conn).await,
+            Err(fault) => Err(StoreFault::Unusable(self.why(fault).await.to_string())),
+        }
+    }
+
+    /// A pool that waited in vain does not say for what: one connection beside it does.
+    async fn why(&self, fault: sqlx::Error) -> sqlx::Error {
+        let try_one = async {
+            let mut conn = AnyConnection::connect_with(&self.0.options).await?;
+            match self.0.engine {
+                Engine::Sqlite => conn.execute("SELECT COUNT(*) FROM sqlite_master").await.map(|_| ()),
+                Engine::Postgres => conn.ping().await,
+            }
+        };
+        match tokio::time::timeout(WAIT, try_one).await {
+            Ok(Err(cause)) => cause,
+            Ok(Ok(())) | Err(_) => fault,
+        }
     }
 
     /// Without looking whether it is there: until its schema is up to date, every call is refused as without a database.
@@ -87,8 +107,9 @@ impl Store {
             // A connection that went bad is found by using it; asking first would double the cost of every read.
             AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT).test_before_acquire(false)
         };
-        let (engine, readers, writer) = match location {
+        let (engine, options, readers, writer) = match location {
             Location::Sqlite(path) => {
+                private(path).map_err(|fault| StoreFault::Unusable(format!("{}: {fault}", path.display())))?;
                 let options = AnyConnectOptions::from_str(&sqlite_url(path)).map_err(unusable)?;
                 let pool = |connections| {
                     pool(connections).after_connect(|conn, _| {
@@ -103,16 +124,17 @@ impl Store {
                     })
                 };
                 let readers = pool(SQLITE_READERS).connect_lazy_with(options.clone());
-                (Engine::Sqlite, readers, pool(1).connect_lazy_with(options))
+                let writer = pool(1).connect_lazy_with(options.clone());
+                (Engine::Sqlite, options, readers, writer)
             }
             Location::Postgres(url) => {
                 let options = AnyConnectOptions::from_str(url).map_err(unusable)?;
-                let both = pool(POSTGRES_CONNECTIONS).connect_lazy_with(options);
-                (Engine::Postgres, both.clone(), both)
+                let both = pool(POSTGRES_CONNECTIONS).connect_lazy_with(options.clone());
+                (Engine::Postgres, options, both.clone(), both)
             }
         };
         let (changed, published) = (watch::Sender::new(0), watch::Sender::new(0));
-        Ok(Store(Arc::new(Inner { engine, readers, writer, changed, published })))
+        Ok(Store(Arc::new(Inner { engine, readers, writer, options, changed, published })))
     }
 
     #[must_use]
@@ -169,6 +191,11 @@ impl Store {
         self.0.readers.close().await;
         self.0.writer.close().await;
     }
+}
+
+/// The file is its owner's alone, and so are those that SQLite puts beside it: they take its rights over.
+fn private(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(|_| ())
 }
 
 fn sqlite_url(path: &Path) -> String {

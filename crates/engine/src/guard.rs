@@ -55,6 +55,32 @@ pub struct Wait {
     pub of: Failures,
 }
 
+impl Wait {
+    /// The same words at every door.
+    #[must_use]
+    pub fn sentence(&self) -> &'static str {
+        match self.of {
+            Failures::OfAddress => "Too many failed sign-ins from this address.",
+            Failures::OfName => "Too many failed sign-ins with this name.",
+        }
+    }
+
+    #[must_use]
+    pub fn mend(&self, now: Timestamp) -> String {
+        format!("Try again in {}.", in_words(self.until.since(now)))
+    }
+}
+
+/// Rounded up: never early.
+fn in_words(wait: Duration) -> String {
+    let seconds = wait.as_micros().div_ceil(1_000_000).max(1);
+    match (seconds, seconds.div_ceil(60)) {
+        (1, _) => "1 second".to_owned(),
+        (2..100, _) => format!("{seconds} seconds"),
+        (_, minutes) => format!("{minutes} minutes"),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failures {
     /// From this address, or its /64.
@@ -238,10 +264,24 @@ fn wait(failures: u32, free: u32, limits: &Limits) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failures, Guard, Limits, Wait};
+    use super::{Failures, Guard, Limits, Wait, in_words};
     use crate::time::Timestamp;
     use std::net::IpAddr;
     use std::time::Duration;
+
+    #[test]
+    fn a_wait_is_said_in_words_and_never_too_short() {
+        for (millis, expected) in [
+            (1, "1 second"),
+            (1_000, "1 second"),
+            (1_001, "2 seconds"),
+            (99_000, "99 seconds"),
+            (100_000, "2 minutes"),
+            (900_000, "15 minutes"),
+        ] {
+            assert_eq!(in_words(Duration::from_millis(millis)), expected);
+        }
+    }
 
     const START: Timestamp = Timestamp(1_000_000_000_000);
 

@@ -120,7 +120,7 @@ mod tests {
     fn event_of(ms: u128) -> Vec<u8> {
         let at = Timestamp(i64::try_from(ms * 1_000).unwrap());
         let event = Event { message: Some(id(ms)), ..Event::new(at, EventKind::Delivered) };
-        record::write_entries(id(ms), &[Entry { event, address: None, accepted: None }])
+        record::write_entries(id(ms), &[Entry::plain(event)])
     }
 
     /// A message an hour, in many segments.

@@ -318,6 +318,11 @@ impl Intake {
         );
     }
 
+    /// For the log there is no line of it: who guesses makes thousands.
+    pub fn count_failed_sign_in(&self, via: Via, code: &'static str) {
+        self.0.metrics.sign_ins_failed.get_or_create(&Refused { via: via.name(), code }).inc();
+    }
+
     /// Takes a message in; when this answers with its id, the message is durable (R1.2).
     pub async fn admit(&self, visitor: &Visitor, offer: Offer) -> Result<Admitted, Refusal> {
         let began_us = self.0.clock.now();

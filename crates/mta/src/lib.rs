@@ -4,6 +4,8 @@
 
 /// What do we tell a submitter whose message we do not take?
 pub mod refusal;
+/// How often may somebody fail to sign in?
+pub mod guarded;
 /// Who is at the door, and by what right?
 pub mod visitor;
 /// What must an account not read in the words of others?

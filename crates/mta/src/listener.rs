@@ -4,6 +4,7 @@
 //! need to know who is who.
 
 use crate::connection::Connection;
+use crate::guarded::Guarded;
 use crate::intake::{Intake, Offer, Receiving, Right, Via, Visitor};
 use crate::metrics::What;
 use crate::refusal::{Kind, Refusal};
@@ -69,9 +70,10 @@ pub struct Limits {
     pub session: Duration,
 }
 
-/// Counts connections, so that no peer takes all of them.
-#[derive(Debug, Default)]
+/// Counts connections, so that no peer takes all of them, and who fails to sign in. One for all listeners.
+#[derive(Default)]
 pub struct Doorkeeper {
+    guarded: Guarded,
     open: AtomicU32,
     peers: Mutex<HashMap<IpAddr, u32>>,
 }
@@ -117,6 +119,7 @@ struct Porch {
     door: Door,
     limits: Limits,
     acceptor: Acceptor,
+    keeper: Arc<Doorkeeper>,
     for_trusted: Arc<Settings>,
     for_others: Arc<Settings>,
 }
@@ -151,6 +154,7 @@ pub async fn serve(
         door,
         limits,
         acceptor,
+        keeper: keeper.clone(),
     });
     let mut conversations = JoinSet::new();
     loop {
@@ -348,15 +352,22 @@ impl<'a> Conversation<'a> {
         let verdict = match question {
             Question::Authenticate { user, password } => {
                 let visitor = Visitor { right: Right::login(&user, &password), ..self.visitor.clone() };
-                match intake.may_submit(&visitor) {
+                let (from, door) = (self.peer.ip(), &self.porch.keeper.guarded);
+                match door.name(from, &user, intake.now(), || intake.may_submit(&visitor)) {
                     Ok(()) => {
                         self.visitor = visitor;
-                        Ok(())
+                        return Answer::Yes;
                     }
                     Err(refusal) => {
-                        tracing::warn!(peer = %self.peer.ip(), %user, code = refusal.code, "a sign-in failed");
+                        // Who guesses is turned away most of the time, and then fills no log.
+                        if refusal.kind == Kind::Busy {
+                            tracing::debug!(peer = %from, %user, "a sign-in was turned away: too many have failed");
+                        } else {
+                            tracing::warn!(peer = %from, %user, code = refusal.code, "a sign-in failed");
+                        }
+                        intake.count_failed_sign_in(Via::Smtp, refusal.code);
                         tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
-                        Err(refusal)
+                        return Answer::Refuse(refusal.to_reply());
                     }
                 }
             }

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub accepted: Family<Via, Counter>,
     /// Submissions refused, by way in and reason.
     pub refused: Family<Refused, Counter>,
+    /// Sign-ins that failed, by way in and reason.
+    pub sign_ins_failed: Family<Refused, Counter>,
     /// What became of recipients and attempts: delivered, deferred, bounced, expired, deleted.
     pub outcomes: Family<ByProvider, Counter>,
     /// Messages that wait for some recipient.
@@ -77,6 +79,7 @@ impl Default for Metrics {
         let metrics = Metrics {
             accepted: Family::default(),
             refused: Family::default(),
+            sign_ins_failed: Family::default(),
             outcomes: Family::default(),
             queued: Gauge::default(),
             sessions: Family::default(),
@@ -98,6 +101,11 @@ impl Default for Metrics {
             metrics.accepted.clone(),
         );
         registry.register("submissions_refused", "Submissions refused, by way in and reason", metrics.refused.clone());
+        registry.register(
+            "sign_ins_failed",
+            "Sign-ins that failed, by way in and reason: wrong passwords, wrong keys, too many of them",
+            metrics.sign_ins_failed.clone(),
+        );
         registry.register(
             "recipient_outcomes",
             "What became of recipients and attempts, by provider",

@@ -4,6 +4,7 @@
 //! helps. Each surface turns it into its own shape in one place; for SMTP that place is here.
 
 use mail::reply::Reply;
+use std::time::Duration;
 
 /// What kind of no it is; every surface maps this to its own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Kind {
     Forbidden,
     /// We do not know who submits.
     Unknown,
+    /// A key or password that is none of ours: a mistake, or a guess.
+    WrongSecret,
     /// What it names is not there.
     NotFound,
     /// Too much at once; the same again later is fine.
@@ -34,6 +37,8 @@ pub struct Refusal {
     pub mend: String,
     /// The field of the submission that is at fault, where one is.
     pub field: Option<String>,
+    /// How long to wait before the same is worth trying again, where that is known.
+    pub wait: Option<Duration>,
 }
 
 impl Refusal {
@@ -45,7 +50,7 @@ impl Refusal {
         sentence: impl Into<String>,
         mend: impl Into<String>,
     ) -> Refusal {
-        Refusal { kind, code, enhanced, sentence: sentence.into(), mend: mend.into(), field: None }
+        Refusal { kind, code, enhanced, sentence: sentence.into(), mend: mend.into(), field: None, wait: None }
     }
 
     #[must_use]
@@ -69,7 +74,7 @@ impl Refusal {
                 _ => 451,
             },
             Kind::TooLarge => 552,
-            Kind::Unknown => 535,
+            Kind::Unknown | Kind::WrongSecret => 535,
             Kind::Invalid => 554,
             Kind::Forbidden | Kind::NotFound => 550,
         };

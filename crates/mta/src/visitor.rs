@@ -124,12 +124,12 @@ impl Visitor {
             }
             Right::Key(digest) => snapshot.keys.get(digest).ok_or_else(|| {
                 let mend = "Check it, or ask the operator for another.";
-                Refusal::new(Kind::Unknown, "key_unknown", (5, 7, 8), "The key is not known here.", mend)
+                Refusal::new(Kind::WrongSecret, "key_unknown", (5, 7, 8), "The key is not known here.", mend)
             })?,
             Right::Login { user, password } => {
                 let refused = || {
                     Refusal::new(
-                        Kind::Unknown,
+                        Kind::WrongSecret,
                         "credentials_invalid",
                         (5, 7, 8),
                         "The user name or the password is wrong.",

@@ -41,7 +41,7 @@ pub use events::{Cursor, EventLog};
 pub use fault::{Dropped, Health, OpenFault, PutFault, ReadFault};
 pub use options::Options;
 pub use read::{Live, LiveMessage, Stored};
-pub use spool::{Figures, Recovered, Spool, open, open_on};
+pub use spool::{Figures, Recovered, Spool, free, open, open_on};
 
 /// What a message is found by: 128 bits chosen by the caller, never used twice (a UUIDv7 does well).
 pub type Key = u128;

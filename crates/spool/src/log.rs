@@ -35,6 +35,8 @@ use crate::{Cursor, Key, Options};
 
 /// One write is not larger than this, or holds one record.
 const WRITE_BYTES_MAX: usize = 4 << 20;
+/// Held by the process that owns the directory.
+pub const LOCK: &str = "lock";
 /// Blocks are set aside in steps of this, so that a sync seldom has to write where they are.
 const ALLOCATE_BYTES: u64 = 16 << 20;
 /// What is carried forward between two groups: little, so that no group waits long.
@@ -154,7 +156,7 @@ impl Log {
         options.segment_bytes = options.segment_bytes.clamp(4096, SEGMENT_BYTES_MAX - RECORD_BYTES_MAX);
         let queue = dir.join("queue");
         disk.make_dir(&queue).map_err(fault("make the spool"))?;
-        let lock = disk.lock(&dir.join("lock")).map_err(fault("lock the spool"))?;
+        let lock = disk.lock(&dir.join(LOCK)).map_err(fault("lock the spool"))?;
         let lock = lock.ok_or_else(|| OpenFault::Locked(dir.to_owned()))?;
         let mut loaded = load(&*disk, &queue, Depth::Summaries)?;
         // What was read may be in the page cache only, left by a process that was killed.

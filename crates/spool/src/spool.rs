@@ -11,13 +11,20 @@ use tokio::sync::oneshot;
 use crate::disk::{Disk, RealDisk};
 use crate::events::EventLog;
 use crate::fault::{Dropped, Health, OpenFault, PutFault, ReadFault};
-use crate::log::{Log, Order, PutOrder, Small, What};
+use crate::log::{LOCK, Log, Order, PutOrder, Small, What};
 use crate::read::{Counts, Live, Patience, Shelf, Stored};
 use crate::record::Parts;
 use crate::{Cursor, Key, Options};
 
 pub fn open(dir: &Path, options: Options) -> Result<(Spool, Recovered), OpenFault> {
     open_on(Arc::new(RealDisk), dir, options)
+}
+
+/// Whether nobody else works in this directory; asked by who must change something beside the spool before it is opened.
+pub fn free(dir: &Path) -> Result<(), OpenFault> {
+    let path = dir.join(LOCK);
+    let lock = RealDisk.lock(&path).map_err(|cause| OpenFault::Disk { doing: "lock the spool", path, cause })?;
+    lock.map(drop).ok_or_else(|| OpenFault::Locked(dir.to_owned()))
 }
 
 pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<(Spool, Recovered), OpenFault> {

@@ -1,10 +1,10 @@
 //! Is what arrives what was sent, octet for octet, and does its signature hold in other people's eyes?
 
+use crate::support::oracle::{dkim_verdicts, python};
 use crate::support::{Dice, Manner, Plan, Received, Town, among_others};
 use serde_json::Value;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 const MESSAGES: usize = 300;
 
@@ -41,7 +41,7 @@ fn random_messages_arrive_unchanged_and_their_signatures_hold() {
         let number: usize = message.header("X-Number").unwrap().parse().unwrap();
         same(&sent[number], message, seed);
     }
-    let verdicts = judge(&python, &records, &received);
+    let verdicts = dkim_verdicts(&python, &records, &received);
     for (message, verdict) in received.iter().zip(verdicts) {
         assert_eq!(verdict["signatures"], 2, "seed {seed}: {verdict}");
         assert_eq!(verdict["valid"], serde_json::json!([true, true]), "seed {seed}: {verdict}\n{}", message.text());
@@ -128,39 +128,4 @@ fn generate(folder: &Path, selector: &str, kind: &str) -> (String, String) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let record: Value = serde_json::from_slice(&output.stdout).unwrap();
     (record["name"].as_str().unwrap().to_owned(), record["value"].as_str().unwrap().to_owned())
-}
-
-fn judge(python: &Path, records: &[(String, String)], messages: &[Received]) -> Vec<Value> {
-    let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/dkim_verify.py");
-    let mut child = Command::new(python).arg(oracle).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let records: serde_json::Map<String, Value> =
-        records.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
-    let mut frames = Vec::new();
-    let records = Value::Object(records).to_string().into_bytes();
-    for octets in std::iter::once(&records).chain(messages.iter().map(|message| &message.octets)) {
-        frames.extend_from_slice(&u32::try_from(octets.len()).unwrap().to_be_bytes());
-        frames.extend_from_slice(octets);
-    }
-    let mut stdin = child.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || stdin.write_all(&frames));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success(), "the oracle ended with {}", output.status);
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// The interpreter that has dkimpy.
-fn python() -> PathBuf {
-    if let Some(path) = std::env::var_os("WEIR_TEST_PYTHON") {
-        return path.into();
-    }
-    // CARGO_TARGET_TMPDIR is tmp in the target folder.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let python = target.join("test-tools/python/bin/python");
-    assert!(
-        python.exists(),
-        "{} is missing: run cargo xtask test once, which installs what the tests need",
-        python.display()
-    );
-    python
 }

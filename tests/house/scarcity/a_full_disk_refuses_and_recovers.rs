@@ -1,43 +1,23 @@
 //! What if there is no room on the disk any more, and then there is again?
 
+use crate::support::disk::SmallDisk;
 use crate::support::{Manner, Message, Plan, Town, alone, skip, until_true};
 use serde_json::json;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// A file system of its own, as small as this; gone when it is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(size: &str) -> Option<SmallDisk> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("small-disk-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let options = format!("size={size}");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "weir-test"]).arg(&folder).status();
-        status.is_ok_and(|status| status.success()).then_some(SmallDisk(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-        let _ = fs::remove_dir(&self.0);
-    }
-}
 
 // A10: nothing more is taken, in words that say try again; what is queued goes on; room heals it; nothing is lost.
 #[test]
 fn a_full_disk_is_a_later_and_heals_by_itself() {
     let _machine = alone();
-    let Some(disk) = SmallDisk::mount("64m") else {
+    let Some(disk) = SmallDisk::mount("spool", "64m") else {
         return skip("a small file system cannot be mounted without root");
     };
     let town = Town::new();
     // Nobody takes anything yet, so that the queue fills the disk.
     let provider = town.provider(1, Manner { banner: Some("421 4.3.2 Later"), ..Manner::default() });
     let spool = "[spool]\nsegment_bytes = 4194304\nfree_bytes_min = 8388608";
-    let house = Plan::new(&town).more(spool).data_in(&disk.0.join("data")).open();
+    let house = Plan::new(&town).more(spool).data_in(&disk.join("data")).open();
     let filling = "Filling for a small disk, in lines of ordinary length.\r\n".repeat(4_000);
     let mut accepted = Vec::new();
     let mut smtp = house.smtp();
@@ -56,7 +36,7 @@ fn a_full_disk_is_a_later_and_heals_by_itself() {
     assert!([503, 507].contains(&answer.status), "{}", String::from_utf8_lossy(&answer.body));
     assert!(answer.head.to_ascii_lowercase().contains("retry-after:"), "{}", answer.head);
     // Somebody else takes the rest of the room too: the file system itself says no now.
-    let hog = disk.0.join("hog");
+    let hog = disk.join("hog");
     let _ = Command::new("dd").args(["if=/dev/zero", "bs=64k", &format!("of={}", hog.display())]).output();
 
     // What is queued goes out although nothing can come in.

@@ -1,8 +1,8 @@
 //! What if the machine grants little memory, much is queued already, and more comes than it can hold?
 
 use crate::support::{Manner, MemoryLimit, Message, Plan, Smtp, Town, alone, skip, until_true};
-use engine::envelope::{Envelope, PoolRule, Recipient, Route, TlsWish};
-use engine::id::{AccountId, MessageId, PoolId, StreamId};
+use engine::envelope::{Addresses, Envelope, PoolRule, Recipient, Route, TlsWish, Wish};
+use engine::id::{AccountId, MessageId, PoolId, RegionId, StreamId};
 use engine::time::Timestamp;
 use mail::address::Domain;
 use mta::record::{self, Entry};
@@ -42,6 +42,8 @@ fn fill(data: &Path, town: &Town) {
                 };
                 let route = Route {
                     pool: PoolId::new("shared"),
+                    name: "shared".into(),
+                    addresses: Addresses::Shown,
                     rule: PoolRule::Shared,
                     candidates: vec![town.source(0)],
                     chosen: town.source(0),
@@ -50,7 +52,8 @@ fn fill(data: &Path, town: &Town) {
                     message,
                     account: AccountId::new("shop"),
                     stream: StreamId::new(""),
-                    route,
+                    wish: Wish { region: RegionId::new("local"), pool: None, set: None, subaccount: None },
+                    route: Some(route),
                     sender: Some("ann@shop.test".into()),
                     sender_domain: Domain::parse("shop.test").ok(),
                     return_path: "ann@shop.test".into(),
@@ -65,6 +68,7 @@ fn fill(data: &Path, town: &Town) {
                     envid: None,
                     ret: None,
                     smtputf8: false,
+                    once: None,
                 };
                 let events = record::write_entries(message, &[Entry::of_acceptance(&envelope)]);
                 spool.put(message.0, record::write_envelope(&envelope), body.clone(), events)

@@ -38,6 +38,15 @@ pub struct Plan {
     /// Where the process enters itself before it begins.
     group: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    control: Option<Control>,
+}
+
+/// A house whose tenants are in a database.
+struct Control {
+    /// None: a file in the data folder.
+    database: Option<String>,
+    /// The operator's key, where the installation was begun before.
+    key: Option<String>,
 }
 
 impl Plan {
@@ -59,6 +68,7 @@ impl Plan {
             descriptors: None,
             group: None,
             environment: Vec::new(),
+            control: None,
         };
         plan.limits.insert("connections_per_peer_max".into(), "2000".into());
         for (key, value) in
@@ -164,28 +174,55 @@ impl Plan {
         self
     }
 
+    /// Tenants, IPs and pools are in a database, none of them there yet: a file in the data folder, or this one.
+    pub fn control(mut self, database: Option<&str>) -> Plan {
+        self.control = Some(Control { database: database.map(str::to_owned), key: None });
+        self
+    }
+
+    /// The installation was begun before, and this is its operator's key.
+    pub fn begun(mut self, key: &str) -> Plan {
+        self.control.as_mut().expect("with control").key = Some(key.to_owned());
+        self
+    }
+
+    fn tenants(&self) -> String {
+        if let Some(control) = &self.control {
+            let database = control.database.iter().map(|url| format!("database = {url:?}\n"));
+            return format!("[control]\n{}", database.collect::<String>());
+        }
+        let ips: Vec<String> = self.sources.iter().map(|(ip, _)| ip.to_string()).collect();
+        let sources: String =
+            self.sources.iter().map(|(ip, ehlo)| format!("[[ip]]\naddress = \"{ip}\"\nehlo = \"{ehlo}\"\n")).collect();
+        format!(
+            "[[account]]\nid = \"shop\"\n{account}\n\
+             [[credential]]\naccount = \"shop\"\nkey = \"{SHOP}\"\n\
+             {sources}[[pool]]\nid = \"shared\"\nkind = \"shared\"\nips = {ips:?}\n\
+             {pools}",
+            account = self.account,
+            pools = self.pools.concat(),
+        )
+    }
+
     pub fn text(&self) -> String {
         let lines = |map: &BTreeMap<String, String>| -> String {
             map.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
         };
         let patience: String = self.patience.iter().map(|(name, seconds)| format!("{name} = {seconds}\n")).collect();
-        let ips: Vec<String> = self.sources.iter().map(|(ip, _)| ip.to_string()).collect();
-        let sources: String =
-            self.sources.iter().map(|(ip, ehlo)| format!("[[ip]]\naddress = \"{ip}\"\nehlo = \"{ehlo}\"\n")).collect();
+        let operator = match self.control {
+            Some(_) => String::new(),
+            None => format!("operator_key = \"{OPERATOR}\"\n"),
+        };
         format!(
             "host = \"weir.test\"\n\
              [limits]\n{limits}\
              [[listener]]\naddress = \"127.0.0.1:0\"\ntls = \"none\"\ntrusted = [\"127.0.0.0/8\"]\naccount = \"shop\"\n\
-             [http]\naddress = \"127.0.0.1:0\"\noperator_key = \"{OPERATOR}\"\n\
-             [[account]]\nid = \"shop\"\n{account}\n\
-             [[credential]]\naccount = \"shop\"\nkey = \"{SHOP}\"\n\
-             {sources}[[pool]]\nid = \"shared\"\nkind = \"shared\"\nips = {ips:?}\n\
-             {pools}[delivery]\n{delivery}[delivery.patience]\n{patience}\
+             [http]\naddress = \"127.0.0.1:0\"\n{operator}\
+             {tenants}[delivery]\n{delivery}[delivery.patience]\n{patience}\
              [dns]\n{dns}\n{answers}\
              [[shaping]]\nprovider = \"default\"\n{shaping}\n{more}",
             limits = lines(&self.limits),
-            account = self.account,
-            pools = self.pools.concat(),
+            tenants = self.tenants(),
             delivery = lines(&self.delivery),
             dns = self.dns,
             answers = self.answers.concat(),
@@ -194,7 +231,8 @@ impl Plan {
         )
     }
 
-    pub fn open(self) -> House {
+    /// With the house's own folder made and its file written; `weir` is not started.
+    pub fn prepare(self) -> House {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("house-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
@@ -208,11 +246,22 @@ impl Plan {
             descriptors: self.descriptors,
             group: self.group,
             environment: self.environment,
+            operator: OPERATOR.to_owned(),
+            reader: SHOP.to_owned(),
             child: None,
             log: Log::default(),
             smtp: Vec::new(),
             http: None,
         };
+        if let Some(control) = self.control {
+            house.operator = control.key.unwrap_or_else(|| house.begin());
+            house.reader = house.operator.clone();
+        }
+        house
+    }
+
+    pub fn open(self) -> House {
+        let mut house = self.prepare();
         house.start();
         house
     }
@@ -254,6 +303,10 @@ pub struct House {
     descriptors: Option<u32>,
     group: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    /// The operator's key.
+    pub operator: String,
+    /// Whose stories of messages are asked for.
+    reader: String,
     child: Option<Child>,
     log: Log,
     smtp: Vec<SocketAddr>,
@@ -281,6 +334,16 @@ impl House {
         command.arg("serve").arg("--config").arg(&self.config).arg("--data").arg(&self.data);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
+    }
+
+    /// `weir init`; the operator's key.
+    fn begin(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(["init", "--json", "--config"]).arg(&self.config).arg("--data").arg(&self.data);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        told["key"].as_str().unwrap().to_owned()
     }
 
     /// Starts, also again, on the same data.
@@ -399,7 +462,7 @@ impl House {
     pub fn explain(&self, id: &str) -> Value {
         // A message that is gone from the queue this very moment may not have reached the log yet.
         until(&format!("{id} is explained"), || {
-            let answer = self.call("GET", &format!("/api/v1/messages/{id}"), SHOP, &Value::Null);
+            let answer = self.call("GET", &format!("/api/v1/messages/{id}"), &self.reader, &Value::Null);
             (answer.status == 200).then(|| answer.json())
         })
     }
@@ -433,12 +496,12 @@ impl House {
 
     /// Brings the next attempt of everything forward.
     pub fn retry_all(&self) {
-        let answer = self.call("POST", "/api/v1/queue/retry", OPERATOR, &json!({ "all": true }));
+        let answer = self.call("POST", "/api/v1/queue/retry", &self.operator, &json!({ "all": true }));
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     }
 
     pub fn retry(&self, id: &str) {
-        let answer = self.call("POST", "/api/v1/queue/retry", OPERATOR, &json!({ "message": id }));
+        let answer = self.call("POST", "/api/v1/queue/retry", &self.operator, &json!({ "message": id }));
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     }
 
@@ -456,7 +519,7 @@ impl House {
 
     /// Messages that the queue lists, up to a thousand.
     pub fn queued(&self) -> usize {
-        let answer = self.call("GET", "/api/v1/queue?limit=1000", OPERATOR, &Value::Null);
+        let answer = self.call("GET", "/api/v1/queue?limit=1000", &self.operator, &Value::Null);
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         answer.json()["messages"].as_array().unwrap().len()
     }
@@ -465,7 +528,7 @@ impl House {
 
     /// `weir` with these words, as the operator.
     pub fn weir(&self, words: &[&str]) -> Output {
-        self.weir_as(OPERATOR, words)
+        self.weir_as(&self.operator, words)
     }
 
     pub fn weir_as(&self, key: &str, words: &[&str]) -> Output {

@@ -3,11 +3,17 @@
 //! Nothing here sleeps for a time that was guessed: everything waits for a condition, with a deadline that only a fault reaches.
 
 pub mod certificate;
+pub mod disk;
 pub mod house;
 pub mod memory;
+pub mod load;
 pub mod names;
+pub mod oracle;
+#[path = "../../../crates/control/tests/support/postgres.rs"]
+pub mod postgres;
 pub mod provider;
 pub mod submitter;
+pub mod tenants;
 pub mod town;
 
 pub use house::{House, Plan};

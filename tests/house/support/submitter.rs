@@ -5,7 +5,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection};
 use serde_json::Value;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,18 @@ impl Smtp {
     }
 
     pub fn connect(to: SocketAddr) -> io::Result<Smtp> {
-        let stream = TcpStream::connect(to)?;
+        Smtp::on(TcpStream::connect(to)?)
+    }
+
+    /// From an address of loopback other than the usual one.
+    pub fn connect_from(from: IpAddr, to: SocketAddr) -> io::Result<Smtp> {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect(&to.into())?;
+        Smtp::on(socket.into())
+    }
+
+    fn on(stream: TcpStream) -> io::Result<Smtp> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;

@@ -79,25 +79,48 @@ impl From<theirs::Credential> for Credential {
     }
 }
 
-/// A credential with its secret, which is shown this once.
+/// A credential with its secret, which is shown this once, by the name that programs have for it.
 #[derive(Serialize, ToSchema)]
 struct Shown {
     credential: Credential,
-    secret: String,
-    /// Of an access key: its SMTP password for each region.
+    /// Of `api`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Of `aws`, with `secret_access_key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_access_key: Option<String>,
+    /// Of `aws`: the password for SMTP in each region, where the access key id is the user name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false)]
     smtp_passwords: BTreeMap<String, String>,
+    /// Of `smtp`, with `password`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
 }
 
 impl From<theirs::Shown> for Shown {
     fn from(shown: theirs::Shown) -> Shown {
         let passwords = shown.smtp_passwords.into_iter();
-        Shown {
+        let mut view = Shown {
             credential: shown.credential.into(),
-            secret: shown.secret.show().to_owned(),
+            key: None,
+            access_key_id: None,
+            secret_access_key: None,
             smtp_passwords: passwords.map(|(region, password)| (region, password.show().to_owned())).collect(),
+            user: None,
+            password: None,
+        };
+        let (login, secret) = (view.credential.login.clone(), Some(shown.secret.show().to_owned()));
+        match view.credential.kind {
+            CredentialKind::Api => view.key = secret,
+            CredentialKind::Aws => (view.access_key_id, view.secret_access_key) = (login, secret),
+            CredentialKind::Smtp => (view.user, view.password) = (login, secret),
         }
+        view
     }
 }
 

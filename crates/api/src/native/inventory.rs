@@ -2,7 +2,7 @@
 
 use super::words::{Address, Time, words};
 use super::{Answer, At, Call, called, found, listed, told, whole};
-use crate::asked::{Body, IfMatch, Listed, Listing, given};
+use crate::asked::{Body, Everything, IfMatch, Listed, Listing, given};
 use crate::caller::Desk;
 use crate::problem::Problem;
 use axum::Json;
@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use control::inventory as theirs;
 use control::{Actor, Refusal};
 use engine::snapshot::Hop;
+use net::interfaces;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use utoipa::{IntoParams, ToSchema};
@@ -20,6 +21,7 @@ use utoipa_axum::routes;
 pub fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
         .routes(routes!(ips, add_ips))
+        .routes(routes!(discovered_ips))
         .routes(routes!(ip, change_ip))
         .routes(routes!(order_ip))
         .routes(routes!(ip_story))
@@ -32,6 +34,31 @@ words!(
     IpState is theirs::State { Available, Leased, Shared, Draining, Resting, OutOfService }
 );
 words!(Outcome is theirs::Outcome { Good, Bad, Unknown, Void });
+words!(
+    /// How far an address reaches. `private`: behind a translation, where the world sees another one.
+    Reach is interfaces::Scope { Public, Private, LinkLocal, Loopback, Reserved }
+);
+
+/// An address of the machine.
+#[derive(Serialize, ToSchema)]
+struct DiscoveredIp {
+    address: Address,
+    interface: String,
+    reach: Reach,
+    /// Whether the interface is up.
+    up: bool,
+}
+
+impl From<interfaces::Bound> for DiscoveredIp {
+    fn from(bound: interfaces::Bound) -> DiscoveredIp {
+        DiscoveredIp {
+            address: Address(bound.address),
+            interface: bound.interface,
+            reach: bound.scope.into(),
+            up: bound.up,
+        }
+    }
+}
 
 #[derive(Serialize, ToSchema)]
 struct Ip {
@@ -244,6 +271,12 @@ async fn add_ips(call: Call, Body(new): Body<NewIps>) -> Answer {
     let added = call.office.add_ips(&call.by, new).await?;
     let items = added.into_iter().map(|ip| view(&call.by, ip)).collect();
     Ok((StatusCode::CREATED, Json(Listed { items, next: None })).into_response())
+}
+
+/// What is bound on the machine and not in the inventory yet. For the operator.
+#[utoipa::path(get, path = "/ips/discovered", responses((status = 200, body = Listed<DiscoveredIp>)))]
+async fn discovered_ips(call: Call, _: Listing<Everything>) -> Answer {
+    whole(call.office.discover_ips(&call.by).await?, DiscoveredIp::from)
 }
 
 /// One IP. An account sees those it leases.

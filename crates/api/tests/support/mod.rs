@@ -106,6 +106,7 @@ impl House {
             stories: plant.stories(),
             message_bytes_max: 1 << 20,
             office: has_office.then(|| office.clone()),
+            guarded: mta::guarded::Guarded::default(),
             calls: Mutex::new(Buckets::new(limits)),
         }));
         let router = api::server::router(desk);
@@ -226,6 +227,7 @@ fn plant(folder: &Path, clock: Clock, dns: Arc<dyn Dns>) -> Plant {
         receiving_bytes_max: 16 << 20,
     };
     let settings = mta::Settings {
+        disk: std::sync::Arc::new(spool::RealDisk),
         host: Domain::parse("weir.test").unwrap(),
         data: folder.join("data"),
         disk: Arc::new(spool::RealDisk),

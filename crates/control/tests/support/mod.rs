@@ -6,6 +6,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // Each test uses its part; and may stop at the first surprise.
 
 pub mod live_dns;
+pub mod postgres;
 
 use control::account::{NewAccount, Standing};
 use control::inventory::{Check, NewIps, Outcome};
@@ -20,12 +21,11 @@ use engine::id::{AccountId, RegionId};
 use engine::snapshot::{Holder, Plan, PoolKind, Scope};
 use engine::time::Timestamp;
 use net::dns::{Dns, FixedAnswers, FixedDns};
+use postgres::Postgres;
 use sqlx::{Connection as _, Executor as _};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, TcpListener};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub struct Bench {
     pub location: Location,
     now: Arc<AtomicI64>,
     folder: PathBuf,
-    server: Option<Server>,
+    server: Option<Postgres>,
 }
 
 impl Bench {
@@ -163,8 +163,8 @@ pub async fn bench(engine: Engine, dns: Arc<dyn Dns>) -> Bench {
             let (url, server) = match std::env::var("WEIR_TEST_POSTGRES") {
                 Ok(url) => (url, None),
                 Err(_) => {
-                    let server = Server::start(&folder.join("postgres"));
-                    (server.url.clone(), Some(server))
+                    let server = Postgres::start(&folder.join("postgres")).unwrap();
+                    (server.url(), Some(server))
                 }
             };
             (Location::Postgres(fresh_database(&url).await), server)
@@ -200,77 +200,4 @@ async fn fresh_database(server: &str) -> String {
     conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
     conn.close().await.unwrap();
     format!("{server}/{name}")
-}
-
-/// A PostgreSQL of this test alone.
-struct Server {
-    process: Child,
-    folder: PathBuf,
-    url: String,
-}
-
-impl Server {
-    fn start(folder: &Path) -> Server {
-        let programs = std::fs::read_dir("/usr/lib/postgresql")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path().join("bin"))
-            .find(|programs| programs.join("postgres").exists())
-            .expect("no PostgreSQL here: `cargo xtask test` installs it, or name a server in WEIR_TEST_POSTGRES");
-        std::fs::create_dir_all(folder).unwrap();
-        // PostgreSQL does not run as root.
-        let user = postgres_user();
-        if let Some((user, group)) = user {
-            std::os::unix::fs::chown(folder, Some(user), Some(group)).unwrap();
-        }
-        let data = folder.join("data");
-        let mut make = as_user(&programs.join("initdb"), user);
-        make.args(["--auth=trust", "--username=weir", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"]);
-        assert!(make.arg(&data).stdout(Stdio::null()).status().unwrap().success(), "initdb failed");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut run = as_user(&programs.join("postgres"), user);
-        run.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", ""]);
-        // A test's data need not outlive the machine.
-        run.args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"]);
-        let process = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let server = Server { process, folder: folder.to_owned(), url: format!("postgres://weir@127.0.0.1:{port}") };
-        let ready = || {
-            Command::new(programs.join("pg_isready")).args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status()
-        };
-        for _ in 0..600 {
-            if ready().is_ok_and(|status| status.success()) {
-                return server;
-            }
-            // What is waited for is another program's start; it tells nobody when it is done.
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        panic!("PostgreSQL did not start on port {port}");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-QUIT", &self.process.id().to_string()]).status();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// The user that Debian's package makes, where this process may become another.
-fn postgres_user() -> Option<(u32, u32)> {
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-    let passwd = std::fs::read_to_string("/etc/passwd").ok().filter(|_| is_root)?;
-    let line = passwd.lines().find(|line| line.starts_with("postgres:"))?;
-    let mut fields = line.split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
-fn as_user(program: &Path, user: Option<(u32, u32)>) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir("/");
-    if let Some((user, group)) = user {
-        command.uid(user).gid(group);
-    }
-    command
 }

@@ -1,0 +1,87 @@
+//! `weir pool`: which IPs send together, and for whom.
+
+use crate::commands::verb::Act::{Delete, Get, Patch, Post};
+use crate::commands::verb::Shown::{Card, Said, Table};
+use crate::commands::verb::{Arg, Noun, Verb, away, body, query};
+
+const FIELDS: &[&str] =
+    &["id", "account", "region", "name", "kind", "is_default", "overflow", "ips", "revision", "created_at"];
+const COLUMNS: &[&str] = &["id", "name", "region", "kind", "is_default", "overflow", "ips"];
+const ALL: &str = "accounts/{account}/pools";
+const ONE: &str = "accounts/{account}/pools/{pool}";
+
+const OVERFLOW: Arg = body("overflow", "The pool that takes what exceeds this one's allowance");
+const REGION: Arg = body("region", "Without this, the home region");
+
+pub const NOUN: Noun = Noun {
+    name: "pool",
+    about: "Pools: which IPs send together, and for whom",
+    verbs: &[
+        Verb::row("create", (Post, ALL), "Make a pool", Card(FIELDS), "weir pool create news --account shop").takes(&[
+            body("name", "1 to 20 letters and digits").positional(),
+            REGION,
+            body("kind", "standard: arranged by the account. managed: by the service, for the operator to make")
+                .one_of(&["standard", "managed"]),
+            OVERFLOW,
+        ]),
+        Verb::row("list", (Get, ALL), "The account's pools", Table(COLUMNS), "weir pool list --account shop"),
+        Verb::row("show", (Get, ONE), "One pool, with its IPs", Card(FIELDS), "weir pool show news --account shop"),
+        Verb::row(
+            "rename",
+            (Patch, ONE),
+            "Give a pool another name",
+            Card(FIELDS),
+            "weir pool rename news letters --account shop",
+        )
+        .takes(&[body("name", "What it is called from now on").positional()]),
+        Verb::row(
+            "change",
+            (Patch, ONE),
+            "Change a pool's name or overflow",
+            Card(FIELDS),
+            "weir pool change news --account shop --overflow default",
+        )
+        .takes(&[
+            body("name", "What it is called from now on"),
+            OVERFLOW,
+            away("no-overflow", "overflow", "Nothing leaves by another pool"),
+        ]),
+        Verb::row(
+            "move-ip",
+            (Post, "accounts/{account}/pools/{pool}/ips"),
+            "Move one of the account's IPs into this pool",
+            Card(FIELDS),
+            "weir pool move-ip news 192.0.2.1 --account shop",
+        )
+        .takes(&[
+            body("ip", "The address; it leaves the pool it is in").positional(),
+            body("although-empty", "The pool it leaves may be without IPs then").flag(),
+        ]),
+        Verb::row(
+            "delete",
+            (Delete, ONE),
+            "Delete a pool; what is queued from it leaves all the same",
+            Said("Pool {pool} is gone."),
+            "weir pool delete news --account shop --move-ips-to default",
+        )
+        .takes(&[
+            query("move-ips-to", "The pool its IPs go to; without this, a pool that has IPs stays"),
+            query("although-used", "What uses it uses none from then on; without this, a pool in use stays").flag(),
+        ]),
+        Verb::row(
+            "shared",
+            (Get, "shared-pools"),
+            "The shared pools of all regions. For the operator",
+            Table(COLUMNS),
+            "weir pool shared",
+        ),
+        Verb::row(
+            "create-shared",
+            (Post, "shared-pools"),
+            "Make a further shared pool. For the operator",
+            Card(FIELDS),
+            "weir pool create-shared second",
+        )
+        .takes(&[body("name", "What it is called").positional(), REGION]),
+    ],
+};
