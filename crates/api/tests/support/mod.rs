@@ -227,7 +227,6 @@ fn plant(folder: &Path, clock: Clock, dns: Arc<dyn Dns>) -> Plant {
         receiving_bytes_max: 16 << 20,
     };
     let settings = mta::Settings {
-        disk: std::sync::Arc::new(spool::RealDisk),
         host: Domain::parse("weir.test").unwrap(),
         data: folder.join("data"),
         disk: Arc::new(spool::RealDisk),
