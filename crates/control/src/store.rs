@@ -105,7 +105,12 @@ impl Store {
         let unusable = |fault: sqlx::Error| StoreFault::Unusable(fault.to_string());
         let pool = |connections: u32| {
             // A connection that went bad is found by using it; asking first would double the cost of every read.
-            AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT).test_before_acquire(false)
+            let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT);
+            // SQLite ends a transaction by itself where the disk is full; the library's own end of it fails then, and it believes
+            // itself in one for ever.
+            options
+                .test_before_acquire(false)
+                .before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }))
         };
         let (engine, options, readers, writer) = match location {
             Location::Sqlite(path) => {
