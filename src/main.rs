@@ -29,6 +29,7 @@ struct Line {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant)] // One is read in a run.
 enum Command {
     /// Begin a new installation in a folder, and print the operator's key
     Init(commands::init::Arguments),

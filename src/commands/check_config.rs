@@ -5,6 +5,7 @@ use crate::judge;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  weir check-config /etc/weir/weir.toml")]
 pub struct Arguments {
     /// The configuration file
     #[arg(value_name = "FILE")]

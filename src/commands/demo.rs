@@ -36,6 +36,7 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  weir demo --for 30s")]
 pub struct Arguments {
     /// End by itself after this time, such as 20s or 2m
     #[arg(long = "for", value_name = "TIME", value_parser = time)]

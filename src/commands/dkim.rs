@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  weir dkim generate --domain example.com --selector s1 --out s1.pem")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -259,6 +259,9 @@ fn order(order: &str, chosen: &Chosen) -> Done {
         say(answer);
         return Ok(());
     }
-    say(format!("{} messages concerned", answer.value["messages"].as_u64().unwrap_or_default()));
+    say(match answer.value["messages"].as_u64().unwrap_or_default() {
+        1 => "1 message concerned".to_owned(),
+        count => format!("{count} messages concerned"),
+    });
     Ok(())
 }

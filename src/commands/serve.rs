@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  weir serve --data /var/lib/weir\n  weir serve --config /etc/weir/weir.toml --data /var/lib/weir"
+)]
 pub struct Arguments {
     /// The configuration file; without it, weir.toml in the data folder
     #[arg(long, value_name = "FILE")]
@@ -26,7 +29,16 @@ impl Arguments {
 
 pub fn run(arguments: &Arguments) -> Done {
     start_log(arguments.log, "info");
-    let house = load(&arguments.config())?;
+    let config = arguments.config();
+    if arguments.config.is_none() && !config.exists() {
+        return Err(Failure(format!(
+            "{} holds no {}: begin an installation there with `weir init --data {}`, or name a file with --config",
+            arguments.data.display(),
+            init::CONFIG,
+            arguments.data.display(),
+        )));
+    }
+    let house = load(&config)?;
     warn(&house);
     runtime()?.block_on(serve(arguments, house))
 }

@@ -349,7 +349,7 @@ impl Verb {
 
     pub fn run(&self, matches: &ArgMatches) -> Done {
         let line = Line { verb: self, matches, target: Target::from_arg_matches(matches)? };
-        let answer = (self.way)(&line).map_err(|fault| line.failed(fault))?;
+        let answer = (self.way)(&line).map_err(|fault| line.failed(&fault))?;
         if line.is("json") {
             // What is gone has no answer.
             if !answer.to_string().is_empty() {
@@ -490,9 +490,9 @@ impl Line<'_> {
     }
 
     /// The operator has no account of its own, which the service cannot put in words of this line.
-    fn failed(&self, fault: Fault) -> Failure {
+    fn failed(&self, fault: &Fault) -> Failure {
         let own = names(self.verb.path).any(|name| name == ACCOUNT) && self.text(ACCOUNT).is_none();
-        match &fault {
+        match fault {
             Fault::Refused { status: StatusCode::NOT_FOUND, problem, .. }
                 if own && !self.verb.path.starts_with('[') && text(problem, "detail").contains(OWN) =>
             {

@@ -14,4 +14,5 @@ mod crash;
 mod scarcity;
 mod clock;
 mod operator;
+mod command_line;
 mod tenants;

@@ -25,7 +25,8 @@ fn a_program_that_reads_the_description_finds_it_true() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(api::server::serve(socket, house.router.clone(), stopped));
+        let metrics = house.plant.metrics.clone();
+        tokio::spawn(api::server::serve(socket, house.router.clone(), metrics, stopped));
         (house, address, stop)
     });
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("strangers");

@@ -148,6 +148,7 @@ impl House {
         let settings = Settings {
             host: Domain::parse("weir.test").unwrap(),
             data: data.to_owned(),
+            disk: Arc::new(spool::RealDisk),
             spool: spool::Options { free_min_bytes: 1 << 20, ..spool::Options::default() },
             limits: Limits {
                 recipients_max: 100,
@@ -179,6 +180,7 @@ impl House {
             stories: plant.stories(),
             message_bytes_max: 1 << 20,
             office: None,
+            guarded: mta::guarded::Guarded::default(),
             calls: std::sync::Mutex::new(api::rate::Buckets::new(api::rate::Limits::default())),
         }));
         House { router: router(desk), plant }

@@ -132,7 +132,7 @@ fn a_secret_is_shown_once_and_kept_nowhere_and_every_step_is_written_down() {
         // Signatures are checked with the secret itself, and after a restart.
         let again = bench.again().await;
         let signer = again.signer(aws.credential.login.as_deref().unwrap()).await.unwrap().unwrap();
-        assert_eq!(signer.secrets, [aws.secret.clone()]);
+        assert_eq!(signer.secrets, std::slice::from_ref(&aws.secret));
         assert_eq!(signer.credential.holder, key.credential.published().holder);
         assert!(again.signer(smtp.credential.login.as_deref().unwrap()).await.unwrap().is_none());
         again.store().close().await;
@@ -329,7 +329,7 @@ fn credentials_of_another_account_are_not_there() {
                 }
             }
             let listed = office.credentials(&by, None, &Window::default()).await.unwrap().items;
-            assert_eq!(listed, [own.credential.clone()]);
+            assert_eq!(listed, std::slice::from_ref(&own.credential));
         }
         assert_eq!(open(bench).await, before);
         // Only the operator makes the operator's keys.

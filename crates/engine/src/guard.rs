@@ -264,7 +264,7 @@ fn wait(failures: u32, free: u32, limits: &Limits) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failures, Guard, Limits, Wait};
+    use super::{Failures, Guard, Limits, Wait, in_words};
     use crate::time::Timestamp;
     use std::net::IpAddr;
     use std::time::Duration;

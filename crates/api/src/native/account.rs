@@ -67,7 +67,7 @@ struct NewAccount {
     name: String,
     /// Without it, `standard`.
     plan: Option<Plan>,
-    /// Without it, `sandbox`.
+    /// Without it, `production`: who makes an account vouches for it, unless they say otherwise.
     standing: Option<Standing>,
     /// Without it, false.
     has_payment_method: Option<bool>,
@@ -115,7 +115,7 @@ async fn create_account(call: Call, Body(new): Body<NewAccount>) -> Answer {
     let new = theirs::NewAccount {
         name: new.name,
         plan: new.plan.map(Into::into).unwrap_or_default(),
-        standing: new.standing.map_or(theirs::Standing::Sandbox, Into::into),
+        standing: new.standing.map_or(theirs::Standing::Production, Into::into),
         has_payment_method: new.has_payment_method.unwrap_or_default(),
     };
     let account = call.office.create_account(&call.by, new).await?;

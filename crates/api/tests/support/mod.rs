@@ -227,9 +227,9 @@ fn plant(folder: &Path, clock: Clock, dns: Arc<dyn Dns>) -> Plant {
         receiving_bytes_max: 16 << 20,
     };
     let settings = mta::Settings {
-        disk: std::sync::Arc::new(spool::RealDisk),
         host: Domain::parse("weir.test").unwrap(),
         data: folder.join("data"),
+        disk: Arc::new(spool::RealDisk),
         spool: spool::Options { free_min_bytes: 1 << 20, ..spool::Options::default() },
         limits,
         engine: engine::Limits::default(),
