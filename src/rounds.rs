@@ -182,8 +182,9 @@ impl Down {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut changes = self.office.store().changes();
         let mut keep_at = Instant::now();
-        if let Some(publisher) = &self.publisher {
-            publisher.is_told();
+        match &self.publisher {
+            Some(publisher) => publisher.is_told(),
+            None => self.office.store().is_to_be_published(),
         }
         loop {
             if self.unkept && Instant::now() >= keep_at {

@@ -24,8 +24,8 @@ const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 8;
 /// How long a call waits for the database before it is told that there is none.
 const WAIT: Duration = Duration::from_secs(5);
-/// After this, a change's answer does not wait for the data plane any longer.
-const PUBLISHED_WITHIN: Duration = Duration::from_secs(1);
+/// After this, a change's answer does not wait for the data plane any longer. Milliseconds are usual.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(5);
 /// Held by whoever changes something, on PostgreSQL.
 const CHANGE_LOCK: i64 = 0x7765_6972;
 
@@ -65,8 +65,8 @@ struct Inner {
     options: AnyConnectOptions,
     /// The last line of the audit log that was written here.
     changed: watch::Sender<i64>,
-    /// The last line that the data plane was told of.
-    published: watch::Sender<i64>,
+    /// The last line that the data plane was told of; none while nobody tells it anything.
+    published: watch::Sender<Option<i64>>,
 }
 
 impl Store {
@@ -105,7 +105,12 @@ impl Store {
         let unusable = |fault: sqlx::Error| StoreFault::Unusable(fault.to_string());
         let pool = |connections: u32| {
             // A connection that went bad is found by using it; asking first would double the cost of every read.
-            AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT).test_before_acquire(false)
+            let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT);
+            // SQLite ends a transaction by itself where the disk is full; the library's own end of it fails then, and it believes
+            // itself in one for ever.
+            options
+                .test_before_acquire(false)
+                .before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }))
         };
         let (engine, options, readers, writer) = match location {
             Location::Sqlite(path) => {
@@ -133,7 +138,7 @@ impl Store {
                 (Engine::Postgres, options, both.clone(), both)
             }
         };
-        let (changed, published) = (watch::Sender::new(0), watch::Sender::new(0));
+        let (changed, published) = (watch::Sender::new(0), watch::Sender::new(None));
         Ok(Store(Arc::new(Inner { engine, readers, writer, options, changed, published })))
     }
 
@@ -151,19 +156,24 @@ impl Store {
     /// The data plane was told of everything up to this line of the audit log.
     pub(crate) fn is_published(&self, line: i64) {
         self.0.published.send_if_modified(|last| {
-            let is_newer = line > *last;
-            *last = (*last).max(line);
+            let is_newer = last.is_none_or(|last| line > last);
+            *last = (*last).max(Some(line));
             is_newer
         });
+    }
+
+    /// From now on somebody tells the data plane of changes, if not at this moment: the database may be away.
+    pub fn is_to_be_published(&self) {
+        self.is_published(0);
     }
 
     /// Until the data plane knows what was changed here, or it takes too long: who has just made a key can use it.
     pub async fn published(&self) {
         let wanted = *self.0.changed.borrow();
         let mut published = self.0.published.subscribe();
-        let told = published.wait_for(|line| *line >= wanted);
+        let told = published.wait_for(|line| line.is_some_and(|line| line >= wanted));
         // Where nothing publishes (a command on the data folder), nothing is waited for.
-        if *self.0.published.borrow() > 0 {
+        if self.0.published.borrow().is_some() {
             let _ = tokio::time::timeout(PUBLISHED_WITHIN, told).await;
         }
     }

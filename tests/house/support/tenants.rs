@@ -33,11 +33,7 @@ pub struct Login {
 impl Login {
     pub fn of(shown: &Value) -> Login {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        Login {
-            id: text(&shown["credential"]["id"]),
-            user: text(&shown["user"]),
-            password: text(&shown["password"]),
-        }
+        Login { id: text(&shown["credential"]["id"]), user: text(&shown["user"]), password: text(&shown["password"]) }
     }
 
     pub fn sign_in(&self) -> String {
