@@ -35,6 +35,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("TlsSection", "### `[tls]`"),
     ("Listener", "### `[[listener]]`"),
     ("Http", "### `[http]`"),
+    ("ControlSection", "### `[control]`"),
     ("Account", "### `[[account]]`"),
     ("Credential", "### `[[credential]]`"),
     ("DomainSection", "### `[[domain]]`"),

@@ -11,11 +11,11 @@ use serde_json::Value;
 pub struct Arguments {
     /// The message's id, as it was answered at submission
     message: String,
-    #[command(flatten)]
-    target: Target,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 pub fn run(arguments: &Arguments) -> Done {

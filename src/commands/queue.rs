@@ -64,8 +64,6 @@ struct Which {
 struct List {
     #[command(flatten)]
     which: Which,
-    #[command(flatten)]
-    target: Target,
     /// At most so many
     #[arg(long, default_value_t = 100)]
     limit: u32,
@@ -75,21 +73,21 @@ struct List {
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(clap::Args)]
 struct Lanes {
-    #[command(flatten)]
-    target: Target,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(clap::Args)]
 struct Resume {
-    #[command(flatten)]
-    target: Target,
     /// The lane's IP
     #[arg(long)]
     ip: String,
@@ -99,20 +97,22 @@ struct Resume {
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(clap::Args)]
 struct Chosen {
     #[command(flatten)]
     which: Which,
-    #[command(flatten)]
-    target: Target,
     /// All that is queued: needed when nothing narrower is given
     #[arg(long)]
     all: bool,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(clap::Args)]

@@ -17,8 +17,6 @@ const ANY_KIND: &str = "application/octet-stream";
     after_help = "Examples:\n  weir send --from you@example.com --to ann@example.org --subject Hello --text \"It works.\"\n  weir send --from you@example.com --to ann@example.org --raw message.eml --send-at 2030-01-01T10:00:00Z"
 )]
 pub struct Arguments {
-    #[command(flatten)]
-    target: Target,
     /// The sender, such as "Ann <ann@example.com>"
     #[arg(long)]
     from: Option<String>,
@@ -34,6 +32,7 @@ pub struct Arguments {
     /// Where answers go
     #[arg(long)]
     reply_to: Vec<String>,
+    /// What it is about
     #[arg(long)]
     subject: Option<String>,
     /// The text; "-" reads it from standard input
@@ -81,6 +80,8 @@ pub struct Arguments {
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 pub fn run(arguments: &Arguments) -> Done {

@@ -166,23 +166,26 @@ impl Publisher {
         let keys = self.office.keys(conn, only).await?;
         let regions = region::names(conn).await?;
         let logins = self.office.logins(conn, &regions, only).await?;
-        let (known_keys, known_logins) =
-            (Arc::make_mut(&mut self.snapshot.keys), Arc::make_mut(&mut self.snapshot.logins));
         let old: Vec<Secrets> = match only {
             Some(id) => self.secrets.remove(id).into_iter().collect(),
             None => std::mem::take(&mut self.secrets).into_values().collect(),
         };
-        for secrets in old {
-            secrets.keys.iter().for_each(|digest| drop(known_keys.remove(digest)));
-            secrets.login.iter().for_each(|login| drop(known_logins.remove(login)));
+        // Of these two long tables the one that changes is copied.
+        if !keys.is_empty() || old.iter().any(|secrets| !secrets.keys.is_empty()) {
+            let known = Arc::make_mut(&mut self.snapshot.keys);
+            old.iter().flat_map(|secrets| &secrets.keys).for_each(|digest| drop(known.remove(digest)));
+            for (digest, credential) in keys {
+                self.secrets.entry(credential.id.clone()).or_default().keys.push(digest);
+                known.insert(digest, credential);
+            }
         }
-        for (digest, credential) in keys {
-            self.secrets.entry(credential.id.clone()).or_default().keys.push(digest);
-            known_keys.insert(digest, credential);
-        }
-        for (name, login) in logins {
-            self.secrets.entry(login.credential.id.clone()).or_default().login = Some(name.clone());
-            known_logins.insert(name, login);
+        if !logins.is_empty() || old.iter().any(|secrets| secrets.login.is_some()) {
+            let known = Arc::make_mut(&mut self.snapshot.logins);
+            old.iter().filter_map(|secrets| secrets.login.as_ref()).for_each(|login| drop(known.remove(login)));
+            for (name, login) in logins {
+                self.secrets.entry(login.credential.id.clone()).or_default().login = Some(name.clone());
+                known.insert(name, login);
+            }
         }
         Ok(())
     }
@@ -219,16 +222,14 @@ impl Publisher {
     async fn take_account(&mut self, conn: &mut AnyConnection, account: &str) -> Result<(), Refusal> {
         let mut pools = pool::all(conn, Whose::Of(account)).await?;
         let id = AccountId::new(account);
-        let table = Arc::make_mut(&mut self.snapshot.pools);
         let had = self.snapshot.accounts.get(&id).map(|known| known.pools.clone()).unwrap_or_default();
-        for gone in had.values().flat_map(BTreeMap::values) {
-            if !pools.iter().any(|pool| pool.id == gone.as_str()) {
-                table.remove(gone);
-            }
-        }
+        let is_gone = |had: &&PoolId| !pools.iter().any(|pool| pool.id == had.as_str());
+        let gone: Vec<&PoolId> = had.values().flat_map(BTreeMap::values).filter(is_gone).collect();
+        let mut changed = Vec::new();
         for pool in &mut pools {
+            let known = self.snapshot.pools.get(pool.id.as_str());
             // The IPs are as the lines about them say; a new pool has those that were put into it already.
-            pool.ips = match table.get(pool.id.as_str()) {
+            pool.ips = match known {
                 Some(known) => known.ips.clone(),
                 None => {
                     let of_pool = |(ip, home): (&IpAddr, &PoolId)| (home.as_str() == pool.id).then_some(*ip);
@@ -236,7 +237,15 @@ impl Publisher {
                 }
             };
             let (id, told) = told_pool(pool);
-            table.insert(id, told);
+            if known != Some(&told) {
+                changed.push((id, told));
+            }
+        }
+        // Most changes of an account are about something else, and the table of all pools is long.
+        if !gone.is_empty() || !changed.is_empty() {
+            let table = Arc::make_mut(&mut self.snapshot.pools);
+            gone.into_iter().for_each(|gone| drop(table.remove(gone)));
+            table.extend(changed);
         }
         let read = self.read_accounts(conn, Whose::Of(account), &pools).await?;
         let accounts = Arc::make_mut(&mut self.snapshot.accounts);

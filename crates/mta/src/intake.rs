@@ -222,7 +222,11 @@ impl Intake {
     }
 
     pub fn change_snapshot(&self, snapshot: Arc<Snapshot>) {
-        *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        let mut place = self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *place, snapshot);
+        // A table that nobody holds any more takes its time to go; nobody waits for that.
+        drop(place);
+        drop(old);
     }
 
     /// The credential that was shown, if it is good here and now.
