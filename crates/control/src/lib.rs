@@ -11,9 +11,9 @@ pub mod seal;
 pub mod id;
 /// Which part of a long list is meant?
 pub mod page;
-mod schema;
 /// Where does the control plane keep what it knows?
 pub mod store;
+mod schema;
 /// Who wants it, and may they?
 pub mod actor;
 /// Who did what, when, from where?

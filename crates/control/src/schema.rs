@@ -3,7 +3,7 @@
 //! One list of steps; a database that is behind goes through those it lacks, each in a transaction of its own. A step that has been
 //! published never changes. `{octets}` and `{serial}` are what the engines write differently.
 
-use crate::store::{Engine, StoreFault};
+use crate::store::{Engine, Location, Store, StoreFault};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
 struct Step {
@@ -420,18 +420,28 @@ END $$;
 CREATE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION weir_audit();
 ";
 
-/// Brings the schema to this program's version; a newer one is left alone and named.
-pub(crate) async fn bring_up_to_date(engine: Engine, conn: &mut AnyConnection) -> Result<(), StoreFault> {
-    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-    let found = version(conn).await.map_err(|fault| unusable(&fault))?;
-    if found > known {
-        return Err(StoreFault::Newer { found, known });
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    pub async fn open(location: &Location) -> Result<Store, StoreFault> {
+        let store = Store::at(location)?;
+        store.bring_up_to_date().await?;
+        Ok(store)
     }
-    for (step, number) in STEPS.iter().zip(1i64..).skip(usize::try_from(found).unwrap_or(0)) {
-        take(engine, conn, step, number).await.map_err(|fault| unusable(&fault))?;
-        tracing::info!(version = number, "the database's schema is brought up to date");
+
+    /// Brings the schema to this program's version; a newer one is left alone and named.
+    pub async fn bring_up_to_date(&self) -> Result<(), StoreFault> {
+        let mut conn = self.writer().await?;
+        let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+        let found = version(&mut conn).await.map_err(|fault| unusable(&fault))?;
+        if found > known {
+            return Err(StoreFault::Newer { found, known });
+        }
+        for (step, number) in STEPS.iter().zip(1i64..).skip(usize::try_from(found).unwrap_or(0)) {
+            take(self.engine(), &mut conn, step, number).await.map_err(|fault| unusable(&fault))?;
+            tracing::info!(version = number, "the database's schema is brought up to date");
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn unusable(fault: &sqlx::Error) -> StoreFault {

@@ -6,7 +6,6 @@
 //! line of defence, not the first.
 
 use crate::refusal::{Kind, Refusal};
-use crate::schema;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
@@ -70,16 +69,10 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date.
-    pub async fn open(location: &Location) -> Result<Store, StoreFault> {
-        let store = Store::at(location)?;
-        store.bring_up_to_date().await?;
-        Ok(store)
-    }
-
-    pub async fn bring_up_to_date(&self) -> Result<(), StoreFault> {
+    /// The connection that changes are made on.
+    pub(crate) async fn writer(&self) -> Result<PoolConnection<Any>, StoreFault> {
         match self.0.writer.acquire().await {
-            Ok(mut conn) => schema::bring_up_to_date(self.0.engine, &mut conn).await,
+            Ok(conn) => Ok(conn),
             Err(fault) => Err(StoreFault::Unusable(self.why(fault).await.to_string())),
         }
     }
