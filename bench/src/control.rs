@@ -80,7 +80,7 @@ fn measure(order: &Order, fence: &Fence, server: &mut Child, began: Instant) -> 
             figures.text(&format!("{name}_last_failure"), &failure);
         }
     }
-    for (name, change) in [("known_subaccount", follow_subaccount as Follow), ("known_key", follow_key)] {
+    for (name, change) in [("known_subaccount", follow_subaccount as Follow), ("known_key", follow_key as Follow)] {
         let mut took_us = Vec::new();
         let mut line = Line::open(order.to, PATIENCE)?;
         for number in 0..order.followed {
