@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -122,13 +122,13 @@ const PORT_TRIES: usize = 16;
 const SILENCE_MAX: Duration = Duration::from_secs(180);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// What the world is told of who sends.
-#[derive(Debug, Default)]
-pub struct Senders {
-    /// IPs that the providers have known for long; all others are strangers to them.
-    pub known: Vec<IpAddr>,
-    /// TXT records of the sending domains, by name: their DKIM keys.
-    pub records: HashMap<String, String>,
+/// What somebody publishes about names of theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub name: String,
+    /// A, TXT, MX, PTR, CNAME.
+    pub kind: String,
+    pub value: String,
 }
 
 /// The world at work; it ends when this is dropped.
@@ -137,9 +137,13 @@ pub struct World {
     pub port: u16,
     dns: Authority,
     tally: Arc<Mutex<Tally>>,
+    texts: Texts,
     // Aborted on drop, and with them all conversations.
     _doors: JoinSet<()>,
 }
+
+/// TXT records of those who send, by name: their DKIM keys are among them.
+type Texts = Arc<RwLock<HashMap<String, String>>>;
 
 /// What the providers have seen of us, by their own count.
 #[derive(Clone, Debug, Default)]
@@ -152,14 +156,15 @@ pub struct Tally {
 }
 
 impl World {
+    /// `known`: IPs that the providers have known for long; all others are strangers to them.
     /// `pace`: so many seconds pass for the providers in each of ours.
-    pub async fn open(senders: Senders, pace: f64) -> Result<World, Failure> {
+    pub async fn open(known: &[IpAddr], pace: f64) -> Result<World, Failure> {
         let (port, sockets) = listen_all().await?;
-        let zone = Zone::parse(&zone_text(&senders.records))?;
+        let zone = Zone::parse(&zone_text(&[]))?;
         let dns = Authority::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), zone).await?;
         let hosts: Vec<String> = SITES.iter().flat_map(|site| site.hosts).map(ToString::to_string).collect();
         let acceptor = Acceptor::self_signed(&hosts)?;
-        let (tally, records) = (Arc::new(Mutex::new(Tally::default())), Arc::new(senders.records));
+        let (tally, texts) = (Arc::new(Mutex::new(Tally::default())), Texts::default());
         let presets = provider::presets();
         let mut doors = JoinSet::new();
         for ((place, site), socket) in (1..).zip(SITES).zip(sockets) {
@@ -167,7 +172,7 @@ impl World {
             let preset = preset.ok_or_else(|| Failure(format!("there is no preset {}", site.preset)))?;
             let preset = Preset { volume_first_day: preset.volume_first_day * site.trust, ..preset.clone() };
             let mut provider = Provider::new(preset, place);
-            for ip in &senders.known {
+            for ip in known {
                 provider.acquaint(*ip, KNOWN_REPUTATION, KNOWN_VOLUME, 0.0);
             }
             let door = Arc::new(Door {
@@ -177,11 +182,20 @@ impl World {
                 settings: Arc::new(settings(site)),
                 acceptor: acceptor.clone(),
                 tally: tally.clone(),
-                records: records.clone(),
+                texts: texts.clone(),
             });
             doors.spawn(door.serve(socket));
         }
-        Ok(World { port, dns, tally, _doors: doors })
+        Ok(World { port, dns, tally, texts, _doors: doors })
+    }
+
+    /// What those who send publish from now on; what they published before is gone.
+    pub fn publish(&self, records: &[Record]) -> Result<(), Failure> {
+        self.dns.replace(Zone::parse(&zone_text(records))?);
+        let texts = records.iter().filter(|record| record.kind == "TXT");
+        let texts = texts.map(|record| (record.name.clone(), record.value.clone())).collect();
+        *self.texts.write().unwrap_or_else(PoisonError::into_inner) = texts;
+        Ok(())
     }
 
     /// Who answers questions about names.
@@ -226,7 +240,7 @@ async fn listen_on_one_port() -> io::Result<(u16, Vec<TcpListener>)> {
     Ok((port, sockets))
 }
 
-fn zone_text(records: &HashMap<String, String>) -> String {
+fn zone_text(records: &[Record]) -> String {
     let mut text = String::new();
     for (place, site) in (1..).zip(SITES) {
         for domain in site.domains {
@@ -238,11 +252,15 @@ fn zone_text(records: &HashMap<String, String>) -> String {
             let _ = writeln!(text, "{host}. A {}", address_of(place));
         }
     }
-    for (name, record) in records {
-        // One string of a TXT record holds 255 octets; a key of RSA is longer.
-        let strings: Vec<String> =
-            record.as_bytes().chunks(255).map(|part| format!("\"{}\"", String::from_utf8_lossy(part))).collect();
-        let _ = writeln!(text, "{name}. TXT {}", strings.join(" "));
+    for Record { name, kind, value } in records {
+        if kind == "TXT" {
+            // One string of a TXT record holds 255 octets; a key of RSA is longer.
+            let strings: Vec<String> =
+                value.as_bytes().chunks(255).map(|part| format!("\"{}\"", String::from_utf8_lossy(part))).collect();
+            let _ = writeln!(text, "{name}. TXT {}", strings.join(" "));
+        } else {
+            let _ = writeln!(text, "{name}. {kind} {value}");
+        }
     }
     text
 }
@@ -277,7 +295,7 @@ struct Door {
     settings: Arc<Settings>,
     acceptor: Acceptor,
     tally: Arc<Mutex<Tally>>,
-    records: Arc<HashMap<String, String>>,
+    texts: Texts,
 }
 
 impl Door {
@@ -386,9 +404,9 @@ impl Visit {
     }
 
     fn keep(&self, submission: &Submission) {
-        let records = &self.door.records;
+        let texts = self.door.texts.read().unwrap_or_else(PoisonError::into_inner);
         let signatures = dkim::verify(&submission.body, &|name: &str| {
-            records.get(name.trim_end_matches('.').to_ascii_lowercase().as_str()).cloned()
+            texts.get(name.trim_end_matches('.').to_ascii_lowercase().as_str()).cloned()
         });
         let holds = !signatures.is_empty() && signatures.iter().all(|signature| signature.result.is_ok());
         let mut tally = locked(&self.door.tally);
@@ -400,10 +418,9 @@ impl Visit {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
-    use super::{SITES, zone_text};
+    use super::{Record, SITES, zone_text};
     use engine::provider::Providers;
     use net::dns::authority::Zone;
-    use std::collections::HashMap;
 
     // What the demo shows as a provider is what the shipped rules take it for.
     #[test]
@@ -423,8 +440,12 @@ mod tests {
 
     #[test]
     fn the_zone_can_be_read_with_a_long_key_in_it() {
-        let records =
-            HashMap::from([("s1._domainkey.acme.test".to_owned(), format!("v=DKIM1; p={}", "A".repeat(400)))]);
+        let record = |name: &str, kind: &str, value: String| Record { name: name.into(), kind: kind.into(), value };
+        let records = [
+            record("s1._domainkey.acme.test", "TXT", format!("v=DKIM1; p={}", "A".repeat(400))),
+            record("1.1.0.127.in-addr.arpa", "PTR", "m1.weir.test".to_owned()),
+            record("bounces.acme.test", "MX", "10 mail.weir.test".to_owned()),
+        ];
         Zone::parse(&zone_text(&records)).unwrap();
     }
 }

@@ -53,6 +53,16 @@ fn mail_leaves_from_several_ips_to_several_providers_and_none_is_lost() {
         .map(|lane| lane["delivered"].as_u64().unwrap())
         .sum();
     assert_eq!(delivered, count("delivered"), "{summary}");
+
+    // R2.1: what names nothing goes by its account's pool or the shared one, the rest by what it names.
+    let by_rule = summary["by_rule"].as_object().unwrap();
+    for rule in ["account-default", "shared", "configuration-set", "named-on-message"] {
+        assert!(by_rule.get(rule).is_some_and(|count| count.as_u64() > Some(0)), "{rule}: {summary}");
+    }
+    let by_tenant = summary["by_tenant"].as_object().unwrap();
+    assert_eq!(by_tenant.len(), 3, "{summary}");
+    let accepted: u64 = by_tenant.values().map(|share| share["accepted"].as_u64().unwrap()).sum();
+    assert_eq!(accepted, count("accepted"), "{summary}");
 }
 
 #[test]

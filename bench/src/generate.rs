@@ -79,7 +79,7 @@ impl Outcome {
         figures
     }
 
-    fn absorb(&mut self, other: Outcome) {
+    pub fn absorb(&mut self, other: Outcome) {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.unanswered += other.unanswered;
@@ -112,7 +112,7 @@ pub fn generate(order: &Order) -> io::Result<Outcome> {
 }
 
 impl Outcome {
-    fn empty() -> Outcome {
+    pub fn empty() -> Outcome {
         Outcome {
             began: SystemTime::UNIX_EPOCH,
             seconds: 0.0,

@@ -9,6 +9,7 @@ pub type Run = u32;
 
 const FIELD: &[u8] = b"X-Bench: ";
 const MARK: &[u8] = b"00000000-0000000000";
+const FINAL_DOT: &[u8] = b".\r\n";
 const RUN_DIGITS: usize = 8;
 /// Deep enough for the trace fields and signatures that servers put on top.
 pub const HEADER_MAX: usize = 16 * 1024;
@@ -31,14 +32,25 @@ impl Letter {
         )
         .into_bytes();
         fill(&mut octets, size);
-        octets.extend_from_slice(b".\r\n");
+        octets.extend_from_slice(FINAL_DOT);
         let marks = memmem::find_iter(&octets, MARK).collect();
         Letter { octets, marks }
     }
 
+    /// By what a message is known again.
+    pub fn mark(run: Run, number: u64) -> String {
+        format!("{run:08x}-{number:010}")
+    }
+
+    /// What stands below the header.
+    pub fn text(&self) -> &str {
+        let at = memmem::find(&self.octets, b"\r\n\r\n").map_or(0, |at| at + 4);
+        std::str::from_utf8(&self.octets[at..self.octets.len() - FINAL_DOT.len()]).unwrap_or_default()
+    }
+
     /// The message with this mark, ready to write.
     pub fn marked(&mut self, run: Run, number: u64) -> &[u8] {
-        let mark = format!("{run:08x}-{number:010}");
+        let mark = Letter::mark(run, number);
         for at in &self.marks {
             self.octets[*at..*at + MARK.len()].copy_from_slice(mark.as_bytes());
         }

@@ -8,11 +8,15 @@ mod fence;
 mod letter;
 
 mod generate;
+mod http;
 mod sink;
+
+mod submit;
 
 mod trial;
 
 mod backlog;
+mod control;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::generate::{Connections, Order, generate};
 use crate::letter::Run;
 use crate::sink::{Settings, Sink};
+use crate::submit::Door;
 use crate::trial::Trial;
 
 #[derive(Parser)]
@@ -62,6 +67,54 @@ enum Command {
     Run(Box<RunOptions>),
     /// Fills a server's queue with the sink away, kills it, starts it again, and reports memory and time to the first delivery
     Backlog(Box<RunOptions>),
+    /// Starts a server with many tenants, calls it, and reports how soon it started, how many calls it answers, and how soon changes
+    /// are known
+    Control(Box<ControlOptions>),
+}
+
+#[derive(Args)]
+struct ControlOptions {
+    /// What the report calls the server
+    #[arg(long)]
+    name: String,
+    /// Where the server takes calls
+    #[arg(long)]
+    to: SocketAddr,
+    /// Keys of tenants, one a line; the first may send as --from
+    #[arg(long)]
+    keys: PathBuf,
+    #[arg(long, default_value = "sender@d0.test")]
+    from: String,
+    #[arg(long, default_value_t = 20)]
+    connections: usize,
+    /// Seconds of each kind of call
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Changes of each kind that are followed until they are known
+    #[arg(long, default_value_t = 100)]
+    followed: usize,
+    /// Where the server's own output goes
+    #[arg(long)]
+    log: Option<PathBuf>,
+    /// The server's command; it stays in the foreground
+    #[arg(last = true)]
+    server: Vec<String>,
+}
+
+impl ControlOptions {
+    fn order(&self) -> control::Order {
+        control::Order {
+            name: self.name.clone(),
+            to: self.to,
+            keys: self.keys.clone(),
+            from: self.from.clone(),
+            connections: self.connections,
+            time: Duration::from_secs(self.seconds),
+            followed: self.followed,
+            log: self.log.clone(),
+            server: self.server.clone(),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -126,6 +179,11 @@ struct RunOptions {
     load: Load,
     #[command(flatten)]
     sink_options: SinkOptions,
+    /// Hands messages in here instead, over HTTP; needs --key
+    #[arg(long, requires = "key")]
+    http: Option<SocketAddr>,
+    #[arg(long)]
+    key: Option<String>,
     /// Messages before the measurement
     #[arg(long, default_value_t = 500)]
     warm_up: u64,
@@ -189,6 +247,7 @@ impl RunOptions {
             name: self.name.clone(),
             sink: self.sink_options.settings(self.sink),
             order: self.load.order(self.to.unwrap_or(self.sink), None),
+            door: self.http.zip(self.key.clone()).map(|(to, key)| Door { to, key }),
             warm_up: self.warm_up,
             paced: self.paced,
             paced_rate: self.paced_rate,
@@ -210,6 +269,7 @@ fn main() -> ExitCode {
             sink.figures(expect)
         }),
         Command::Run(options) => trial::run(&options.trial()),
+        Command::Control(options) => control::run(&options.order()),
         Command::Backlog(options) => backlog::run(&options.trial()),
     };
     match figures {

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use crate::figures::Figures;
 use crate::generate::{Order, Outcome, generate};
 use crate::letter::Run;
 use crate::sink::{self, Sink};
+use crate::submit::{Door, submit};
 
 /// Enough for a 99th percentile that one hiccup does not make.
 const PROBES: usize = 300;
@@ -28,6 +29,8 @@ pub struct Trial {
     pub sink: sink::Settings,
     /// As for the measurement; the warm-up and the paced part take its other settings.
     pub order: Order,
+    /// Messages are handed in here instead, over HTTP.
+    pub door: Option<Door>,
     pub warm_up: u64,
     pub paced: u64,
     pub paced_rate: f64,
@@ -60,13 +63,18 @@ pub fn start(trial: &Trial, fence: &Fence) -> io::Result<Option<Child>> {
     if trial.server.is_empty() {
         return Ok(None);
     }
-    let mut command = fence.command(&trial.server);
+    spawn(fence, &trial.server, trial.log.as_deref()).map(Some)
+}
+
+/// Starts a server inside the fence; what it says goes to the log.
+pub fn spawn(fence: &Fence, words: &[String], log: Option<&Path>) -> io::Result<Child> {
+    let mut command = fence.command(words);
     command.stdin(Stdio::null());
-    if let Some(path) = &trial.log {
+    if let Some(path) = log {
         let log = File::create(path)?;
         command.stdout(log.try_clone()?).stderr(log);
     }
-    command.spawn().map(Some)
+    command.spawn()
 }
 
 fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>) -> io::Result<Figures> {
@@ -80,11 +88,11 @@ fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>
 
     let mut warm_up = Order { run: trial.order.run + 1, messages: trial.warm_up, ..trial.order.clone() };
     warm_up.rate = None;
-    drain(trial, sink, warm_up.run, &generate(&warm_up)?);
+    drain(trial, sink, warm_up.run, &hand_in(trial, &warm_up)?);
 
     let watch = fence.watch_memory();
     let (cpu_before, own_before) = (fence.cpu()?, own_cpu_seconds()?);
-    let mut outcome = generate(&trial.order)?;
+    let mut outcome = hand_in(trial, &trial.order)?;
     drain(trial, sink, trial.order.run, &outcome);
     let own_seconds = own_cpu_seconds()? - own_before;
     // What the server still has to do for these messages belongs to their price: it removes them, it writes its log.
@@ -125,6 +133,13 @@ fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>
         figures.spread_ms("paced_fdatasync", &mut paced_us);
     }
     Ok(figures)
+}
+
+fn hand_in(trial: &Trial, order: &Order) -> io::Result<Outcome> {
+    match &trial.door {
+        Some(door) => submit(order, door),
+        None => generate(order),
+    }
 }
 
 /// Until the server greets: only then are all its parts in place.

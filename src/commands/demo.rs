@@ -5,14 +5,16 @@
 
 mod board;
 mod house;
+mod tenants;
+
 mod screen;
 mod traffic;
 
 use crate::commands::{Done, Failure, LogForm, runtime, serve, start_log};
 use crate::{wire, world};
-use board::{Board, Cell, Reader};
+use board::{Board, Cell, Reader, Share};
 use engine::time::Timestamp;
-use house::{Doors, Folder, Plan};
+use house::{Doors, Folder};
 use net::clock::Clock;
 use net::tls::{Connector, Roots};
 use screen::{Screen, Size};
@@ -23,6 +25,7 @@ use std::io::{ErrorKind, IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tenants::{NEWSLETTERS, PLANNED, Tenants};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use traffic::Traffic;
@@ -81,19 +84,21 @@ async fn show(arguments: &Arguments) -> Done {
     let mut view = View::fitting(arguments);
     let connector = Connector::new(Roots::system())?;
     let folder = Folder::make()?;
-    let plan = Plan::make()?;
-    let world = World::open(plan.senders(), PACE).await?;
-    plan.write_keys(folder.path())?;
-    let Open { running, config, options } = open(&plan, &folder, &world).await?;
+    let world = World::open(&tenants::known_ips(), PACE).await?;
+    let Open { running, config, options } = open(&folder, &world).await?;
     let (Some(smtp), Some(http)) = (running.smtp.first().copied(), running.http) else {
         return Err(Failure("the demo's own file names no listener".to_owned()));
     };
+    let Some(office) = &running.office else {
+        return Err(Failure("the demo's own file has no control plane".to_owned()));
+    };
+    let tenants = tenants::arrange(office, &world).await?;
     if !arguments.json {
-        say(&introduction(&plan, smtp, http, &config))?;
+        say(&introduction(&tenants, smtp, http, &config))?;
     }
 
     let clock = Clock::system();
-    let traffic = Traffic::start(&plan.tenants, smtp, http, &connector, &clock);
+    let traffic = Traffic::start(&tenants.tenants, smtp, http, &connector, &clock);
     let began = Timestamp(clock.now());
     stop.at = Instant::now() + arguments.length.unwrap_or(FOREVER);
     let mut board = Board::default();
@@ -112,7 +117,7 @@ async fn show(arguments: &Arguments) -> Done {
         }
         tokio::task::block_in_place(|| reader.read(&mut board))?;
         board.look(&running.plant.driver.ask(|engine, _| engine.lanes()).await.unwrap_or_default());
-        if let Heard::No = draw(&mut view, &mut board, &plan, began, Timestamp(clock.now()))? {
+        if let Heard::No = draw(&mut view, &mut board, &tenants, traffic.refused(), (began, Timestamp(clock.now())))? {
             break;
         }
     }
@@ -130,7 +135,7 @@ async fn show(arguments: &Arguments) -> Done {
         Ok((board, waiting))
     };
     let (board, queued) = tokio::task::spawn_blocking(count).await??;
-    let summary = Summary::of(&board, seconds, queued, refused, &world.tally());
+    let summary = Summary::of(&board, &tenants, seconds, (queued, refused), &world.tally());
     match view {
         View::Terminal { .. } => say(&format!("\n{}", summary.spread()?))?,
         View::Lines | View::Nothing => say(&serde_json::to_string(&summary)?)?,
@@ -145,10 +150,10 @@ struct Open {
 }
 
 /// Opens the house on its file; when somebody else was faster at a usual port, on any other.
-async fn open(plan: &Plan, folder: &Folder, world: &World) -> Result<Open, Failure> {
+async fn open(folder: &Folder, world: &World) -> Result<Open, Failure> {
     let mut doors = Doors::usual();
     loop {
-        let config = plan.write(folder.path(), world.dns(), world.port, doors)?;
+        let config = house::write(folder.path(), world, doors)?;
         let house = serve::load(&config)?;
         let options = house.spool.clone();
         match wire::open(house, &folder.data()).await {
@@ -159,14 +164,20 @@ async fn open(plan: &Plan, folder: &Folder, world: &World) -> Result<Open, Failu
     }
 }
 
-fn draw(view: &mut View, board: &mut Board, plan: &Plan, began: Timestamp, now: Timestamp) -> Result<Heard, Failure> {
-    board.pass(now);
+fn draw(
+    view: &mut View,
+    board: &mut Board,
+    tenants: &Tenants,
+    refused: u64,
+    span: screen::Span,
+) -> Result<Heard, Failure> {
+    board.pass(span.1);
     match view {
         View::Terminal { screen, size } => {
-            screen.draw(&screen::page(board, &plan.tenants, began, now, *size), *size)?;
+            screen.draw(&screen::page(board, &tenants.tenants, refused, span, *size), *size)?;
             Ok(Heard::Yes)
         }
-        View::Lines => say(&screen::status(board, &plan.tenants, began, now)),
+        View::Lines => say(&screen::status(board, refused, span)),
         View::Nothing => Ok(Heard::Yes),
     }
 }
@@ -242,11 +253,21 @@ struct Summary {
     /// Messages at the providers whose every DKIM signature holds, and all others.
     signed: u64,
     unsigned: u64,
+    by_tenant: BTreeMap<&'static str, Share>,
+    /// Messages by the rule that chose their pool.
+    by_rule: BTreeMap<&'static str, u64>,
     by_ip: BTreeMap<String, BTreeMap<String, Cell>>,
 }
 
 impl Summary {
-    fn of(board: &Board, seconds: f64, queued: u64, refused: u64, tally: &world::Tally) -> Summary {
+    fn of(
+        board: &Board,
+        tenants: &Tenants,
+        seconds: f64,
+        (queued, refused): (u64, u64),
+        tally: &world::Tally,
+    ) -> Summary {
+        let tenants = tenants.tenants.iter();
         Summary {
             seconds: (seconds * 10.0).round() / 10.0,
             accepted: board.accepted,
@@ -260,6 +281,8 @@ impl Summary {
             received: tally.received.values().sum(),
             signed: tally.signed,
             unsigned: tally.unsigned,
+            by_tenant: tenants.map(|tenant| (tenant.planned.account, board.share(&tenant.id))).collect(),
+            by_rule: board.by_rule().clone(),
             by_ip: board.by_ip(),
         }
     }
@@ -274,7 +297,15 @@ impl Summary {
             }
             of_ips.push(format!("    \"{ip}\": {{\n{}\n    }}", lines.join(",\n")));
         }
-        let mut fields = vec![format!("  \"by_ip\": {{\n{}\n  }}", of_ips.join(",\n"))];
+        let mut of_tenants = Vec::new();
+        for (tenant, share) in &self.by_tenant {
+            of_tenants.push(format!("    \"{tenant}\": {}", serde_json::to_string(share)?));
+        }
+        let mut fields = vec![
+            format!("  \"by_ip\": {{\n{}\n  }}", of_ips.join(",\n")),
+            format!("  \"by_tenant\": {{\n{}\n  }}", of_tenants.join(",\n")),
+            format!("  \"by_rule\": {}", serde_json::to_string(&self.by_rule)?),
+        ];
         if let Value::Object(whole) = serde_json::to_value(self)? {
             let numbers = whole.iter().filter(|(_, value)| value.is_number());
             fields.extend(numbers.map(|(name, value)| format!("  \"{name}\": {value}")));
@@ -284,48 +315,66 @@ impl Summary {
 }
 
 /// What to know and what to try, ready to paste.
-fn introduction(plan: &Plan, smtp: SocketAddr, http: SocketAddr, config: &Path) -> String {
-    let [acme, shop] = &plan.tenants;
+fn introduction(tenants: &Tenants, smtp: SocketAddr, http: SocketAddr, config: &Path) -> String {
+    let [acme, globex, shop] = &tenants.tenants[..] else { return String::new() };
     let weir = std::env::args_os().next().map_or_else(|| PathBuf::from("weir"), PathBuf::from);
-    let (weir, config, operator) = (weir.display(), config.display(), &plan.operator_key);
+    let (weir, config, operator) = (weir.display(), config.display(), &tenants.operator_key);
     let domains: Vec<&str> = world::SITES.iter().map(|site| site.domains[0]).collect();
+    let who: Vec<String> = PLANNED.iter().map(|one| format!("  {:<13} {}", one.account, one.words)).collect();
+    let (acme_domain, shop_domain) = (acme.planned.domain, shop.planned.domain);
+    let places = globex.planned.places().iter();
+    let globex_ips: Vec<String> = places.map(|place| place.ip().to_string()).collect();
     format!(
-        r#"Weir is open, and {} and {} are sending. All of it stays on this machine.
-  HTTP API       http://{http}
-  SMTP           {smtp}, with STARTTLS
-  configuration  {config}
+        r#"Weir is open, and three tenants are sending. All of it stays on this machine.
+  HTTP API      http://{http}
+  SMTP          {smtp}, with STARTTLS
+  configuration {config}
+{}
 
-Send a message over HTTP:
+Send a message over HTTP; it goes by the pool that its configuration set chooses:
 
 curl http://{http}/api/v1/messages \
   -H 'Authorization: Bearer {}' \
-  -d '{{"from":"hello@{}","to":"ann@gmail.test","text":"Hello"}}'
+  -d '{{"from":"hello@{acme_domain}","to":"ann@gmail.test","text":"Hello","configuration_set":"{NEWSLETTERS}"}}'
 
-Send one over SMTP:
+Send one over SMTP, from the shared pool:
 
-printf 'From: hello@{}\r\nTo: bo@outlook.test\r\n\r\nHello\r\n' |
+printf 'From: hello@{shop_domain}\r\nTo: bo@outlook.test\r\n\r\nHello\r\n' |
 curl smtp://{smtp} --ssl-reqd --insecure --user {}:{} \
-  --mail-from hello@{} --mail-rcpt bo@outlook.test -T -
+  --mail-from hello@{shop_domain} --mail-rcpt bo@outlook.test -T -
 
-See what became of a message (by its id), how each IP stands with each provider,
-and what waits:
+See what became of a message (by its id) and why it took that way, how each IP stands
+with each provider, and what waits:
 
 export WEIR_URL=http://{http} WEIR_KEY={operator}
 {weir} explain ID
 {weir} queue lanes
 {weir} queue list
 
+Ask where mail would go now, and by which rule:
+
+curl $WEIR_URL/api/v1/routes:preview -H "Authorization: Bearer $WEIR_KEY" \
+  -d '{{"account":"{}","configuration_set":"{NEWSLETTERS}"}}'
+
+Take the IPs of {} out of rotation: its mail has no other way and is refused, which
+the count shows. Ask the same about it. “into-rotation” brings them back:
+
+for ip in {}; do
+curl $WEIR_URL/api/v1/ips/$ip/orders -H "Authorization: Bearer $WEIR_KEY" \
+  -d '{{"order":"out-of-rotation","reason":"to see what happens"}}'; done
+curl $WEIR_URL/api/v1/routes:preview -H "Authorization: Bearer $WEIR_KEY" -d '{{"account":"{}"}}'
+
 There are mailboxes at {}
 and {}; names that begin with “unknown” bounce.
 Ctrl-C ends the demo and removes all of it."#,
-        acme.account,
-        shop.account,
+        who.join("\n"),
         acme.key,
-        acme.domain,
-        shop.domain,
         shop.user,
         shop.password,
-        shop.domain,
+        acme.id,
+        globex.planned.account,
+        globex_ips.join(" "),
+        globex.id,
         domains[..5].join(", "),
         domains[5..].join(", "),
     )

@@ -17,9 +17,10 @@ cargo xtask check     formatting, lints, dependencies, walls: before you hand ov
 cargo xtask test      installs what the tests need, then checks, builds and runs them all
 cargo xtask bench     Weir and its peers, measured in turn on this machine (the peers need root)
     --quick                  one short round, to see that it works
-    --only NAME,NAME         weir, weir+dkim, postfix, postfix+opendkim, opensmtpd
+    --only NAME,NAME         weir, weir+http, weir+dkim, postfix, postfix+opendkim, opensmtpd
     --messages N --rounds N
     --new-each | --keep-open only one way of connecting
+cargo xtask bench --control  routes, start, calls and changes with 10,000 tenants
 cargo xtask fuzz [TARGET] [--seconds N]
 ";
 

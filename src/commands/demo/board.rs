@@ -4,6 +4,7 @@ use engine::LaneView;
 use engine::envelope::RecipientState;
 use engine::event::{Event, EventKind};
 use engine::time::Timestamp;
+use engine::why::Why;
 use mta::record::{self, Entry};
 use serde::Serialize;
 use spool::{Cursor, EventLog, Recovered};
@@ -33,6 +34,14 @@ pub struct Cell {
     pub bounced: u64,
 }
 
+/// Of all recipients, those of one tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Share {
+    pub accepted: u64,
+    #[serde(flatten)]
+    pub cell: Cell,
+}
+
 /// Something that happened, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Story {
@@ -48,6 +57,10 @@ pub struct Board {
     pub expired: u64,
     pub deleted: u64,
     lanes: BTreeMap<Lane, Cell>,
+    /// By the account's id.
+    accounts: BTreeMap<String, Share>,
+    /// Messages by the rule that chose their pool (R2.1).
+    rules: BTreeMap<&'static str, u64>,
     /// Lanes that a provider's answer holds back, with the recipients that wait there.
     slowed: BTreeMap<Lane, u64>,
     recent: VecDeque<(Timestamp, Lane)>,
@@ -65,6 +78,9 @@ impl Board {
             EventKind::Accepted => {
                 let count = entry.accepted.as_ref().map_or(0, |envelope| envelope.recipients.len() as u64);
                 self.accepted += count;
+                if let Some(account) = &event.account {
+                    self.accounts.entry(account.to_string()).or_default().accepted += count;
+                }
                 self.recently_accepted.push_back((event.at, count));
             }
             EventKind::Delivered => self.count(event, |cell| cell.delivered += 1),
@@ -73,6 +89,11 @@ impl Board {
             EventKind::Expired => self.expired += 1,
             EventKind::Deleted => self.deleted += 1,
             _ => {}
+        }
+        // A scheduled message is routed when it is due, every other one when it is accepted.
+        let at_acceptance = entry.accepted.as_ref().and_then(|envelope| envelope.route.as_ref());
+        if let Some(route) = entry.route.as_ref().or(at_acceptance) {
+            *self.rules.entry(Why::PoolChosen { rule: route.rule, instead_of: None }.code()).or_default() += 1;
         }
         if let Some(lane) = lane_of(event) {
             match event.kind {
@@ -93,6 +114,9 @@ impl Board {
 
     fn count(&mut self, event: &Event, add: impl Fn(&mut Cell)) {
         add(&mut self.total);
+        if let Some(account) = &event.account {
+            add(&mut self.accounts.entry(account.to_string()).or_default().cell);
+        }
         if let Some(lane) = lane_of(event) {
             add(self.lanes.entry(lane).or_default());
         }
@@ -138,6 +162,14 @@ impl Board {
 
     pub fn recently_delivered(&self, ip: IpAddr, provider: &str) -> usize {
         self.recent.iter().filter(|(_, lane)| lane.0 == ip && *lane.1 == *provider).count()
+    }
+
+    pub fn share(&self, account: &str) -> Share {
+        self.accounts.get(account).copied().unwrap_or_default()
+    }
+
+    pub fn by_rule(&self) -> &BTreeMap<&'static str, u64> {
+        &self.rules
     }
 
     pub fn delivered_from(&self, ip: IpAddr) -> u64 {

@@ -1,58 +1,18 @@
 //! Which configuration does the demo run on? One such as an operator would write, in a folder of its own.
 
 use crate::commands::{Done, Failure};
-use crate::world::Senders;
+use crate::world::World;
 use aws_lc_rs::rand;
-use mail::dkim::{KeyKind, generate};
-use std::fmt::Write as _;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where it listens if nobody else does.
 const SMTP_USUAL: u16 = 2525;
 const HTTP_USUAL: u16 = 8025;
-const HOST: &str = "mail.weir.test";
-
-/// A tenant with its secrets, made anew for each demo.
-#[derive(Clone, Debug)]
-pub struct Tenant {
-    pub account: &'static str,
-    pub domain: &'static str,
-    pub pool: Pool,
-    pub user: String,
-    pub password: String,
-    pub key: String,
-}
-
-/// Three IPs, the last of them new: no provider knows it yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool {
-    pub id: &'static str,
-    pub kind: &'static str,
-    first: u8,
-}
-
-const POOLS: [Pool; 2] =
-    [Pool { id: "acme", kind: "dedicated", first: 1 }, Pool { id: "shared", kind: "shared", first: 4 }];
-
-impl Pool {
-    pub fn ips(self) -> [IpAddr; 3] {
-        [0, 1, 2].map(|place| IpAddr::from([127, 0, 1, self.first + place]))
-    }
-
-    pub fn new_ip(self) -> IpAddr {
-        self.ips()[2]
-    }
-
-    pub fn words(self, sender: &str) -> String {
-        match self.kind {
-            "dedicated" => format!("the pool of {sender}, which nobody else sends from"),
-            _ => format!("the shared pool, which {sender} sends from"),
-        }
-    }
-}
+pub const HOST: &str = "mail.weir.test";
+const BLOCK_LISTS: &str = "block-lists.toml";
 
 /// The ports it listens on; 0 lets the kernel choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,76 +30,17 @@ impl Doors {
     }
 }
 
-/// Everything that the configuration is written from.
-pub struct Plan {
-    pub tenants: [Tenant; 2],
-    pub operator_key: String,
-    keys: Vec<DkimKey>,
+/// Writes the file into the folder; `world` is what the house finds outside: the name server and the port that providers listen on.
+pub fn write(folder: &Path, world: &World, doors: Doors) -> Result<PathBuf, Failure> {
+    let path = folder.join("weir.toml");
+    write_private(&folder.join(BLOCK_LISTS), "# No block list is in this world.\n")?;
+    write_private(&path, &text(world.dns(), world.port, doors))?;
+    Ok(path)
 }
 
-struct DkimKey {
-    domain: &'static str,
-    selector: &'static str,
-    private_pem: String,
-    record: String,
-}
-
-impl DkimKey {
-    fn file(&self) -> String {
-        format!("{}.{}.pem", self.selector, self.domain)
-    }
-}
-
-impl Plan {
-    pub fn make() -> Result<Plan, Failure> {
-        let tenant = |account, domain, pool| -> Result<Tenant, Failure> {
-            Ok(Tenant {
-                account,
-                domain,
-                pool,
-                user: account.to_owned(),
-                password: secret()?,
-                key: format!("{account}-{}", secret()?),
-            })
-        };
-        let tenants = [tenant("acme", "acme.test", POOLS[0])?, tenant("example-shop", "example-shop.test", POOLS[1])?];
-        let mut keys = Vec::new();
-        for tenant in &tenants {
-            for (selector, kind) in [("rsa", KeyKind::Rsa2048), ("ed", KeyKind::Ed25519)] {
-                let pair = generate(kind)?;
-                let (private_pem, record) = (pair.private_pem, pair.record);
-                keys.push(DkimKey { domain: tenant.domain, selector, private_pem, record });
-            }
-        }
-        Ok(Plan { tenants, operator_key: format!("operator-{}", secret()?), keys })
-    }
-
-    /// What the world has to know of those who send.
-    pub fn senders(&self) -> Senders {
-        let records = self.keys.iter();
-        Senders {
-            known: POOLS.iter().flat_map(|pool| pool.ips().into_iter().filter(|ip| *ip != pool.new_ip())).collect(),
-            records: records
-                .map(|key| (format!("{}._domainkey.{}", key.selector, key.domain), key.record.clone()))
-                .collect(),
-        }
-    }
-
-    /// Writes the keys that the file names into the folder.
-    pub fn write_keys(&self, folder: &Path) -> Done {
-        self.keys.iter().try_for_each(|key| write_private(&folder.join(key.file()), &key.private_pem))
-    }
-
-    /// Writes the file into the folder.
-    pub fn write(&self, folder: &Path, dns: SocketAddr, delivery_port: u16, doors: Doors) -> Result<PathBuf, Failure> {
-        let path = folder.join("weir.toml");
-        write_private(&path, &self.text(dns, delivery_port, doors))?;
-        Ok(path)
-    }
-
-    fn text(&self, dns: SocketAddr, delivery_port: u16, doors: Doors) -> String {
-        let mut text = format!(
-            r#"# The configuration of this demo; `weir serve` runs on such a file.
+fn text(dns: SocketAddr, delivery_port: u16, doors: Doors) -> String {
+    format!(
+        r#"# The configuration of this demo; `weir serve` runs on such a file.
 host = "{HOST}"
 
 [[listener]]
@@ -148,7 +49,10 @@ tls = "starttls"
 
 [http]
 address = "127.0.0.1:{}"
-operator_key = "{}"
+
+# Accounts, IPs, pools, domains and keys are in a database in the data folder.
+[control]
+block_lists = "{BLOCK_LISTS}"
 
 [limits]
 stop_s = 5
@@ -165,46 +69,10 @@ retry_minutes = [1, 2, 5]
 [dns]
 servers = ["{dns}"]
 "#,
-            doors.smtp,
-            doors.http,
-            self.operator_key,
-            8 << 20,
-        );
-        for tenant in &self.tenants {
-            self.write_tenant(tenant, &mut text);
-        }
-        for pool in POOLS {
-            for ip in pool.ips() {
-                let name = ip.to_string().replace('.', "-");
-                let _ = write!(text, "\n[[ip]]\naddress = \"{ip}\"\nehlo = \"ip-{name}.weir.test\"\n");
-            }
-            let owner = self.tenants.iter().find(|tenant| tenant.pool == pool && pool.kind == "dedicated");
-            let kind = match owner {
-                Some(tenant) => format!("kind = \"standard\"\naccount = \"{}\"", tenant.account),
-                None => "kind = \"shared\"".to_owned(),
-            };
-            let ips = pool.ips().map(|ip| format!("\"{ip}\"")).join(", ");
-            let _ = write!(text, "\n[[pool]]\nid = \"{}\"\n{kind}\nips = [{ips}]\n", pool.id);
-        }
-        text
-    }
-
-    fn write_tenant(&self, tenant: &Tenant, text: &mut String) {
-        let Tenant { account, domain, pool, user, password, key } = tenant;
-        let _ = write!(text, "\n[[account]]\nid = \"{account}\"\n");
-        if pool.kind == "dedicated" {
-            let _ = writeln!(text, "default_pool = \"{}\"", pool.id);
-        }
-        let _ = write!(
-            text,
-            "\n[[credential]]\naccount = \"{account}\"\nuser = \"{user}\"\npassword = \"{password}\"\n\
-             \n[[credential]]\naccount = \"{account}\"\nkey = \"{key}\"\n\
-             \n[[domain]]\nname = \"{domain}\"\naccount = \"{account}\"\nreturn_path = \"bounces.{domain}\"\n"
-        );
-        for key in self.keys.iter().filter(|key| key.domain == *domain) {
-            let _ = write!(text, "\n[[domain.dkim]]\nselector = \"{}\"\nkey = \"{}\"\n", key.selector, key.file());
-        }
-    }
+        doors.smtp,
+        doors.http,
+        8 << 20,
+    )
 }
 
 /// A folder that is gone when the demo is.

@@ -1,7 +1,7 @@
 //! How does the demo look? As a page of lines that is drawn over itself on a terminal, as a line now and then elsewhere.
 
 use crate::commands::demo::board::{Board, Story};
-use crate::commands::demo::house::Tenant;
+use crate::commands::demo::tenants::{PLANNED, Place, Tenant};
 use crate::world::SITES;
 use engine::event::EventKind;
 use engine::time::Timestamp;
@@ -114,22 +114,21 @@ impl Line {
 }
 
 /// The whole page.
-pub fn page(board: &Board, tenants: &[Tenant], began: Timestamp, now: Timestamp, size: Size) -> Vec<Line> {
-    let mut lines = vec![Line::default(), headline(board, began, now), Line::default(), header()];
+pub fn page(board: &Board, tenants: &[Tenant], refused: u64, (began, now): Span, size: Size) -> Vec<Line> {
+    let mut lines = vec![Line::default(), headline(board, refused, (began, now)), Line::default(), header()];
     // What cannot be seen at once is not drawn: a page taller than the terminal cannot be drawn over.
-    let detailed = size.rows > pages_rows(tenants, true) + STORIES_MIN;
+    let detailed = size.rows > page_rows(true) + STORIES_MIN;
     for tenant in tenants {
-        let pool = tenant.pool;
-        lines.push(Line::of(Paint::Dim, pool.words(tenant.account)));
-        for ip in pool.ips() {
-            lines.push(delivered(board, ip));
+        lines.push(headed(board, tenant));
+        for place in tenant.planned.places() {
+            lines.push(delivered(board, place.ip()));
             if detailed {
-                lines.push(troubles(board, ip, ip == pool.new_ip()));
+                lines.push(troubles(board, *place));
             }
         }
     }
     lines.push(legend());
-    let room = size.rows.saturating_sub(pages_rows(tenants, detailed) + 1).min(STORIES_MAX);
+    let room = size.rows.saturating_sub(page_rows(detailed) + 1).min(STORIES_MAX);
     let mut stories: Vec<Line> = board.latest(room).into_iter().map(|story| told(story, began)).collect();
     stories.resize(room, Line::default());
     lines.extend(stories);
@@ -138,17 +137,31 @@ pub fn page(board: &Board, tenants: &[Tenant], began: Timestamp, now: Timestamp,
 }
 
 /// Rows without the stories.
-fn pages_rows(tenants: &[Tenant], detailed: bool) -> usize {
-    5 + tenants.len() * if detailed { 7 } else { 4 }
+fn page_rows(detailed: bool) -> usize {
+    let places: usize = PLANNED.iter().map(|planned| planned.places().len()).sum();
+    5 + PLANNED.len() + places * if detailed { 2 } else { 1 }
 }
 
-fn headline(board: &Board, began: Timestamp, now: Timestamp) -> Line {
+/// Who it is, and what became of its mail.
+fn headed(board: &Board, tenant: &Tenant) -> Line {
+    let share = board.share(&tenant.id);
+    Line::of(Paint::Bold, tenant.planned.account)
+        .and(Paint::Dim, format!("  {}", tenant.planned.words))
+        .and(Paint::Plain, format!("  {} accepted", share.accepted))
+        .and(Paint::Green, format!("  {} delivered", share.cell.delivered))
+}
+
+/// From when until when.
+pub type Span = (Timestamp, Timestamp);
+
+fn headline(board: &Board, refused: u64, (began, now): Span) -> Line {
     Line::of(Paint::Bold, clock(began, now))
         .and(Paint::Plain, format!("  accepted {} ({:.0}/s)", board.accepted, board.accepted_rate()))
         .and(Paint::Green, format!("  delivered {}", board.total.delivered))
         .and(Paint::Yellow, format!("  deferred {}", board.total.deferred))
         .and(Paint::Red, format!("  bounced {}", board.total.bounced))
         .and(Paint::Plain, format!("  queued {}", board.open()))
+        .and(if refused > 0 { Paint::Red } else { Paint::Dim }, format!("  refused {refused}"))
 }
 
 fn header() -> Line {
@@ -171,9 +184,9 @@ fn delivered(board: &Board, ip: IpAddr) -> Line {
     line
 }
 
-fn troubles(board: &Board, ip: IpAddr, new: bool) -> Line {
-    let label = if new { "  new IP" } else { "" };
-    let mut line = Line::of(Paint::Dim, format!("{label:LABEL_WIDTH$}"));
+fn troubles(board: &Board, place: Place) -> Line {
+    let ip = place.ip();
+    let mut line = Line::of(Paint::Dim, format!("{:LABEL_WIDTH$}", format!("  {}", place.note())));
     for site in SITES {
         let cell = board.cell(ip, site.provider);
         let marked = |mark: &str, count: u64| if count > 0 { format!("{mark}{}", short(count)) } else { String::new() };
@@ -205,10 +218,10 @@ fn told(story: &Story, began: Timestamp) -> Line {
 }
 
 /// For where nothing can be drawn over: one line.
-pub fn status(board: &Board, tenants: &[Tenant], began: Timestamp, now: Timestamp) -> String {
+pub fn status(board: &Board, refused: u64, (began, now): Span) -> String {
     let total = &board.total;
     let mut line = format!(
-        "{}  accepted {}, delivered {}, deferred {}, bounced {}, queued {}; delivered from",
+        "{}  accepted {}, delivered {}, deferred {}, bounced {}, queued {}, refused {refused}; delivered from",
         clock(began, now),
         board.accepted,
         total.delivered,
@@ -216,7 +229,7 @@ pub fn status(board: &Board, tenants: &[Tenant], began: Timestamp, now: Timestam
         total.bounced,
         board.open()
     );
-    for ip in tenants.iter().flat_map(|tenant| tenant.pool.ips()) {
+    for ip in PLANNED.iter().flat_map(|planned| planned.places()).map(|place| place.ip()) {
         let _ = write!(line, " {ip} {}", board.delivered_from(ip));
     }
     line
@@ -241,15 +254,22 @@ mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
     use super::{Line, Paint, Size, page};
     use crate::commands::demo::board::Board;
-    use crate::commands::demo::house::Plan;
+    use crate::commands::demo::tenants::{PLANNED, Tenant};
     use engine::time::Timestamp;
 
     #[test]
     fn a_page_fits_on_the_terminal() {
-        let plan = Plan::make().unwrap();
+        let tenant = |planned| Tenant {
+            planned,
+            id: String::new(),
+            user: String::new(),
+            password: String::new(),
+            key: String::new(),
+        };
+        let tenants = PLANNED.map(tenant);
         let now = Timestamp::from_unix_seconds(100);
         for (rows, columns) in [(10, 40), (16, 80), (24, 80), (25, 132), (60, 200)] {
-            let lines = page(&Board::default(), &plan.tenants, now, now, Size { rows, columns });
+            let lines = page(&Board::default(), &tenants, 0, (now, now), Size { rows, columns });
             assert!(lines.len() < rows, "{} lines on {rows} rows", lines.len());
         }
     }

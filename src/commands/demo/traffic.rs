@@ -1,11 +1,13 @@
-//! Where does the demo's mail come from? Two tenants who send all the time, half by SMTP, half by HTTP.
+//! Where does the demo's mail come from? Tenants who send all the time, half by SMTP, half by HTTP.
 
 use crate::client::Target;
 use crate::commands::Failure;
-use crate::commands::demo::house::Tenant;
+use crate::commands::demo::tenants::{NEWS_POOL, NEWSLETTERS, Tenant};
 use crate::world::{SITES, Wire};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use control::account::DEFAULT_POOL;
+use engine::time::Timestamp;
 use hyper::Method;
 use mail::compose::{Compose, NamedMailbox};
 use mail::reply::{Reply, ReplyReader};
@@ -31,12 +33,17 @@ const PAUSE_AFTER_FAULT: Duration = Duration::from_secs(1);
 const NAMES: &[&str] = &[
     "ann", "bo", "carla", "dirk", "eve", "finn", "grace", "hugo", "ines", "jan", "kim", "lena", "milo", "nora", "otto",
 ];
+/// How long after its submission a scheduled message leaves.
+const SCHEDULED_AHEAD: Duration = Duration::from_secs(3);
+const NEWSLETTER: &str = "newsletter";
+const SHIPPING: &str = "shipping";
+const SIGN_IN: &str = "sign-in";
 const OCCASIONS: &[(&str, &str)] = &[
     ("password-reset", "Reset your password"),
     ("receipt", "Your receipt"),
-    ("shipping", "Your parcel is on its way"),
-    ("sign-in", "Your sign-in code"),
-    ("newsletter", "What is new this week"),
+    (SHIPPING, "Your parcel is on its way"),
+    (SIGN_IN, "Your sign-in code"),
+    (NEWSLETTER, "What is new this week"),
 ];
 
 /// All those who send; dropping it cuts them off.
@@ -114,7 +121,7 @@ async fn keep_sending(
             Way::Http(target) => by_http(target, &letter, &writer).await,
         };
         if let Err(Failure(words)) = sent {
-            tracing::debug!(account = writer.tenant.account, "not taken: {words}");
+            tracing::debug!(account = writer.tenant.planned.account, "not taken: {words}");
             counts.refused.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(PAUSE_AFTER_FAULT).await;
         }
@@ -126,10 +133,37 @@ async fn keep_sending(
 
 /// What is to be sent, before it takes a form.
 struct Letter {
+    /// What it says of the way it wants to go; mostly nothing.
+    wish: Wish,
     to: Vec<String>,
     kind: &'static str,
     subject: String,
     text: String,
+}
+
+/// What picks the pool, before the account's default pool does (R2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Nothing,
+    /// Its configuration set's pool.
+    Set,
+    /// A pool that it names itself.
+    Pool(&'static str),
+    /// A pool that it names, and a time: if that pool is empty by then, it falls back (R2.3).
+    Later(&'static str),
+}
+
+impl Wish {
+    /// Of a tenant with several pools, each kind of mail shows a rule.
+    fn of(kind: &str, has_news: bool) -> Wish {
+        match kind {
+            _ if !has_news => Wish::Nothing,
+            NEWSLETTER => Wish::Set,
+            SIGN_IN => Wish::Pool(DEFAULT_POOL),
+            SHIPPING => Wish::Later(NEWS_POOL),
+            _ => Wish::Nothing,
+        }
+    }
 }
 
 struct Writer {
@@ -149,10 +183,14 @@ impl Writer {
         to.sort();
         to.dedup();
         Letter {
+            wish: Wish::of(kind, self.tenant.planned.has_news()),
             to,
             kind,
             subject: format!("{occasion} ({})", self.written),
-            text: format!("Good day,\n\nthis is message {} of the demo.\n\n{}\n", self.written, self.tenant.account),
+            text: format!(
+                "Good day,\n\nthis is message {} of the demo.\n\n{}\n",
+                self.written, self.tenant.planned.account
+            ),
         }
     }
 
@@ -172,18 +210,27 @@ impl Writer {
     }
 
     fn sender(&self) -> String {
-        format!("hello@{}", self.tenant.domain)
+        format!("hello@{}", self.tenant.planned.domain)
     }
 }
 
 async fn by_http(target: &Target, letter: &Letter, writer: &Writer) -> Result<(), Failure> {
-    let body = json!({
+    let mut body = json!({
         "from": writer.sender(),
         "to": letter.to,
         "subject": letter.subject,
         "text": letter.text,
         "tags": { "kind": letter.kind },
     });
+    match letter.wish {
+        Wish::Nothing => {}
+        Wish::Set => body["configuration_set"] = NEWSLETTERS.into(),
+        Wish::Pool(pool) => body["pool"] = pool.into(),
+        Wish::Later(pool) => {
+            body["pool"] = pool.into();
+            body["send_at"] = (Timestamp(writer.clock.now()) + SCHEDULED_AHEAD).to_string().into();
+        }
+    }
     timeout(ANSWER_WAIT, target.call(Method::POST, "/api/v1/messages", Some(&body))).await??;
     Ok(())
 }
@@ -224,6 +271,16 @@ impl BySmtp {
 
 fn octets(letter: &Letter, writer: &Writer) -> Result<Vec<u8>, Failure> {
     let now = writer.clock.now();
+    let mut headers = vec![("X-Kind".to_owned(), letter.kind.to_owned())];
+    match letter.wish {
+        Wish::Nothing => {}
+        Wish::Set => headers.push(("X-SES-CONFIGURATION-SET".to_owned(), NEWSLETTERS.to_owned())),
+        // R1.3; by SMTP what is named leaves at once.
+        Wish::Pool(pool) | Wish::Later(pool) => {
+            let options = json!({ "options": { "ip_pool": pool } });
+            headers.push(("X-MSYS-API".to_owned(), options.to_string()));
+        }
+    }
     let compose = Compose {
         from: NamedMailbox::parse(&writer.sender())?,
         to: letter.to.iter().map(|to| NamedMailbox::parse(to)).collect::<Result<_, _>>()?,
@@ -233,9 +290,9 @@ fn octets(letter: &Letter, writer: &Writer) -> Result<Vec<u8>, Failure> {
         text: Some(letter.text.clone()),
         html: None,
         attachments: Vec::new(),
-        headers: vec![("X-Kind".to_owned(), letter.kind.to_owned())],
+        headers,
         date_unix: now.div_euclid(1_000_000),
-        message_id: format!("<{}.{now}@{}>", writer.written, writer.tenant.domain),
+        message_id: format!("<{}.{now}@{}>", writer.written, writer.tenant.planned.domain),
         seed: writer.written,
     };
     Ok(compose.write()?)
@@ -253,7 +310,7 @@ impl SmtpLine {
         stream.set_nodelay(true)?;
         let mut line = SmtpLine { stream: Box::new(stream), reader: ReplyReader::default() };
         good(&line.hear().await?)?;
-        let hello = format!("EHLO {}\r\n", tenant.domain);
+        let hello = format!("EHLO {}\r\n", tenant.planned.domain);
         line.ask(&hello).await?;
         line.ask("STARTTLS\r\n").await?;
         let secured = connector.connect(line.stream, "localhost", &Policy::Opportunistic, ANSWER_WAIT).await?;

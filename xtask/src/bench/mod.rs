@@ -1,5 +1,6 @@
 //! How do we compare with the peers, on this machine, in the same minutes?
 
+mod control;
 mod peers;
 mod table;
 
@@ -24,6 +25,9 @@ const KEPT_OPEN: &str = "kept open";
 
 /// Prepares the servers, measures them in turn, round by round, and prints the table.
 pub fn bench(words: &[String]) -> Outcome<()> {
+    if words == ["--control"] {
+        return control::control();
+    }
     let plan = Plan::read(words)?;
     run(&mut cargo(["build", "--release", "--package", "bench"]))?;
     let results = directory(target().join("bench"))?.join("results.jsonl");
@@ -40,7 +44,8 @@ pub fn bench(words: &[String]) -> Outcome<()> {
     // Interleaved, so that what else the machine does in these minutes falls on all alike.
     for round in 1..=plan.rounds {
         for way in &plan.ways {
-            for server in std::iter::once(None).chain(servers.iter().copied().map(Some)) {
+            let servers = servers.iter().copied().filter(|server| *way == KEPT_OPEN || server.http().is_none());
+            for server in std::iter::once(None).chain(servers.map(Some)) {
                 let name = server.map_or("generator straight into sink", Server::name);
                 eprintln!("Round {round} of {}: {name}, {way}", plan.rounds);
                 match plan.measure(name, server, way) {
@@ -109,6 +114,9 @@ impl Plan {
             Some(server) => {
                 let (words, disk) = server.command()?;
                 command.args(["--to", &format!("127.0.0.1:{SERVER_PORT}")]);
+                if let Some((at, key)) = server.http() {
+                    command.args(["--http", at, "--key", key]);
+                }
                 command.arg("--disk").arg(disk).arg("--log").arg(&log).arg("--").args(words);
             }
         }

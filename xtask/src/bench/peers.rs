@@ -16,19 +16,27 @@ const SENDER_DOMAIN: &str = "bench.test";
 pub enum Server {
     Weir,
     WeirDkim,
+    /// Submission over HTTP instead; the calls stay on their connections.
+    WeirHttp,
     Postfix,
     PostfixOpendkim,
     Opensmtpd,
 }
 
 impl Server {
-    pub const ALL: [Server; 5] =
-        [Server::Weir, Server::Postfix, Server::Opensmtpd, Server::WeirDkim, Server::PostfixOpendkim];
+    pub const ALL: [Server; 6] =
+        [Server::Weir, Server::WeirHttp, Server::Postfix, Server::Opensmtpd, Server::WeirDkim, Server::PostfixOpendkim];
+
+    /// Where messages are handed in over HTTP, and with which key; as in `examples/sink.toml`.
+    pub fn http(self) -> Option<(&'static str, &'static str)> {
+        (self == Server::WeirHttp).then_some(("127.0.0.1:8025", "sink-for-tryouts"))
+    }
 
     pub fn name(self) -> &'static str {
         match self {
             Server::Weir => "weir",
             Server::WeirDkim => "weir+dkim",
+            Server::WeirHttp => "weir+http",
             Server::Postfix => "postfix",
             Server::PostfixOpendkim => "postfix+opendkim",
             Server::Opensmtpd => "opensmtpd",
@@ -38,7 +46,7 @@ impl Server {
     /// Debian's packages that make it.
     fn packages(self) -> &'static [&'static str] {
         match self {
-            Server::Weir | Server::WeirDkim => &[],
+            Server::Weir | Server::WeirDkim | Server::WeirHttp => &[],
             Server::Postfix => &["postfix"],
             Server::PostfixOpendkim => &["postfix", "opendkim"],
             Server::Opensmtpd => &["opensmtpd"],
@@ -47,20 +55,20 @@ impl Server {
 
     fn script(self) -> &'static str {
         match self {
-            Server::Weir | Server::WeirDkim => "",
+            Server::Weir | Server::WeirDkim | Server::WeirHttp => "",
             Server::Postfix | Server::PostfixOpendkim => include_str!("postfix.sh"),
             Server::Opensmtpd => include_str!("opensmtpd.sh"),
         }
     }
 
     fn is_weir(self) -> bool {
-        matches!(self, Server::Weir | Server::WeirDkim)
+        matches!(self, Server::Weir | Server::WeirDkim | Server::WeirHttp)
     }
 
     /// Weir's own configuration for this row: the example as it is, or with a signing domain and a fresh key.
     fn configuration(self, state: &Path) -> Outcome<PathBuf> {
         let example = workspace().join("examples/sink.toml");
-        if self == Server::Weir {
+        if self != Server::WeirDkim {
             return Ok(example);
         }
         let key = state.join("dkim.pem");
