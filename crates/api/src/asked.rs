@@ -9,6 +9,7 @@ use bytes::Bytes;
 use control::Window;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 /// For every body but a message's, which has a limit of its own.
@@ -24,9 +25,6 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.first() == Some(&b'[') {
         return Err(unreadable("The body is an array.".to_owned()));
     }
-    if holds_nul(body) {
-        return Err(unreadable("The body holds the character U+0000, which no text here may have.".to_owned()));
-    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = error.path().to_string();
@@ -37,15 +35,31 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(read)
 }
 
-/// PostgreSQL keeps no such text, so it is refused on either engine. An even number of backslashes before it are letters themselves.
-fn holds_nul(body: &[u8]) -> bool {
-    let mut escaped = false;
-    body.iter().enumerate().any(|(at, octet)| {
-        let begins = *octet == b'\\' && !escaped;
-        let found = begins && body[at + 1..].starts_with(b"u0000");
-        escaped = begins;
-        found
-    })
+/// PostgreSQL keeps no text with U+0000, so it is refused on either engine; by the field that holds it.
+fn without_nul(body: &[u8]) -> Result<(), Problem> {
+    // What cannot be read is told where it is read.
+    let Ok(value) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
+    match nul_in(&value) {
+        None => Ok(()),
+        Some(field) => {
+            let detail = "The body holds the character U+0000, which no text here may have.";
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail, MEND);
+            Err(if field.is_empty() { problem } else { problem.at(field) })
+        }
+    }
+}
+
+/// The outermost field that holds it; the body itself has no name.
+fn nul_in(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => items.iter().find_map(nul_in).map(|_| String::new()),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let held = name.contains('\0') || nul_in(value).is_some();
+            held.then(|| name.replace('\0', ""))
+        }),
+        _ => None,
+    }
 }
 
 /// The JSON body of a call.
@@ -56,6 +70,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Body<T>, Problem> {
         let octets = Bytes::from_request(request, state).await.map_err(|rejection| broken(&rejection))?;
+        without_nul(&octets)?;
         read(&octets).map(Body)
     }
 }
@@ -165,7 +180,7 @@ pub struct Listed<T> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
-    use super::{Everything, Listing, given, read};
+    use super::{Everything, Listing, given, read, without_nul};
     use axum::extract::FromRequestParts;
     use axum::http::Request;
     use serde::Deserialize;
@@ -179,7 +194,8 @@ mod tests {
     }
 
     fn asked(body: &str) -> Result<Change, (Option<String>, String)> {
-        read(body.as_bytes()).map_err(|problem| (problem.field, problem.detail))
+        let asked = without_nul(body.as_bytes()).and_then(|()| read(body.as_bytes()));
+        asked.map_err(|problem| (problem.field, problem.detail))
     }
 
     #[test]
@@ -194,8 +210,9 @@ mod tests {
             (r#"{"name":3}"#, Some("name")),
             (r#"["x"]"#, None),
             (r#"{} {}"#, None),
-            (r#"{"name":"\u0000"}"#, None),
-            (r#"{"name":"\\\u0000"}"#, None),
+            (r#"{"name":"\u0000"}"#, Some("name")),
+            (r#"{"name":"\\\u0000"}"#, Some("name")),
+            (r#"{"na\u0000me":"x"}"#, Some("name")),
             ("{", None),
         ];
         for (body, field) in cases {

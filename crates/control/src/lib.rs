@@ -20,8 +20,6 @@ pub mod actor;
 pub mod audit;
 /// What may things be called?
 mod name;
-/// Which of its own limits can an operator move?
-pub mod setting;
 /// What is a good password, and how is one kept?
 mod password;
 /// Which six digits are shown at this moment?
@@ -30,6 +28,8 @@ mod totp;
 pub mod door;
 /// Where does all of it stand?
 pub mod office;
+/// Which of its own limits can an operator move?
+pub mod setting;
 /// Was this call made before?
 pub mod idempotency;
 /// Where are there places to send from?

@@ -556,6 +556,7 @@ impl Receiving {
     /// So many are held now; an error says that there is no memory for them.
     pub fn hold(&mut self, octets: u64) -> Result<(), Refusal> {
         let gauge = &self.intake.0.receiving;
+        let grows = octets > self.octets;
         let total = if octets >= self.octets {
             gauge.fetch_add(octets - self.octets, Ordering::Relaxed) + (octets - self.octets)
         } else {
@@ -563,8 +564,9 @@ impl Receiving {
         };
         self.octets = octets;
         self.intake.0.metrics.receiving_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
-        // A message that has begun may finish a little above the limit; what is far above is cut off.
-        if total > self.intake.0.limits.receiving_bytes_max.saturating_mul(5) / 4 {
+        // A message that has begun may finish a little above the limit; what is far above is cut off. Who holds no more than before
+        // has no part in it, and is told with its own mail.
+        if grows && total > self.intake.0.limits.receiving_bytes_max.saturating_mul(5) / 4 {
             Err(self.intake.too_much())
         } else {
             Ok(())
