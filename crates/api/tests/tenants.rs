@@ -292,7 +292,8 @@ async fn a_route_is_the_first_rule_that_applies_or_a_refusal_that_names_the_pool
             more["to"] = to.clone();
         }
         let id = house.taken(key, &more).await;
-        let (_, story) = house.explain(key, &id).await;
+        let (status, story) = house.explain(key, &id).await;
+        assert_eq!(status, StatusCode::OK, "{key} {question}: {story}");
         assert_eq!((&story["route"]["pool_id"], &story["route"]["rule"]), (&json!(pool), &json!(rule)), "{question}");
     }
     let refusals = [

@@ -32,18 +32,29 @@ impl Stories {
     pub async fn story(&self, message: MessageId) -> io::Result<Vec<Entry>> {
         let spool = self.0.clone();
         tokio::task::spawn_blocking(move || {
-            let (mut story, _) = read_back(&spool.events(), message, spool.holds(message.0))?;
-            // The log follows the queue at a little distance: who asks right after the acceptance is told of it all the same.
-            if !story.iter().any(|entry| entry.accepted.is_some())
-                && let Some(envelope) = queued(&spool, message)
-            {
-                story.insert(0, Entry::of_acceptance(&envelope));
-            }
-            Ok(story)
+            let read = |queued| read_back(&spool.events(), message, queued).map(|(story, _)| story);
+            from_acceptance(read, spool.holds(message.0), || queued(&spool, message))
         })
         .await
         .map_err(io::Error::other)?
     }
+}
+
+/// The log follows the queue at a little distance: who asks right after the acceptance is told of it all the same. And what left the
+/// queue while the log was read is in the log by now.
+fn from_acceptance(
+    mut read: impl FnMut(bool) -> io::Result<Vec<Entry>>,
+    held: bool,
+    queued: impl FnOnce() -> Option<Envelope>,
+) -> io::Result<Vec<Entry>> {
+    let mut story = read(held)?;
+    if held && !story.iter().any(|entry| entry.accepted.is_some()) {
+        match queued() {
+            Some(envelope) => story.insert(0, Entry::of_acceptance(&envelope)),
+            None => story = read(false)?,
+        }
+    }
+    Ok(story)
 }
 
 fn queued(spool: &Spool, message: MessageId) -> Option<Envelope> {
@@ -143,6 +154,19 @@ mod tests {
             let (story, _) = read_back(&log, id(number * HOUR_MS), false).unwrap();
             assert_eq!(story.len(), 1, "number {number}");
         }
+    }
+
+    // R2.7
+    #[test]
+    fn a_message_that_ends_while_the_log_is_read_is_told_of() {
+        let story = || vec![Entry::plain(Event::new(Timestamp(0), EventKind::Delivered))];
+        let mut looks = [Vec::new(), story()].into_iter();
+        let told = from_acceptance(|_| Ok(looks.next().unwrap()), true, || None).unwrap();
+        assert_eq!(told.len(), 1);
+        // What was not queued at the first look is not looked for twice.
+        let mut looks = [Vec::new()].into_iter();
+        let told = from_acceptance(|_| Ok(looks.next().unwrap()), false, || unreachable!()).unwrap();
+        assert!(told.is_empty());
     }
 
     #[test]
