@@ -9,6 +9,11 @@ use crate::why::Why;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// More are not needed for a message to leave when its IP is benched.
+const CANDIDATES_MAX: usize = 32;
+/// By which order messages go over the parts of a large pool; 0 is that of the choice, 1 that of taking over.
+const PART_ROUND: u64 = 2;
+
 /// The route of a message that leaves now: the first rule of R2.1 that applies.
 pub fn choose(snapshot: &Snapshot, id: &AccountId, wish: &Wish, message: MessageId) -> Result<Route, Why> {
     let account = snapshot.accounts.get(id).ok_or(Why::NoPool)?;
@@ -100,10 +105,24 @@ fn may_use(pool: &Pool, id: &AccountId, account: &Account) -> bool {
 }
 
 fn spread(snapshot: &Snapshot, id: &PoolId, pool: &Pool, rule: PoolRule, message: MessageId) -> Option<Route> {
-    let candidates: Vec<IpAddr> = snapshot.usable_ips(pool);
+    let candidates = candidates(snapshot, pool, message);
     let chosen = *candidates.get(place(message, 0, candidates.len())?)?;
     let addresses = if pool.kind == PoolKind::Managed { Addresses::Hidden } else { Addresses::Shown };
     Some(Route { pool: id.clone(), name: Arc::clone(&pool.name), addresses, rule, candidates, chosen })
+}
+
+/// The pool's IPs that may take new messages. A large pool is cut into parts, and each message gets one, so that a decision and what is
+/// kept of it cost no more than in a small pool.
+fn candidates(snapshot: &Snapshot, pool: &Pool, message: MessageId) -> Vec<IpAddr> {
+    let parts = pool.ips.len().div_ceil(CANDIDATES_MAX);
+    let first = place(message, PART_ROUND, parts).unwrap_or(0);
+    let edge = |part: usize| pool.ips.len() * part / parts;
+    let of_part = |part: usize| -> Vec<IpAddr> {
+        let ips = &pool.ips[edge(part)..edge(part + 1)];
+        ips.iter().filter(|ip| snapshot.is_usable(**ip)).copied().collect()
+    };
+    // A part of which nothing can be used leaves its messages to the next.
+    (first..parts).chain(0..first).map(of_part).find(|ips| !ips.is_empty()).unwrap_or_default()
 }
 
 /// Spreads messages over `count` places by their id; a `round` of its own gives another, independent order.
@@ -122,7 +141,7 @@ mod tests {
     use crate::id::{AccountId, MessageId, PoolId, RegionId, SubaccountId};
     use crate::snapshot::{Account, ConfigurationSet, Ip, IpState, Plan, Pool, PoolKind, Snapshot, Subaccount};
     use crate::why::Why;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::net::IpAddr;
     use std::sync::Arc;
 
@@ -299,5 +318,30 @@ mod tests {
         assert!((0..100).all(|id| of(id) == of(id)));
         let used: BTreeSet<IpAddr> = (0..100).map(|id| of(id).chosen).collect();
         assert_eq!(used, BTreeSet::from([ip(1), ip(2), ip(3)]));
+    }
+
+    // R2.4: of a large pool a route carries some, and all of them get their share.
+    #[test]
+    fn a_large_pool_is_used_as_a_whole_by_routes_that_carry_a_part_of_it() {
+        const IPS: u8 = 100;
+        let mut snapshot = house(Plan::Standard);
+        for last in 1..=IPS {
+            let state = if last % 10 == 0 { IpState::Draining } else { IpState::Active };
+            let known = Ip { bind: ip(last), ehlo: "mx.weir.test".into(), state, hop: None };
+            Arc::make_mut(&mut snapshot.ips).insert(ip(last), known);
+        }
+        let pools = Arc::make_mut(&mut snapshot.pools);
+        Arc::make_mut(pools.get_mut(&PoolId::new("p1")).unwrap()).ips = (1..=IPS).map(ip).collect();
+        let of = |id: u128| choose(&snapshot, &AccountId::new("ann"), &wish(None, None, None), MessageId(id)).unwrap();
+        let mut messages_of: BTreeMap<IpAddr, u32> = BTreeMap::new();
+        for id in 0..9_000 {
+            let route = of(id);
+            assert!((20..=25).contains(&route.candidates.len()));
+            assert!(route.candidates.iter().all(|ip| snapshot.is_usable(*ip)));
+            *messages_of.entry(route.chosen).or_default() += 1;
+        }
+        assert_eq!(messages_of.len(), 90);
+        // A hundred each would be even.
+        assert!(messages_of.values().all(|messages| (50..=150).contains(messages)), "{messages_of:?}");
     }
 }

@@ -365,11 +365,10 @@ impl Snapshot {
         }
     }
 
-    /// The pool's IPs that may take new messages.
+    /// Whether it may take new messages.
     #[must_use]
-    pub fn usable_ips(&self, pool: &Pool) -> Vec<IpAddr> {
-        let active = |ip: &&IpAddr| self.ips.get(*ip).is_some_and(|ip| ip.state == IpState::Active);
-        pool.ips.iter().filter(active).copied().collect()
+    pub fn is_usable(&self, ip: IpAddr) -> bool {
+        self.ips.get(&ip).is_some_and(|ip| ip.state == IpState::Active)
     }
 
     /// Everything that is wrong with it, so that one round of mending is enough. Empty: it may be used.

@@ -5,6 +5,7 @@ mod peers;
 mod table;
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
 use self::peers::{SERVER_PORT, SINK_PORT, Server};
@@ -49,7 +50,11 @@ pub fn bench(words: &[String]) -> Outcome<()> {
                 let name = server.map_or("generator straight into sink", Server::name);
                 eprintln!("Round {round} of {}: {name}, {way}", plan.rounds);
                 match plan.measure(name, server, way) {
-                    Ok(json) => note(&mut rows, name, way, json),
+                    Ok(json) => {
+                        note(&mut rows, name, way, json);
+                        // At once: what ends the rest early leaves what was measured.
+                        keep(&results, &rows)?;
+                    }
                     Err(Fault(why)) => {
                         obstacles.push(format!("{name}, {way}, round {round}: {why}"));
                     }
@@ -57,9 +62,6 @@ pub fn bench(words: &[String]) -> Outcome<()> {
             }
         }
     }
-    let lines: Vec<&str> = rows.iter().flat_map(|row| row.rounds.iter().map(String::as_str)).collect();
-    write(&results, &(lines.join("\n") + "\n"))?;
-
     println!("{}", machine(&rows));
     println!(
         "{} messages of 10 KiB, 20 sessions, medians of {} rounds; × is the ratio to postfix.\n",
@@ -146,6 +148,11 @@ fn note(rows: &mut Vec<Row>, name: &str, way: &'static str, json: String) {
         Some(row) => row.rounds.push(json),
         None => rows.push(Row { name: name.into(), way, rounds: vec![json] }),
     }
+}
+
+fn keep(results: &Path, rows: &[Row]) -> Outcome<()> {
+    let lines: Vec<&str> = rows.iter().flat_map(|row| row.rounds.iter().map(String::as_str)).collect();
+    write(results, &(lines.join("\n") + "\n"))
 }
 
 /// What this was measured on.
