@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::tools::{Fault, Outcome, answer, cargo, directory, program, run, target, workspace};
+use crate::tools::{Fault, Outcome, answer, directory, program, run, target, workspace};
 
 /// As many of each as a large installation has.
 const ACCOUNTS: &str = "10000";
@@ -15,9 +15,7 @@ const CALLS_AT: &str = "127.0.0.1:8045";
 
 /// Builds, fills a data folder, measures, and prints the figures as JSON, one line a run.
 pub fn control() -> Outcome<()> {
-    run(&mut cargo(["build", "--release", "-p", "weir", "-p", "bench", "--bin", "weir", "--bin", "bench"]))?;
-    run(&mut cargo(["build", "--release", "-p", "control", "--example", "fill"]))?;
-    run(&mut cargo(["build", "--release", "-p", "engine", "--example", "routes"]))?;
+    super::build()?;
     for shared in SHARED_IPS {
         say("routes", &mut program(target().join("release/examples/routes"), [shared]))?;
     }

@@ -30,7 +30,7 @@ pub fn bench(words: &[String]) -> Outcome<()> {
         return control::control();
     }
     let plan = Plan::read(words)?;
-    run(&mut cargo(["build", "--release", "--package", "bench"]))?;
+    build()?;
     let results = directory(target().join("bench"))?.join("results.jsonl");
     let mut obstacles = Vec::new();
     let mut servers = Vec::new();
@@ -72,6 +72,13 @@ pub fn bench(words: &[String]) -> Outcome<()> {
         return Ok(());
     }
     Err(Fault(format!("not measured:\n  {}", obstacles.join("\n  "))))
+}
+
+/// All in one go: apart they are built with other features, and so several times.
+fn build() -> Outcome<()> {
+    let packages = ["weir", "bench", "control", "engine"].map(|package| ["-p", package]);
+    let targets = [["--bin", "weir"], ["--bin", "bench"], ["--example", "fill"], ["--example", "routes"]];
+    run(cargo(["build", "--release"]).args(packages.as_flattened()).args(targets.as_flattened()))
 }
 
 impl Plan {
