@@ -12,6 +12,7 @@ use engine::event::{Event, EventKind};
 use engine::snapshot::Snapshot;
 use engine::time::Timestamp;
 use mta::driver::Driver;
+use mta::guarded::Guarded;
 use mta::intake::Intake;
 use mta::{Plant, record};
 use net::clock::Clock;
@@ -135,7 +136,13 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    pub fn begin(opened: Opened, base: Arc<Snapshot>, plant: &Plant, stop: watch::Receiver<bool>) -> Rounds {
+    pub fn begin(
+        opened: Opened,
+        base: Arc<Snapshot>,
+        plant: &Plant,
+        doors: Vec<Arc<Guarded>>,
+        stop: watch::Receiver<bool>,
+    ) -> Rounds {
         let (base, based) = watch::channel(base);
         let mut tasks = JoinSet::new();
         let down = Down {
@@ -150,7 +157,7 @@ impl Rounds {
         };
         tasks.spawn(down.run(stop.clone()));
         tasks.spawn(up(opened.office.clone(), plant.spool.events(), stop.clone()));
-        tasks.spawn(due(opened.office, stop));
+        tasks.spawn(due(opened.office, doors, plant.intake.clone(), stop));
         Rounds { tasks, base }
     }
 
@@ -324,8 +331,11 @@ fn matter(records: &[(Cursor, Vec<u8>)]) -> Vec<Event> {
 }
 
 /// What is due is done, once a minute; what fails is logged where it arises and due again the next time.
-async fn due(office: Office, mut stop: watch::Receiver<bool>) {
+async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop: watch::Receiver<bool>) {
     loop {
+        for door in &doors {
+            let _ = office.note_failed(door.failed_so_far(intake.now())).await;
+        }
         let _ = office.end_rests().await;
         let _ = office.tidy_credentials().await;
         let _ = office.tidy_people().await;

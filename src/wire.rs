@@ -7,6 +7,7 @@ use api::caller::{Desk, DeskInner};
 use api::rate::{self, Buckets};
 use control::Office;
 use mta::deliver::Means;
+use mta::guarded::Guarded;
 use mta::listener::{self, Doorkeeper};
 use mta::{Plant, StartFault, intake};
 use net::clock::Clock;
@@ -124,9 +125,11 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
 
     let (stop, stopped) = watch::channel(false);
     let office = opened.as_ref().map(|opened| opened.office.clone());
-    let rounds = opened.map(|opened| Rounds::begin(opened, house.snapshot.clone(), &plant, stopped.clone()));
+    let (at_smtp, at_http) = (Arc::new(Guarded::default()), Arc::new(Guarded::default()));
+    let guarded = vec![at_smtp.clone(), at_http.clone()];
+    let rounds = opened.map(|opened| Rounds::begin(opened, house.snapshot.clone(), &plant, guarded, stopped.clone()));
     let mut doors = JoinSet::new();
-    let keeper = Arc::new(Doorkeeper::default());
+    let keeper = Arc::new(Doorkeeper::new(at_smtp));
     let mut smtp = Vec::new();
     for (socket, door) in sockets {
         smtp.push(socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?);
@@ -152,7 +155,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 stories: plant.stories(),
                 office: office.clone(),
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
-                guarded: mta::guarded::Guarded::default(),
+                guarded: at_http,
                 calls: Mutex::new(Buckets::new(calls)),
             }));
             let metrics = plant.metrics.clone();

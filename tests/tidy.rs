@@ -134,6 +134,24 @@ fn only_the_clock_reads_the_clock() {
     }
 }
 
+/// A proof that is named is one that can be run.
+#[test]
+fn the_sources_name_tests_that_exist() {
+    let text = fs::read_to_string(root().join("docs/sources.md")).expect("readable");
+    let mut proofs = 0;
+    for passage in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| passage")) {
+        let named: Vec<&str> = passage.split('`').skip(1).step_by(2).collect();
+        assert!(named.len() % 2 == 0, "a file and a test of it: {passage}");
+        assert!(!named.is_empty() || passage.contains("not built"), "proved by nothing: {passage}");
+        for proof in named.chunks(2) {
+            let file = fs::read_to_string(root().join(proof[0])).unwrap_or_else(|_| panic!("no file {}", proof[0]));
+            assert!(file.contains(&format!("fn {}()", proof[1])), "no test {} in {}", proof[1], proof[0]);
+            proofs += 1;
+        }
+    }
+    assert!(proofs > 20, "the table is not read: {proofs} proofs");
+}
+
 /// An unfinished thought may not land.
 #[test]
 fn nothing_is_left_unfinished() {

@@ -34,7 +34,7 @@ pub struct DeskInner {
     /// How often each credential has called.
     pub calls: Mutex<Buckets>,
     /// From where wrong keys were shown.
-    pub guarded: Guarded,
+    pub guarded: Arc<Guarded>,
 }
 
 impl DeskInner {

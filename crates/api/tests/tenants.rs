@@ -180,7 +180,7 @@ impl House {
             stories: plant.stories(),
             message_bytes_max: 1 << 20,
             office: None,
-            guarded: mta::guarded::Guarded::default(),
+            guarded: Arc::default(),
             calls: std::sync::Mutex::new(api::rate::Buckets::new(api::rate::Limits::default())),
         }));
         House { router: router(desk), plant }

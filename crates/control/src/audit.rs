@@ -7,8 +7,9 @@ use crate::actor::Actor;
 use crate::page::{Page, Window};
 use crate::refusal::Refusal;
 use crate::store::{Change, Columns, number, q, rows};
+use engine::tally::Failed;
 use engine::time::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::AnyConnection;
 
 /// What kind of thing a line is about.
@@ -97,6 +98,14 @@ pub(crate) async fn write(change: &mut Change, by: &Actor, now: Timestamp, line:
     let id = number(change.conn(), insert).await?;
     change.wrote(id);
     Ok(())
+}
+
+/// What a line says of sign-ins that failed.
+pub(crate) fn failed(failed: &Failed) -> Value {
+    let from: Vec<String> = failed.from.iter().map(ToString::to_string).collect();
+    json!({
+        "times": failed.times, "first_at": failed.first_at.to_string(), "last_at": failed.last_at.to_string(), "from": from,
+    })
 }
 
 /// A line as it is shown.

@@ -22,6 +22,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use engine::id::{AccountId, CredentialId, SubaccountId};
 use engine::snapshot::{self, Digest, Holder, Login, Scope};
+use engine::tally::Failed;
 use engine::time::Timestamp;
 use net::dns::Network;
 use serde_json::{Value, json};
@@ -603,21 +604,44 @@ impl Office {
         Ok(credential)
     }
 
-    /// Takes away the secrets whose time is over, with a line for each credential, and forgets credentials that ended long ago. To be
-    /// done when `next_secret_end` is reached: what was published until then is published without them.
+    /// Takes away the secrets whose time is over, with a line for each credential, and forgets credentials that ended long ago.
     pub async fn tidy_credentials(&self) -> Result<(), Refusal> {
         while self.end_secrets().await? {}
         while self.forget_credentials().await? {}
         Ok(())
     }
 
-    /// When a secret that is good now ends by itself.
-    pub async fn next_secret_end(&self, conn: &mut AnyConnection) -> Result<Option<Timestamp>, Refusal> {
-        let query =
-            q!("SELECT MIN(CASE WHEN s.until IS NULL OR c.expires_at < s.until THEN c.expires_at ELSE s.until END) \
-             FROM credential_secret s JOIN credential c ON c.id = s.credential WHERE c.revoked_at IS NULL");
-        let found = row(conn, query).await?;
-        Ok(found.map(|row| row.whole_or_none(0)).transpose()?.flatten().map(Timestamp))
+    /// Sign-ins that failed at the doors for mail and calls, by the name that was given, into the audit log (G5). Names that nobody has
+    /// are one line: whoever likes to make them up fills no log.
+    pub async fn note_failed(&self, failed: Vec<(Option<String>, Failed)>) -> Result<(), Refusal> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let mut change = self.store().change().await?;
+        let mut unknown: Option<Failed> = None;
+        for (login, failed) in failed {
+            let known = match login {
+                Some(login) => {
+                    row(change.conn(), q!("SELECT id, account FROM credential WHERE login = $1", login)).await?
+                }
+                None => None,
+            };
+            match known {
+                Some(known) => {
+                    let (id, account) = (known.text(0)?, known.text_or_none(1)?);
+                    write_failed(&mut change, &id, account.as_deref(), &failed, now).await?;
+                }
+                None => match &mut unknown {
+                    Some(unknown) => unknown.join(failed),
+                    None => unknown = Some(failed),
+                },
+            }
+        }
+        if let Some(failed) = unknown {
+            write_failed(&mut change, "unknown", None, &failed, now).await?;
+        }
+        change.commit().await
     }
 
     /// Whether there is more.
@@ -896,6 +920,17 @@ pub fn smtp_password(secret: &str, region: &str) -> String {
         key = sign(key.as_ref(), step);
     }
     BASE64_STANDARD.encode([&[VERSION], key.as_ref()].concat())
+}
+
+async fn write_failed(
+    change: &mut Change,
+    credential: &str,
+    account: Option<&str>,
+    failed: &Failed,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let (subject, action, detail) = (Subject::Credential, "sign-in-failed", audit::failed(failed));
+    audit::write(change, &Actor::service(), now, Line { subject, id: credential, account, action, detail }).await
 }
 
 #[cfg(test)]

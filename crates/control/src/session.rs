@@ -5,7 +5,6 @@
 
 use crate::actor::{Actor, ActorKind};
 use crate::audit::{self, Line, Subject};
-use crate::door::Failed;
 use crate::id::{self, Secret};
 use crate::office::Office;
 use crate::page::{Page, Window};
@@ -14,6 +13,7 @@ use crate::person::{self, Person, as_typed, columns, find_person, keep_password}
 use crate::refusal::{Kind, Refusal};
 use crate::store::{Change, Columns, number, q, row, rows, run};
 use crate::totp;
+use engine::tally::Failed;
 use engine::time::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
@@ -537,16 +537,12 @@ async fn write_failed(
         }
         None => None,
     };
-    let detail = json!({
-        "times": failed.times, "first_at": failed.first_at.to_string(), "last_at": failed.last_at.to_string(),
-        "from": failed.from.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    });
     let line = Line {
         subject: Subject::Person,
         id: person.unwrap_or("unknown"),
         account: account.as_deref(),
         action: "sign-in-failed",
-        detail,
+        detail: audit::failed(failed),
     };
     audit::write(change, &Actor::service(), now, line).await
 }

@@ -346,11 +346,3 @@ pub(crate) fn refuse(fault: &sqlx::Error) -> Refusal {
         "Try again in a moment; the service's log names the cause.",
     )
 }
-
-/// Whether the database answers.
-pub async fn answers(store: &Store) -> bool {
-    match store.0.readers.acquire().await {
-        Ok(mut conn) => conn.ping().await.is_ok(),
-        Err(_) => false,
-    }
-}

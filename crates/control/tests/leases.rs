@@ -98,6 +98,43 @@ fn spec_r3_3_a_grant_leases_these_ips_or_any_that_are_fit() {
     });
 }
 
+// R3.3: the limit of R3.4 is one of purchases; what the operator grants has none.
+#[test]
+fn a_grant_may_go_beyond_what_can_be_purchased() {
+    on_both(async |bench| {
+        bench.region().await;
+        bench.ips(7).await;
+        let acme = bench.account("acme", Plan::Standard).await;
+        let grant = Grant { order: order(6, Into::Default), ips: Vec::new() };
+        assert_eq!(bench.office.grant(&bench.by, &acme, &grant).await.unwrap().leases.len(), 6);
+        let more = bench.office.purchase(&bench.key_of(&acme), &acme, &order(1, Into::Default)).await;
+        assert_eq!(said(more), ("dedicated_ips_max", Some("R3.4")));
+    });
+}
+
+// R3.1, R3.3: each region is asked for by itself; an IP belongs to one, and its lease and its pool with it.
+#[test]
+fn an_ip_is_leased_in_its_own_region_only() {
+    on_both(async |bench| {
+        bench.region().await;
+        bench.office.create_region(&bench.by, "north").await.unwrap();
+        let ips = bench.ips(2).await;
+        let acme = bench.account("acme", Plan::Enterprise).await;
+        let own = bench.key_of(&acme);
+        let in_north = |quantity, into| Order { region: Some("north".into()), quantity, into };
+        let (office, by) = (&bench.office, &bench.by);
+        let named = Grant { order: in_north(0, Into::Default), ips: ips.clone() };
+        assert_eq!(said(office.grant(by, &acme, &named).await).0, "ip_taken");
+        let any = office.purchase(&own, &acme, &in_north(1, Into::Default)).await;
+        assert_eq!(said(any).0, "too_few_ips");
+        let leased = bench.grant(&acme, &ips[..1], Into::New("here".into())).await;
+        assert_eq!(leased.pool.region, "local");
+        let there = office.purchase(&own, &acme, &in_north(1, Into::Pool(leased.pool.id))).await;
+        assert_eq!(there.unwrap_err().field.as_deref(), Some("pool"));
+        assert_eq!(state(bench, ips[1]).await, State::Available);
+    });
+}
+
 // R3.7: not looked at, found bad, or looked at too long ago: shown, and not handed out.
 #[test]
 fn spec_r3_7_an_ip_whose_check_failed_is_not_handed_out() {

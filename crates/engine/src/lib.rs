@@ -7,6 +7,7 @@ pub mod time;
 pub mod id;
 pub mod why;
 pub mod guard;
+pub mod tally;
 pub mod attempt;
 pub mod rulefile;
 pub mod classify;

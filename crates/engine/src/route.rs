@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// More are not needed for a message to leave when its IP is benched.
-const CANDIDATES_MAX: usize = 32;
+const CANDIDATES_MAX: usize = 16;
 /// By which order messages go over the parts of a large pool; 0 is that of the choice, 1 that of taking over.
 const PART_ROUND: u64 = 2;
 
@@ -336,7 +336,7 @@ mod tests {
         let mut messages_of: BTreeMap<IpAddr, u32> = BTreeMap::new();
         for id in 0..9_000 {
             let route = of(id);
-            assert!((20..=25).contains(&route.candidates.len()));
+            assert!((12..=15).contains(&route.candidates.len()));
             assert!(route.candidates.iter().all(|ip| snapshot.is_usable(*ip)));
             *messages_of.entry(route.chosen).or_default() += 1;
         }

@@ -7,21 +7,43 @@
 
 use crate::refusal::{Kind, Refusal};
 use engine::guard::{Failures, Guard, Knock, Limits, Wait};
+use engine::tally::{Failed, Tally};
 use engine::time::Timestamp;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub struct Guarded(Mutex<Guard>);
+/// What is remembered of a name; longer than any that is right.
+const NAME_OCTETS_MAX: usize = 128;
+
+pub struct Guarded {
+    guard: Mutex<Guard>,
+    failed: Mutex<Tally>,
+}
 
 impl Default for Guarded {
     fn default() -> Guarded {
-        Guarded(Mutex::new(Guard::new(Limits::default())))
+        Guarded { guard: Mutex::new(Guard::new(Limits::default())), failed: Mutex::default() }
     }
 }
 
 impl Guarded {
     /// By name and password; `look` tells whether they are right.
     pub fn name(
+        &self,
+        from: IpAddr,
+        name: &str,
+        now: Timestamp,
+        look: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let looked = self.look(from, name, now, look);
+        // Turned away without being looked at is a try as well.
+        if looked.as_ref().is_err_and(|refusal| matches!(refusal.kind, Kind::WrongSecret | Kind::Busy)) {
+            lock(&self.failed).note(Some(cut(name)), Some(from), now);
+        }
+        looked
+    }
+
+    fn look(
         &self,
         from: IpAddr,
         name: &str,
@@ -52,14 +74,29 @@ impl Guarded {
 
     /// A key was wrong; the refusal, where it was one too many.
     pub fn wrong_key(&self, from: IpAddr, now: Timestamp) -> Result<(), Refusal> {
+        lock(&self.failed).note(None, Some(from), now);
         // Let go of without being taken back: it stays a failure.
         self.guard().knock(Some(from), None, now).map(|_| ()).map_err(|wait| too_many(wait, now))
     }
 
-    /// Counts stay usable whatever happened to who held them.
-    fn guard(&self) -> MutexGuard<'_, Guard> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Who failed, by the name they gave; told once, for the audit log.
+    pub fn failed_so_far(&self, now: Timestamp) -> Vec<(Option<String>, Failed)> {
+        lock(&self.failed).due(now)
     }
+
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        lock(&self.guard)
+    }
+}
+
+/// Counts stay usable whatever happened to who held them.
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names come from whoever likes to send them.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_OCTETS_MAX)]
 }
 
 fn too_many(wait: Wait, now: Timestamp) -> Refusal {
@@ -127,6 +164,23 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(code(door.name(at(1), "app", NOW, expired)), "credential_expired");
         }
+        assert_eq!(door.failed_so_far(NOW + Duration::from_secs(60)), []);
+    }
+
+    // G5, R7.6: also those that were not looked at any more; and keys, which have no name.
+    #[test]
+    fn who_failed_is_told_once_for_the_audit_log() {
+        let door = Guarded::default();
+        for _ in 0..7 {
+            assert_ne!(code(door.name(at(1), "app", NOW, wrong)), "in");
+        }
+        assert_eq!(code(door.wrong_key(at(2), NOW)), "in");
+        let long = "ü".repeat(1_000);
+        assert_ne!(code(door.name(at(1), &long, NOW, wrong)), "in");
+        let told = door.failed_so_far(NOW + Duration::from_secs(60));
+        let named: Vec<_> = told.iter().map(|(name, failed)| (name.as_deref(), failed.times)).collect();
+        assert_eq!(named, [(None, 1), (Some("app"), 7), (Some("ü".repeat(64).as_str()), 1)]);
+        assert_eq!(door.failed_so_far(NOW + Duration::from_secs(600)), []);
     }
 
     #[test]

@@ -71,14 +71,18 @@ pub struct Limits {
 }
 
 /// Counts connections, so that no peer takes all of them, and who fails to sign in. One for all listeners.
-#[derive(Default)]
 pub struct Doorkeeper {
-    guarded: Guarded,
+    guarded: Arc<Guarded>,
     open: AtomicU32,
     peers: Mutex<HashMap<IpAddr, u32>>,
 }
 
 impl Doorkeeper {
+    #[must_use]
+    pub fn new(guarded: Arc<Guarded>) -> Doorkeeper {
+        Doorkeeper { guarded, open: AtomicU32::default(), peers: Mutex::default() }
+    }
+
     fn enter(self: &Arc<Self>, peer: IpAddr, limits: &Limits) -> Result<Entered, &'static str> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
             self.open.fetch_sub(1, Ordering::Relaxed);

@@ -106,7 +106,7 @@ impl House {
             stories: plant.stories(),
             message_bytes_max: 1 << 20,
             office: has_office.then(|| office.clone()),
-            guarded: mta::guarded::Guarded::default(),
+            guarded: Arc::default(),
             calls: Mutex::new(Buckets::new(limits)),
         }));
         let router = api::server::router(desk);
