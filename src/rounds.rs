@@ -29,8 +29,9 @@ use tokio::time::{Instant, sleep};
 const GATHER: Duration = Duration::from_millis(10);
 /// Changes made by another process on the same database are looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The snapshot is kept for a start without the database at most this often: it is written as a whole.
+/// The snapshot is kept for a start without the database at most this often, and for a small part of the time: it is written as a whole.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
+const KEEP_PART: u32 = 20;
 /// What is due is looked for this often.
 const DUE_EVERY: Duration = Duration::from_secs(60);
 /// After a call to the database failed.
@@ -62,8 +63,10 @@ pub enum ControlFault {
 pub struct Opened {
     pub office: Office,
     pub snapshot: Arc<Snapshot>,
-    /// None: the database is away; the snapshot is the one kept last.
+    /// None: the snapshot is the one kept last.
     publisher: Option<Publisher>,
+    /// Whether the database was away when the house was opened.
+    away: bool,
     sealer: Sealer,
     kept: PathBuf,
 }
@@ -101,14 +104,19 @@ pub fn office(
 pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) -> Result<Opened, ControlFault> {
     let kept = data.join("snapshot.sealed");
     let loaded = match office.store().bring_up_to_date().await {
-        Ok(()) => load(&office, base).await,
+        Ok(()) => {
+            if let Some(snapshot) = publish::present(&office, base, &sealer, &kept).await {
+                return Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, away: false, sealer, kept });
+            }
+            load(&office, base).await
+        }
         Err(newer @ StoreFault::Newer { .. }) => return Err(newer.into()),
         Err(fault) => Err(fault.to_string()),
     };
     match loaded {
         Ok(publisher) => {
             let snapshot = publisher.snapshot();
-            Ok(Opened { office, snapshot, publisher: Some(publisher), sealer, kept })
+            Ok(Opened { office, snapshot, publisher: Some(publisher), away: false, sealer, kept })
         }
         Err(away) => match publish::kept(base, &sealer, &kept) {
             Ok(Some(snapshot)) => {
@@ -116,7 +124,7 @@ pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) 
                     version = snapshot.version,
                     "{away}; mail goes on with the snapshot that was kept last, and nothing can be changed"
                 );
-                Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, sealer, kept })
+                Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, away: true, sealer, kept })
             }
             Ok(None) => Err(ControlFault::NothingKnown(away)),
             Err(fault) => Err(ControlFault::NothingKnown(format!("{away}; {}: {fault}", kept.display()))),
@@ -148,6 +156,7 @@ impl Rounds {
         let down = Down {
             office: opened.office.clone(),
             publisher: opened.publisher,
+            away: opened.away,
             base: based,
             driver: plant.driver.clone(),
             intake: plant.intake.clone(),
@@ -176,6 +185,8 @@ impl Rounds {
 struct Down {
     office: Office,
     publisher: Option<Publisher>,
+    /// Whether the database has been away since there was a publisher last.
+    away: bool,
     base: watch::Receiver<Arc<Snapshot>>,
     driver: Driver,
     intake: Intake,
@@ -191,12 +202,16 @@ impl Down {
         let mut keep_at = Instant::now();
         match &self.publisher {
             Some(publisher) => publisher.is_told(),
-            None => self.office.store().is_to_be_published(),
+            None => {
+                self.office.store().is_to_be_published();
+                self.look(false).await;
+            }
         }
         loop {
             if self.unkept && Instant::now() >= keep_at {
+                let began = Instant::now();
                 self.keep().await;
-                keep_at = Instant::now() + KEEP_EVERY;
+                keep_at = Instant::now() + KEEP_EVERY.max(began.elapsed() * KEEP_PART);
             }
             let based = tokio::select! {
                 changed = changes.changed() => {
@@ -231,13 +246,18 @@ impl Down {
             None => match self.office.store().bring_up_to_date().await {
                 Ok(()) => match load(&self.office, &base).await {
                     Ok(publisher) => {
-                        tracing::info!("the database is back; what was changed there is taken over");
+                        if std::mem::take(&mut self.away) {
+                            tracing::info!("the database is back; what was changed there is taken over");
+                        }
                         self.publisher = Some(publisher);
                         true
                     }
                     Err(_) => false,
                 },
-                Err(_) => false,
+                Err(_) => {
+                    self.away = true;
+                    false
+                }
             },
         };
         if !changed && !based {
@@ -256,8 +276,8 @@ impl Down {
     /// A snapshot that cannot be kept is a start without the database that cannot be had; mail does not mind.
     async fn keep(&mut self) {
         let Some(publisher) = &self.publisher else { return };
-        let (snapshot, sealer, path) = (publisher.snapshot(), self.sealer.clone(), self.kept.clone());
-        let kept = tokio::task::spawn_blocking(move || publish::keep(&snapshot, &sealer, &path)).await;
+        let (to_keep, sealer, path) = (publisher.to_keep(), self.sealer.clone(), self.kept.clone());
+        let kept = tokio::task::spawn_blocking(move || to_keep.write(&sealer, &path)).await;
         match kept {
             Ok(Ok(())) => self.unkept = false,
             Ok(Err(fault)) => tracing::warn!(%fault, "the snapshot is not kept"),

@@ -141,7 +141,7 @@ fn the_sources_name_tests_that_exist() {
     let mut proofs = 0;
     for passage in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| passage")) {
         let named: Vec<&str> = passage.split('`').skip(1).step_by(2).collect();
-        assert!(named.len() % 2 == 0, "a file and a test of it: {passage}");
+        assert!(named.len().is_multiple_of(2), "a file and a test of it: {passage}");
         assert!(!named.is_empty() || passage.contains("not built"), "proved by nothing: {passage}");
         for proof in named.chunks(2) {
             let file = fs::read_to_string(root().join(proof[0])).unwrap_or_else(|_| panic!("no file {}", proof[0]));

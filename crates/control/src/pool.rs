@@ -136,6 +136,11 @@ pub(crate) async fn shared(conn: &mut AnyConnection) -> Result<Vec<Pool>, Refusa
     rows(conn, query).await?.iter().map(read).collect()
 }
 
+/// R2.8: the addresses of a managed pool are the operator's alone.
+fn shows_ips(pool: &Pool, by: &Actor) -> bool {
+    pool.kind != PoolKind::Managed || by.is_operator()
+}
+
 pub(crate) async fn ips_of(conn: &mut AnyConnection, pool: &str) -> Result<Vec<IpAddr>, Refusal> {
     let found = rows(conn, q!("SELECT address FROM ip WHERE pool = $1 ORDER BY address", pool.to_owned())).await?;
     found.iter().map(|row| Ok(row.text(0)?.parse().unwrap_or(IpAddr::from([0, 0, 0, 0])))).collect()
@@ -334,14 +339,29 @@ impl Office {
                 concat!("SELECT ", columns!(), " FROM pool WHERE ", $whose, " AND id > $1 ORDER BY id LIMIT $2")
             };
         }
+        macro_rules! ips {
+            ($whose:literal) => {
+                concat!(
+                    "SELECT i.pool, i.address FROM ip i JOIN pool p ON p.id = i.pool WHERE ",
+                    $whose,
+                    " ORDER BY i.address"
+                )
+            };
+        }
         let (after, limit) = (window.after_text(), window.fetch());
-        let query = match account {
-            Some(account) => q!(statement!("account = $3"), after, limit, account),
-            None => q!(statement!("account IS NULL"), after, limit),
+        let (query, ips) = match account {
+            Some(account) => {
+                (q!(statement!("account = $3"), after, limit, account.clone()), q!(ips!("p.account = $1"), account))
+            }
+            None => (q!(statement!("account IS NULL"), after, limit), q!(ips!("p.account IS NULL"))),
         };
         let mut found = rows(&mut conn, query).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        for pool in &mut found {
-            self.fill(&mut conn, by, pool).await?;
+        for row in rows(&mut conn, ips).await? {
+            let (of, address) = (row.text(0)?, row.text(1)?);
+            let pool = found.iter_mut().find(|pool| pool.id == of && shows_ips(pool, by));
+            if let (Some(pool), Ok(address)) = (pool, address.parse()) {
+                pool.ips.push(address);
+            }
         }
         Ok(Page::of(found, window, |pool| pool.id.clone()))
     }
@@ -560,7 +580,7 @@ impl Office {
 
     /// R2.8: a managed pool's addresses are the operator's alone.
     async fn fill(&self, conn: &mut AnyConnection, by: &Actor, pool: &mut Pool) -> Result<(), Refusal> {
-        if pool.kind != PoolKind::Managed || by.is_operator() {
+        if shows_ips(pool, by) {
             pool.ips = ips_of(conn, &pool.id).await?;
         }
         Ok(())

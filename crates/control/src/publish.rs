@@ -15,7 +15,7 @@ use crate::pool::{self, Pool};
 use crate::refusal::Refusal;
 use crate::region;
 use crate::seal::{SealFault, Sealer, write_new};
-use crate::store::{Columns, Whose, number, q, rows};
+use crate::store::{Columns, Whose, q, row, rows};
 use crate::subaccount::Subaccount;
 use crate::{configuration_set, subaccount};
 use engine::id::{AccountId, CredentialId, PoolId, RegionId, SubaccountId};
@@ -36,14 +36,28 @@ const BATCH: i64 = 10_000;
 pub struct Publisher {
     office: Office,
     snapshot: Snapshot,
-    /// The last line of the audit log that is in the snapshot.
-    seen: i64,
+    mark: Mark,
     /// In which pool each IP is, as the snapshot has it.
     homes: BTreeMap<IpAddr, PoolId>,
     /// What lets each credential in, as the snapshot has it.
     secrets: BTreeMap<CredentialId, Secrets>,
     /// Those that the installation's file gives.
     base_keys: Vec<Digest>,
+}
+
+/// How far a snapshot has come: the last line of the audit log that is in it, and when that was written. Another database that has come
+/// as far has another time there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    line: i64,
+    at: i64,
+}
+
+impl Mark {
+    async fn of(conn: &mut AnyConnection) -> Result<Mark, Refusal> {
+        let last = row(conn, q!("SELECT id, at FROM audit ORDER BY id DESC LIMIT 1")).await?;
+        last.map_or(Ok(Mark::default()), |last| Ok(Mark { line: last.whole(0)?, at: last.whole(1)? }))
+    }
 }
 
 #[derive(Default)]
@@ -57,7 +71,8 @@ impl Publisher {
     pub async fn load(office: Office, base: &Snapshot) -> Result<Publisher, Refusal> {
         let (homes, secrets) = (BTreeMap::new(), BTreeMap::new());
         let base_keys = base.keys.keys().copied().collect();
-        let mut publisher = Publisher { office, snapshot: base.clone(), seen: 0, homes, secrets, base_keys };
+        let mut publisher =
+            Publisher { office, snapshot: base.clone(), mark: Mark::default(), homes, secrets, base_keys };
         publisher.read_all().await?;
         Ok(publisher)
     }
@@ -65,6 +80,12 @@ impl Publisher {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::new(self.snapshot.clone())
+    }
+
+    /// What is to be kept for a start without the database.
+    #[must_use]
+    pub fn to_keep(&self) -> ToKeep {
+        ToKeep { snapshot: self.snapshot.clone(), mark: self.mark, base_keys: self.base_keys.clone() }
     }
 
     /// The installation's file was read anew.
@@ -82,13 +103,13 @@ impl Publisher {
 
     /// What is in the snapshot by now, the data plane has been told of.
     pub fn is_told(&self) {
-        self.office.store().is_published(self.seen);
+        self.office.store().is_published(self.mark.line);
     }
 
     async fn read_all(&mut self) -> Result<(), Refusal> {
         let mut conn = self.office.store().read().await?;
         // First how far the log is, then the rest: what changes in between is read once more, which does no harm.
-        self.seen = number(&mut conn, q!("SELECT COALESCE(MAX(id), 0) FROM audit")).await?;
+        self.mark = Mark::of(&mut conn).await?;
         let mut ips = inventory::bound(&mut conn, None).await?;
         ips.sort_by_key(|ip| ip.address);
         self.homes = ips.iter().filter_map(|ip| Some((ip.address, PoolId::new(ip.pool.as_deref()?)))).collect();
@@ -108,7 +129,7 @@ impl Publisher {
         self.snapshot.pools = Arc::new(pools.iter().map(told_pool).collect());
         self.snapshot.accounts = Arc::new(accounts);
         self.take_credentials(&mut conn, None).await?;
-        self.snapshot.version = self.seen.unsigned_abs();
+        self.snapshot.version = self.mark.line.unsigned_abs();
         Ok(())
     }
 
@@ -118,20 +139,20 @@ impl Publisher {
         loop {
             let mut conn = self.office.store().read().await?;
             let query = q!(
-                "SELECT id, subject_kind, subject, account FROM audit WHERE id > $1 ORDER BY id LIMIT $2",
-                self.seen,
+                "SELECT id, subject_kind, subject, account, at FROM audit WHERE id > $1 ORDER BY id LIMIT $2",
+                self.mark.line,
                 BATCH,
             );
             let lines = rows(&mut conn, query).await?;
             let Some(last) = lines.last() else { return Ok(any) };
-            let last = last.whole(0)?;
+            let last = Mark { line: last.whole(0)?, at: last.whole(4)? };
             let mut touched = Touched::default();
             for line in &lines {
                 touched.add(&line.text(1)?, &line.text(2)?, line.text_or_none(3)?);
             }
             self.take_in(&mut conn, &touched).await?;
-            self.seen = last;
-            self.snapshot.version = last.unsigned_abs();
+            self.mark = last;
+            self.snapshot.version = last.line.unsigned_abs();
             any = true;
             if lines.len() < usize::try_from(BATCH).unwrap_or(0) {
                 return Ok(true);
@@ -407,7 +428,7 @@ fn shared_of(pools: &[Pool]) -> BTreeMap<RegionId, PoolId> {
 /// What of a snapshot comes from the database.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    version: u64,
+    mark: Mark,
     accounts: Arc<BTreeMap<AccountId, Arc<snapshot::Account>>>,
     keys: Arc<BTreeMap<snapshot::Digest, Arc<snapshot::Credential>>>,
     logins: Arc<BTreeMap<Arc<str>, Arc<snapshot::Login>>>,
@@ -427,31 +448,51 @@ pub enum KeepFault {
 }
 
 /// What the seal is bound to: a snapshot is never taken for anything else.
-const KEPT_AS: &str = "snapshot 1";
+const KEPT_AS: &str = "snapshot 2";
 
-/// Keeps the snapshot for a start without the database.
-pub fn keep(snapshot: &Snapshot, sealer: &Sealer, path: &Path) -> Result<(), KeepFault> {
-    let kept = Kept {
-        version: snapshot.version,
-        accounts: snapshot.accounts.clone(),
-        keys: snapshot.keys.clone(),
-        logins: snapshot.logins.clone(),
-        pools: snapshot.pools.clone(),
-        shared: snapshot.shared.clone(),
-        ips: snapshot.ips.clone(),
-    };
-    let sealed = sealer.seal(KEPT_AS, &postcard::to_stdvec(&kept)?)?;
-    Ok(write_new(path, &sealed)?)
+/// A snapshot to be kept; writing it takes its time.
+pub struct ToKeep {
+    snapshot: Snapshot,
+    mark: Mark,
+    base_keys: Vec<Digest>,
+}
+
+impl ToKeep {
+    pub fn write(self, sealer: &Sealer, path: &Path) -> Result<(), KeepFault> {
+        let mut snapshot = self.snapshot;
+        // The installation's file may be another by then.
+        if !self.base_keys.is_empty() {
+            let keys = Arc::make_mut(&mut snapshot.keys);
+            self.base_keys.iter().for_each(|digest| drop(keys.remove(digest)));
+        }
+        let Snapshot { accounts, keys, logins, pools, shared, ips, .. } = snapshot;
+        let kept = Kept { mark: self.mark, accounts, keys, logins, pools, shared, ips };
+        let sealed = sealer.seal(KEPT_AS, &postcard::to_stdvec(&kept)?)?;
+        Ok(write_new(path, &sealed)?)
+    }
 }
 
 /// The snapshot that was kept last, on the installation's own rules; none where there never was one.
 pub fn kept(base: &Snapshot, sealer: &Sealer, path: &Path) -> Result<Option<Snapshot>, KeepFault> {
+    Ok(read_kept(base, sealer, path)?.map(|(snapshot, _)| snapshot))
+}
+
+/// The snapshot that was kept last, if the database has not changed since: read in a fraction of the time that the database takes.
+pub async fn present(office: &Office, base: &Snapshot, sealer: &Sealer, path: &Path) -> Option<Snapshot> {
+    let (snapshot, mark) = read_kept(base, sealer, path).ok()??;
+    let mut conn = office.store().read().await.ok()?;
+    (Mark::of(&mut conn).await.ok()? == mark).then_some(snapshot)
+}
+
+fn read_kept(base: &Snapshot, sealer: &Sealer, path: &Path) -> Result<Option<(Snapshot, Mark)>, KeepFault> {
     let sealed = match std::fs::read(path) {
         Ok(sealed) => sealed,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(fault) => return Err(fault.into()),
     };
     let kept: Kept = postcard::from_bytes(&sealer.open(KEPT_AS, &sealed)?)?;
-    let Kept { version, accounts, keys, logins, pools, shared, ips } = kept;
-    Ok(Some(Snapshot { version, accounts, keys, logins, pools, shared, ips, ..base.clone() }))
+    let Kept { mark, accounts, mut keys, logins, pools, shared, ips } = kept;
+    Arc::make_mut(&mut keys).extend(base.keys.iter().map(|(digest, key)| (*digest, key.clone())));
+    let version = mark.line.unsigned_abs();
+    Ok(Some((Snapshot { version, accounts, keys, logins, pools, shared, ips, ..base.clone() }, mark)))
 }

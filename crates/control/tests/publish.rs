@@ -8,16 +8,17 @@ use control::account::{AccountChange, Standing};
 use control::inventory::{IpOrder, NewIps};
 use control::lease::Into;
 use control::pool::{PoolChange, PoolEnd};
-use control::publish::{Publisher, keep, kept};
+use control::publish::{self, Publisher, kept};
 use control::seal::Sealer;
 use control::subaccount::{NewSubaccount, SubaccountChange};
 use engine::envelope::PoolRule;
-use engine::id::{AccountId, MessageId, RegionId};
+use engine::id::{AccountId, CredentialId, MessageId, RegionId};
 use engine::route::{self, Wish};
-use engine::snapshot::{self, IpState, Plan, Snapshot};
+use engine::snapshot::{self, Holder, IpState, Plan, Snapshot};
 use engine::why::Why;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use support::{Bench, Engine, bench, good, no_dns, on_both};
@@ -117,18 +118,35 @@ fn the_last_snapshot_is_kept_beside_the_queue() {
         let ips = bench.ips(2).await;
         let acme = bench.account("acme", Plan::Standard).await;
         bench.grant(&acme, &ips, Into::Default).await;
-        let snapshot = fresh(&bench.office).await;
+        let publisher = Publisher::load(bench.office.clone(), &Snapshot::empty()).await.unwrap();
+        let snapshot = publisher.snapshot();
         let folder = std::env::temp_dir().join(format!("weir-kept-{}", uuid::Uuid::now_v7().simple()));
         std::fs::create_dir_all(&folder).unwrap();
         let (path, sealer) = (folder.join("snapshot.sealed"), Sealer::of_key(&[7; 32]).unwrap());
         assert!(kept(&Snapshot::empty(), &sealer, &path).unwrap().is_none());
-        keep(&snapshot, &sealer, &path).unwrap();
+        publisher.to_keep().write(&sealer, &path).unwrap();
         let found = kept(&Snapshot::empty(), &sealer, &path).unwrap().unwrap();
         assert_eq!((difference(&found, &snapshot), found.version), (None, snapshot.version));
         assert!(!std::fs::read(&path).unwrap().windows(4).any(|octets| octets == b"acme" || octets == b"192."));
         assert!(kept(&Snapshot::empty(), &Sealer::of_key(&[8; 32]).unwrap(), &path).is_err());
+        // It is as good as reading everything, until something changes; and the keys of the file are those of the file.
+        let mut base = Snapshot::empty();
+        Arc::make_mut(&mut base.keys).insert([1; 32], a_key());
+        let present = publish::present(&bench.office, &base, &sealer, &path).await.unwrap();
+        assert!(present.keys.contains_key(&[1; 32]) && present.accounts.len() == snapshot.accounts.len());
+        let publisher = Publisher::load(bench.office.clone(), &base).await.unwrap();
+        publisher.to_keep().write(&sealer, &path).unwrap();
+        let without = publish::present(&bench.office, &Snapshot::empty(), &sealer, &path).await.unwrap();
+        assert!(!without.keys.contains_key(&[1; 32]));
+        bench.account("other", Plan::Standard).await;
+        assert!(publish::present(&bench.office, &base, &sealer, &path).await.is_none());
         std::fs::remove_dir_all(&folder).unwrap();
     });
+}
+
+fn a_key() -> Arc<snapshot::Credential> {
+    let (id, holder) = (CredentialId::new("file"), Holder::Operator);
+    Arc::new(snapshot::Credential { id, holder, scopes: BTreeSet::new(), networks: Vec::new(), expires_at: None })
 }
 
 #[derive(Clone, Debug)]
