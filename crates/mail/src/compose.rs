@@ -391,12 +391,13 @@ impl ContentType {
 
 /// Lines of printable ASCII, ended by CRLF alone, none longer than `line_max`.
 fn is_seven_bit(text: &[u8], line_max: usize) -> bool {
-    text.split(|b| *b == b'\n').all(|line| line.strip_suffix(b"\r").unwrap_or(line).len() <= line_max)
-        && text.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
-        && memchr::memchr2_iter(b'\r', b'\n', text).all(|at| match text[at] {
-            b'\r' => text.get(at + 1) == Some(&b'\n'),
-            _ => at > 0 && text[at - 1] == b'\r',
-        })
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
+    let mut lines = text.split(|byte| *byte == b'\n');
+    // What follows the last line break is no ended line.
+    let last = lines.next_back().unwrap_or_default();
+    // Every octet is looked at: without a way out in the middle, many are at once.
+    let is_good = |line: &[u8]| line.len() <= line_max && line.iter().fold(true, |good, byte| good & is_plain(byte));
+    is_good(last) && lines.all(|line| line.strip_suffix(b"\r").is_some_and(is_good))
 }
 
 /// What some relays change in passing: space at the end of a line, `From ` at its start.
@@ -405,11 +406,19 @@ fn mangled(text: &str) -> bool {
 }
 
 fn with_crlf(text: &str) -> String {
-    let mut text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n");
-    if !text.is_empty() && !text.ends_with("\r\n") {
-        text.push_str("\r\n");
+    let mut out = String::with_capacity(text.len() + text.len() / 32 + 2);
+    let mut rest = text;
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest.as_bytes()) {
+        out.push_str(&rest[..at]);
+        out.push_str("\r\n");
+        let ended = if rest[at..].starts_with("\r\n") { 2 } else { 1 };
+        rest = &rest[at + ended..];
     }
-    text
+    out.push_str(rest);
+    if !text.is_empty() && !out.ends_with("\r\n") {
+        out.push_str("\r\n");
+    }
+    out
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memmem;
 
 /// RFC 5322 2.1.1: no line is longer than this, its line end not counted.
 pub const LINE_MAX: usize = 998;
@@ -182,37 +183,45 @@ pub fn quoted(text: &str) -> String {
 
 /// RFC 2045 6.7. CRLF in the input is a line break of the text; a lone CR or LF is encoded.
 pub fn quoted_printable(text: &[u8], out: &mut Vec<u8>) {
+    out.reserve(text.len() + text.len() / 16);
+    let mut rest = text;
+    while let Some(at) = memmem::find(rest, b"\r\n") {
+        quoted_line(&rest[..at], out);
+        out.extend_from_slice(b"\r\n");
+        rest = &rest[at + 2..];
+    }
+    quoted_line(rest, out);
+}
+
+/// The soft line break takes the last of the columns, but for what ends its line anyway.
+fn quoted_line(line: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut column = 0;
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        let rest = &text[at + 1..];
-        if byte == b'\r' && rest.first() == Some(&b'\n') {
-            out.extend_from_slice(b"\r\n");
-            column = 0;
-            at += 2;
+    // Space at the end of a line may be lost on the way.
+    let plain_max = line.len() - usize::from(line.ends_with(b" ") || line.ends_with(b"\t"));
+    let (mut column, mut at) = (0, 0);
+    while at < line.len() {
+        let run = line[at..plain_max.max(at)].iter().take_while(|byte| quoted_plain(**byte)).count();
+        let width = if run == 0 { 3 } else { run };
+        let ends = at + run.max(1) == line.len();
+        let (fits, room) = (width <= COLUMNS - usize::from(!ends) - column, COLUMNS - 1 - column);
+        if run == 0 && fits {
+            let byte = line[at];
+            out.extend_from_slice(&[b'=', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            (at, column) = (at + 1, column + 3);
             continue;
         }
-        let at_line_end = rest.is_empty() || rest.starts_with(b"\r\n");
-        let plain = match byte {
-            b' ' | b'\t' => !at_line_end,
-            b'=' => false,
-            _ => byte.is_ascii_graphic(),
-        };
-        let width = if plain { 1 } else { 3 };
-        // The soft line break takes the last of the 76 columns.
-        if column + width > if at_line_end { COLUMNS } else { COLUMNS - 1 } {
+        let taken = if fits { run } else { run.min(room) };
+        out.extend_from_slice(&line[at..at + taken]);
+        (at, column) = (at + taken, column + taken);
+        if !fits {
             out.extend_from_slice(b"=\r\n");
             column = 0;
         }
-        if plain {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(&[b'=', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
-        column += width;
-        at += 1;
     }
+}
+
+fn quoted_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'<' | b'>'..=b'~' | b'\t')
 }
 
 /// Base64 in lines of 76, each ended by CRLF.
