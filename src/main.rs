@@ -3,6 +3,7 @@
 mod client;
 mod commands;
 mod config;
+mod events;
 mod judge;
 mod machine;
 mod rounds;

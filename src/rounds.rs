@@ -2,7 +2,9 @@
 //!
 //! The two planes know nothing of each other; here are the only lines where one hears of the other.
 
+use crate::events;
 use crate::judge::{Control, House};
+use control::archive::Archive;
 use control::office::Setting;
 use control::publish::{self, Publisher};
 use control::seal::{SealFault, Sealer};
@@ -35,7 +37,7 @@ const KEEP_PART: u32 = 20;
 /// What is due is looked for this often.
 const DUE_EVERY: Duration = Duration::from_secs(60);
 /// After a call to the database failed.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
+pub const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Events read at once; and how many may pass before how far we are is written down although none mattered.
 const EVENTS_MAX: usize = 1_000;
 const EVENTS_UNNOTED_MAX: usize = 50_000;
@@ -55,6 +57,8 @@ pub enum ControlFault {
     NothingKnown(String),
     #[error(transparent)]
     InUse(#[from] spool::OpenFault),
+    #[error("the queue's name in the archive: {0}")]
+    Source(std::io::Error),
     #[error("the database: {0}")]
     Refused(#[from] Refusal),
 }
@@ -69,6 +73,8 @@ pub struct Opened {
     away: bool,
     sealer: Sealer,
     kept: PathBuf,
+    /// What the archive calls this queue's events.
+    source: String,
 }
 
 /// The office on this data folder, whether its database answers or not.
@@ -89,6 +95,7 @@ pub fn office(
     let clock = clock.clone();
     let office = Office::new(Setting {
         store: Store::at(&location)?,
+        archive: Archive::beside(&location)?,
         sealer: sealer.clone(),
         now: Arc::new(move || Timestamp(clock.now())),
         dns,
@@ -103,10 +110,16 @@ pub fn office(
 /// The present from the database; without it, the last snapshot that was kept (mail goes on).
 pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) -> Result<Opened, ControlFault> {
     let kept = data.join("snapshot.sealed");
+    let source = events::source(data).map_err(ControlFault::Source)?;
+    match office.archive().bring_up_to_date().await {
+        Ok(()) => {}
+        Err(newer @ StoreFault::Newer { .. }) => return Err(newer.into()),
+        Err(fault) => tracing::error!(%fault, "events wait in the data plane's log until the archive can be used"),
+    }
     let loaded = match office.store().bring_up_to_date().await {
         Ok(()) => {
             if let Some(snapshot) = publish::present(&office, base, &sealer, &kept).await {
-                return Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, away: false, sealer, kept });
+                return Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, away: false, sealer, kept, source });
             }
             load(&office, base).await
         }
@@ -116,7 +129,7 @@ pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) 
     match loaded {
         Ok(publisher) => {
             let snapshot = publisher.snapshot();
-            Ok(Opened { office, snapshot, publisher: Some(publisher), away: false, sealer, kept })
+            Ok(Opened { office, snapshot, publisher: Some(publisher), away: false, sealer, kept, source })
         }
         Err(away) => match publish::kept(base, &sealer, &kept) {
             Ok(Some(snapshot)) => {
@@ -124,7 +137,7 @@ pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) 
                     version = snapshot.version,
                     "{away}; mail goes on with the snapshot that was kept last, and nothing can be changed"
                 );
-                Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, away: true, sealer, kept })
+                Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, away: true, sealer, kept, source })
             }
             Ok(None) => Err(ControlFault::NothingKnown(away)),
             Err(fault) => Err(ControlFault::NothingKnown(format!("{away}; {}: {fault}", kept.display()))),
@@ -166,6 +179,7 @@ impl Rounds {
         };
         tasks.spawn(down.run(stop.clone()));
         tasks.spawn(up(opened.office.clone(), plant.spool.events(), stop.clone()));
+        tasks.spawn(events::keep(opened.office.archive().clone(), plant.spool.events(), opened.source, stop.clone()));
         tasks.spawn(due(opened.office, doors, plant.intake.clone(), stop));
         Rounds { tasks, base }
     }
@@ -368,7 +382,7 @@ async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop:
 }
 
 /// Whether the house is closing.
-async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+pub async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = sleep(time) => false,
         () = closing(stop) => true,
@@ -376,6 +390,6 @@ async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
 }
 
 /// Until the house closes. Who tells of it is gone only when it is over.
-async fn closing(stop: &mut watch::Receiver<bool>) {
+pub async fn closing(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -198,7 +198,7 @@ impl Running {
         }
         self.plant.stop(until - tokio::time::Instant::now()).await;
         if let Some(office) = self.office {
-            office.store().close().await;
+            office.close().await;
         }
     }
 }

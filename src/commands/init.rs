@@ -100,7 +100,7 @@ async fn begin(arguments: &Arguments, config: &Path, house: &judge::House) -> Do
         expires_at: None,
     };
     let key = office.create_credential(&by, new).await?;
-    office.store().close().await;
+    office.close().await;
     let (key, link) = (key.secret.show().to_owned(), invited.link.show().to_owned());
     let url = house.http.map(|http| format!("http://{http}"));
     if arguments.json {

@@ -6,6 +6,7 @@
 //! everything in an account of their own, one a line.
 
 use aws_lc_rs::rand;
+use control::archive::Archive;
 use control::inventory::NewIps;
 use control::office::Setting;
 use control::seal::Sealer;
@@ -60,6 +61,7 @@ async fn main() -> Done {
 async fn begin(path: &Path, sealer: &Sealer) -> Done {
     let office = Office::new(Setting {
         store: Store::open(&Location::Sqlite(path.to_owned())).await?,
+        archive: Archive::beside(&Location::Sqlite(path.to_owned()))?,
         sealer: sealer.clone(),
         now: Arc::new(|| Timestamp(NOW)),
         dns: Arc::new(FixedDns::new(FixedAnswers::default(), None)),

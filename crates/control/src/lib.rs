@@ -14,6 +14,12 @@ pub mod page;
 /// Where does the control plane keep what it knows?
 pub mod store;
 mod schema;
+/// How do many events lie in one row?
+pub mod block;
+/// In which blocks is something?
+mod keys;
+/// What has happened, for as long as it is kept, and how is something found in it?
+pub mod archive;
 /// Who wants it, and may they?
 pub mod actor;
 /// Who did what, when, from where?

@@ -1,6 +1,7 @@
 //! Where does all of it stand? The handle through which every surface reaches the control plane.
 
 use crate::actor::Actor;
+use crate::archive::Archive;
 use crate::audit::{self, Entry};
 use crate::door::Door;
 use crate::page::{Page, Window};
@@ -17,6 +18,8 @@ use std::sync::Arc;
 /// What an office stands on.
 pub struct Setting {
     pub store: Store,
+    /// Where events are kept.
+    pub archive: Archive,
     pub sealer: Sealer,
     /// What time it is; a test moves it by hand.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -45,6 +48,11 @@ impl Office {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    #[must_use]
+    pub fn archive(&self) -> &Archive {
+        &self.0.archive
     }
 
     pub(crate) fn sealer(&self) -> &Sealer {
@@ -80,6 +88,12 @@ impl Office {
     #[must_use]
     pub fn home_region(&self) -> &RegionId {
         &self.0.region
+    }
+
+    /// Writes all that is in memory to its place and lets go of the files.
+    pub async fn close(&self) {
+        self.archive().close().await;
+        self.store().close().await;
     }
 
     /// R7.6. An account sees the lines about itself.

@@ -1,7 +1,7 @@
 //! What does the database hold, and what does it refuse by itself?
 //!
 //! One list of steps; a database that is behind goes through those it lacks, each in a transaction of its own. A step that has been
-//! published never changes. `{octets}` and `{serial}` are what the engines write differently.
+//! published never changes. What stands in braces is what the engines write differently.
 
 use crate::store::{Engine, Location, Store, StoreFault};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
@@ -11,6 +11,29 @@ struct Step {
     sqlite: &'static str,
     postgres: &'static str,
 }
+
+/// Two lists, that grow apart: on PostgreSQL both are in one database.
+struct Plan {
+    /// How the table is made that says how far the list is taken.
+    made: &'static str,
+    found: &'static str,
+    noted: &'static str,
+    steps: &'static [Step],
+}
+
+const TENANTS_PLAN: Plan = Plan {
+    made: "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL, taken_at BIGINT)",
+    found: "SELECT COALESCE(MAX(version), 0) FROM schema_version",
+    noted: "INSERT INTO schema_version (version) VALUES ($1)",
+    steps: STEPS,
+};
+
+const ARCHIVE_PLAN: Plan = Plan {
+    made: "CREATE TABLE IF NOT EXISTS archive_version (version BIGINT NOT NULL)",
+    found: "SELECT COALESCE(MAX(version), 0) FROM archive_version",
+    noted: "INSERT INTO archive_version (version) VALUES ($1)",
+    steps: ARCHIVE_STEPS,
+};
 
 const STEPS: &[Step] = &[Step { both: TENANTS, sqlite: GUARDS_SQLITE, postgres: GUARDS_POSTGRES }];
 
@@ -326,6 +349,57 @@ CREATE INDEX audit_account ON audit (account, id);
 CREATE INDEX audit_subject ON audit (subject, id);
 ";
 
+/// Few rows of many octets: see `archive`. Numbers of events, blocks and runs count from nought and never come again.
+const ARCHIVE_STEPS: &[Step] = &[Step { both: ARCHIVE, sqlite: "", postgres: ARCHIVE_POSTGRES }];
+
+const ARCHIVE: &str = "
+CREATE TABLE event_source (
+    id {number},
+    name TEXT NOT NULL UNIQUE,
+    position BIGINT NOT NULL
+);
+
+CREATE TABLE event_end (
+    id {number},
+    next BIGINT NOT NULL,
+    bytes BIGINT NOT NULL
+);
+INSERT INTO event_end (id, next, bytes) VALUES (1, 0, 0);
+
+CREATE TABLE event_block (
+    first {number},
+    events BIGINT NOT NULL,
+    first_at BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    octets {octets} NOT NULL
+);
+
+CREATE TABLE event_run (
+    first {number},
+    blocks BIGINT NOT NULL,
+    first_at BIGINT NOT NULL,
+    last_at BIGINT NOT NULL
+);
+
+CREATE TABLE event_key (
+    run BIGINT NOT NULL,
+    first_key BIGINT NOT NULL,
+    octets {octets} NOT NULL,
+    PRIMARY KEY (run, first_key)
+);
+
+CREATE TABLE event_reader (
+    name TEXT PRIMARY KEY,
+    position BIGINT NOT NULL
+);
+";
+
+/// What looks like chance is not worth trying to compress.
+const ARCHIVE_POSTGRES: &str = "
+ALTER TABLE event_key ALTER COLUMN octets SET STORAGE EXTERNAL;
+ALTER TABLE event_block ALTER COLUMN octets SET STORAGE EXTERNAL;
+";
+
 const GUARDS_SQLITE: &str = "
 CREATE TRIGGER lease_overlap_insert BEFORE INSERT ON lease
 WHEN EXISTS (
@@ -430,14 +504,23 @@ impl Store {
 
     /// Brings the schema to this program's version; a newer one is left alone and named.
     pub async fn bring_up_to_date(&self) -> Result<(), StoreFault> {
+        self.bring(&TENANTS_PLAN).await
+    }
+
+    /// The same, of the archive.
+    pub(crate) async fn bring_archive_up_to_date(&self) -> Result<(), StoreFault> {
+        self.bring(&ARCHIVE_PLAN).await
+    }
+
+    async fn bring(&self, plan: &Plan) -> Result<(), StoreFault> {
         let mut conn = self.writer().await?;
-        let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-        let found = version(&mut conn).await.map_err(|fault| unusable(&fault))?;
+        let known = i64::try_from(plan.steps.len()).unwrap_or(i64::MAX);
+        let found = version(plan, &mut conn).await.map_err(|fault| unusable(&fault))?;
         if found > known {
             return Err(StoreFault::Newer { found, known });
         }
-        for (step, number) in STEPS.iter().zip(1i64..).skip(usize::try_from(found).unwrap_or(0)) {
-            take(self.engine(), &mut conn, step, number).await.map_err(|fault| unusable(&fault))?;
+        for (step, number) in plan.steps.iter().zip(1i64..).skip(usize::try_from(found).unwrap_or(0)) {
+            take(plan, self.engine(), &mut conn, step, number).await.map_err(|fault| unusable(&fault))?;
             tracing::info!(version = number, "the database's schema is brought up to date");
         }
         Ok(())
@@ -448,23 +531,33 @@ fn unusable(fault: &sqlx::Error) -> StoreFault {
     StoreFault::Unusable(fault.to_string())
 }
 
-async fn version(conn: &mut AnyConnection) -> Result<i64, sqlx::Error> {
-    conn.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL, taken_at BIGINT)").await?;
-    let row = conn.fetch_one("SELECT COALESCE(MAX(version), 0) FROM schema_version").await?;
+async fn version(plan: &Plan, conn: &mut AnyConnection) -> Result<i64, sqlx::Error> {
+    conn.execute(plan.made).await?;
+    let row = conn.fetch_one(plan.found).await?;
     row.try_get(0)
 }
 
-async fn take(engine: Engine, conn: &mut AnyConnection, step: &Step, number: i64) -> Result<(), sqlx::Error> {
-    let (octets, serial, guards) = match engine {
-        Engine::Sqlite => ("BLOB", "INTEGER PRIMARY KEY AUTOINCREMENT", step.sqlite),
-        Engine::Postgres => ("BYTEA", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", step.postgres),
+async fn take(
+    plan: &Plan,
+    engine: Engine,
+    conn: &mut AnyConnection,
+    step: &Step,
+    number: i64,
+) -> Result<(), sqlx::Error> {
+    let (octets, serial, number_key, clustered, guards) = match engine {
+        Engine::Sqlite => {
+            ("BLOB", "INTEGER PRIMARY KEY AUTOINCREMENT", "INTEGER PRIMARY KEY", "WITHOUT ROWID", step.sqlite)
+        }
+        Engine::Postgres => {
+            ("BYTEA", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "BIGINT PRIMARY KEY", "", step.postgres)
+        }
     };
     let both = step.both.replace("{octets}", octets).replace("{serial}", serial);
+    let both = both.replace("{number}", number_key).replace("{clustered}", clustered);
     let mut tx = conn.begin().await?;
     // Ours, from the constants above.
     tx.execute(sqlx::raw_sql(AssertSqlSafe(both))).await?;
     tx.execute(sqlx::raw_sql(guards)).await?;
-    let noted = sqlx::query("INSERT INTO schema_version (version) VALUES ($1)").bind(number);
-    noted.execute(&mut *tx).await?;
+    sqlx::query(plan.noted).bind(number).execute(&mut *tx).await?;
     tx.commit().await
 }

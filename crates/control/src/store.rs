@@ -25,8 +25,12 @@ const POSTGRES_CONNECTIONS: u32 = 8;
 const WAIT: Duration = Duration::from_secs(5);
 /// After this, a change's answer does not wait for the data plane any longer. Milliseconds are usual.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(5);
+/// Of the archive's own: one writes, few read.
+const POSTGRES_CONNECTIONS_ARCHIVE: u32 = 4;
 /// Held by whoever changes something, on PostgreSQL.
 const CHANGE_LOCK: i64 = 0x7765_6972;
+/// Held by whoever writes to the archive: events come in there whatever else is changed.
+const ARCHIVE_LOCK: i64 = 0x7765_6973;
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,57 @@ pub enum Location {
     Sqlite(PathBuf),
     /// `postgres://user:password@host:port/name`
     Postgres(String),
+}
+
+impl Location {
+    /// Events lie beside what they are about: with SQLite in a file of their own, which may grow large and is not needed to restore
+    /// an installation.
+    #[must_use]
+    pub fn of_archive(&self) -> Location {
+        match self {
+            Location::Sqlite(path) => Location::Sqlite(path.with_file_name("events.db")),
+            Location::Postgres(url) => Location::Postgres(url.clone()),
+        }
+    }
+}
+
+/// What is kept there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// What cannot be had again: each change is on the disk before it is answered.
+    Tenants,
+    /// What the data plane's log tells again: after a power cut a little of it is taken in anew.
+    Events,
+}
+
+impl Holds {
+    fn lock(self) -> i64 {
+        match self {
+            Holds::Tenants => CHANGE_LOCK,
+            Holds::Events => ARCHIVE_LOCK,
+        }
+    }
+
+    fn pragmas(self) -> &'static str {
+        match self {
+            Holds::Tenants => {
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                 PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY;"
+            }
+            // Rows are blocks of many events: large pages hold them in fewer pieces.
+            Holds::Events => {
+                "PRAGMA page_size = 16384; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
+                 PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;"
+            }
+        }
+    }
+
+    fn connections(self) -> u32 {
+        match self {
+            Holds::Tenants => POSTGRES_CONNECTIONS,
+            Holds::Events => POSTGRES_CONNECTIONS_ARCHIVE,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +114,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
+    holds: Holds,
     readers: AnyPool,
     writer: AnyPool,
     options: AnyConnectOptions,
@@ -94,6 +150,15 @@ impl Store {
 
     /// Without looking whether it is there: until its schema is up to date, every call is refused as without a database.
     pub fn at(location: &Location) -> Result<Store, StoreFault> {
+        Store::holding(Holds::Tenants, location)
+    }
+
+    /// The archive's own, under the same conditions.
+    pub(crate) fn of_archive(location: &Location) -> Result<Store, StoreFault> {
+        Store::holding(Holds::Events, location)
+    }
+
+    fn holding(holds: Holds, location: &Location) -> Result<Store, StoreFault> {
         sqlx::any::install_default_drivers();
         let unusable = |fault: sqlx::Error| StoreFault::Unusable(fault.to_string());
         let pool = |connections: u32| {
@@ -110,15 +175,8 @@ impl Store {
                 private(path).map_err(|fault| StoreFault::Unusable(format!("{}: {fault}", path.display())))?;
                 let options = AnyConnectOptions::from_str(&sqlite_url(path)).map_err(unusable)?;
                 let pool = |connections| {
-                    pool(connections).after_connect(|conn, _| {
-                        Box::pin(async move {
-                            conn.execute(
-                                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-                                 PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY;",
-                            )
-                            .await
-                            .map(|_| ())
-                        })
+                    pool(connections).after_connect(move |conn, _| {
+                        Box::pin(async move { conn.execute(holds.pragmas()).await.map(|_| ()) })
                     })
                 };
                 let readers = pool(SQLITE_READERS).connect_lazy_with(options.clone());
@@ -127,12 +185,12 @@ impl Store {
             }
             Location::Postgres(url) => {
                 let options = AnyConnectOptions::from_str(url).map_err(unusable)?;
-                let both = pool(POSTGRES_CONNECTIONS).connect_lazy_with(options.clone());
+                let both = pool(holds.connections()).connect_lazy_with(options.clone());
                 (Engine::Postgres, options, both.clone(), both)
             }
         };
         let (changed, published) = (watch::Sender::new(0), watch::Sender::new(None));
-        Ok(Store(Arc::new(Inner { engine, readers, writer, options, changed, published })))
+        Ok(Store(Arc::new(Inner { engine, holds, readers, writer, options, changed, published })))
     }
 
     #[must_use]
@@ -175,6 +233,15 @@ impl Store {
         self.0.readers.acquire().await.map_err(|fault| refuse(&fault))
     }
 
+    /// Several questions to one state of the database, whatever is written meanwhile.
+    pub(crate) async fn read_still(&self) -> Result<Transaction<'static, Any>, Refusal> {
+        let begun = match self.0.engine {
+            Engine::Sqlite => self.0.readers.begin().await,
+            Engine::Postgres => self.0.readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+        };
+        begun.map_err(|fault| refuse(&fault))
+    }
+
     /// A transaction that no other change runs beside. Dropped without `commit`, nothing of it was.
     pub async fn change(&self) -> Result<Change, Refusal> {
         let begun = match self.0.engine {
@@ -183,7 +250,7 @@ impl Store {
         };
         let mut tx = begun.map_err(|fault| refuse(&fault))?;
         if self.0.engine == Engine::Postgres {
-            let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(CHANGE_LOCK);
+            let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(self.0.holds.lock());
             lock.execute(&mut *tx).await.map_err(|fault| refuse(&fault))?;
         }
         Ok(Change { tx, store: self.clone(), line: 0 })

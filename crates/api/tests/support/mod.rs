@@ -9,6 +9,7 @@ use api::rate::{Buckets, Limits};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use control::archive::Archive;
 use control::account::NewAccount;
 use control::credential::{CredentialKind, NewCredential};
 use control::inventory::{Check, NewIps, Outcome};
@@ -88,8 +89,12 @@ impl House {
         let clock = Clock::system();
         let dns: Arc<dyn Dns> = Arc::new(FixedDns::new(FixedAnswers { rules: Vec::new() }, None));
         let now = clock.clone();
+        let location = Location::Sqlite(folder.join("control.db"));
+        let archive = Archive::beside(&location).unwrap();
+        archive.bring_up_to_date().await.unwrap();
         let office = Office::new(Setting {
-            store: Store::open(&Location::Sqlite(folder.join("control.db"))).await.unwrap(),
+            store: Store::open(&location).await.unwrap(),
+            archive: archive.clone(),
             sealer: Sealer::of_key(&[7; 32]).unwrap(),
             now: Arc::new(move || Timestamp(now.now())),
             dns: dns.clone(),

@@ -9,6 +9,7 @@ pub mod live_dns;
 pub mod postgres;
 
 use control::account::{NewAccount, Standing};
+use control::archive::Archive;
 use control::inventory::{Check, NewIps, Outcome};
 use control::lease::{Grant, Into, Leased, Order};
 use control::office::Setting;
@@ -175,9 +176,16 @@ pub async fn bench(engine: Engine, dns: Arc<dyn Dns>) -> Bench {
     Bench { office, by: Actor::command_line(), location, now, folder, server }
 }
 
+async fn archive(location: &Location) -> Archive {
+    let archive = Archive::beside(location).unwrap();
+    archive.bring_up_to_date().await.unwrap();
+    archive
+}
+
 async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>) -> Office {
     Office::new(Setting {
         store: Store::open(location).await.unwrap(),
+        archive: archive(location).await,
         sealer: Sealer::of_key(&[7; 32]).unwrap(),
         now: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
         dns,

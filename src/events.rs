@@ -1,0 +1,117 @@
+//! How do events get from the data plane's log into the archive? In their order, each once, and a moment after they happened.
+//!
+//! The log waits where the archive is away: what is kept says how far it is, so nothing is remembered here.
+
+use crate::rounds::{AGAIN_AFTER, closing, pause};
+use control::archive::{Archive, Told, ToldEvent};
+use mta::record;
+use spool::{Cursor, EventLog};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// Events that come together are kept together; a webhook hears of one within this and what sending takes.
+const GATHER: Duration = Duration::from_millis(100);
+/// Records read at once: one transaction.
+const RECORDS_MAX: usize = 4_096;
+
+/// What the archive calls this queue's events: another queue on the same database counts its own. Made at the first start.
+pub fn source(data: &Path) -> io::Result<String> {
+    let path = data.join("queue.id");
+    match std::fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Ok(_) => {}
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
+        Err(fault) => return Err(fault),
+    }
+    let name = control::id::fresh("queue");
+    let fresh = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    io::Write::write_all(&mut file, name.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, &path)?;
+    std::fs::File::open(data)?.sync_all()?;
+    Ok(name)
+}
+
+/// Until the house closes.
+pub async fn keep(archive: Archive, log: EventLog, source: String, mut stop: watch::Receiver<bool>) {
+    let mut more = log.more();
+    let mut reader = Some(log);
+    let mut at: Option<Cursor> = None;
+    loop {
+        if at.is_none() {
+            match begin(&archive, &source).await {
+                Some(position) => at = Some(position),
+                None if pause(AGAIN_AFTER, &mut stop).await => return,
+                None => continue,
+            }
+        }
+        let (Some(from), Some(mut own)) = (at, reader.take()) else { return };
+        let read = tokio::task::spawn_blocking(move || {
+            let read = own.next(from, RECORDS_MAX).map(|records| {
+                let last = records.last().map(|(last, _)| *last);
+                (last, records.iter().filter_map(|(cursor, octets)| told(*cursor, octets)).collect::<Vec<_>>())
+            });
+            (read, own)
+        });
+        let Ok((read, own)) = read.await else { return tracing::error!("reading the event log ended early") };
+        reader = Some(own);
+        let (last, told) = match read {
+            Ok((Some(last), told)) => (last, told),
+            Ok((None, _)) => {
+                tokio::select! {
+                    changed = more.changed() => if changed.is_err() { return },
+                    () = closing(&mut stop) => return,
+                }
+                sleep(GATHER).await;
+                continue;
+            }
+            Err(fault) => {
+                tracing::error!(%fault, "the event log cannot be read");
+                if pause(AGAIN_AFTER, &mut stop).await {
+                    return;
+                }
+                continue;
+            }
+        };
+        match archive.take_in(&source, last.0, told).await {
+            Ok(()) => at = Some(last),
+            // Whether it was kept is asked again: an answer may have been lost on its way.
+            Err(_) => {
+                at = None;
+                if pause(AGAIN_AFTER, &mut stop).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn begin(archive: &Archive, source: &str) -> Option<Cursor> {
+    archive.bring_up_to_date().await.ok()?;
+    Some(Cursor(archive.taken_in(source).await.ok()?.unwrap_or(0)))
+}
+
+/// None: it tells of nothing that happened.
+fn told(cursor: Cursor, octets: &[u8]) -> Option<Told> {
+    match record::read_entries(octets) {
+        Ok(entries) if entries.is_empty() => None,
+        Ok(entries) => {
+            let event = |entry: record::Entry| ToldEvent {
+                event: entry.event,
+                address: entry.address,
+                accepted: entry.accepted,
+                route: entry.route,
+            };
+            Some(Told { cursor: cursor.0, events: entries.into_iter().map(event).collect() })
+        }
+        Err(fault) => {
+            tracing::error!(at = cursor.0, %fault, "an event cannot be read, and is passed over");
+            None
+        }
+    }
+}
