@@ -3,14 +3,18 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::fmt::{self, Display};
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// Where all of Weir's own calls begin.
 pub const BASE: &str = "/api/v1";
+/// Before a stream that has ended is asked for again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How much of an answer that is none of ours is shown.
 const STRANGE_LETTERS_MAX: usize = 200;
 
@@ -98,6 +102,34 @@ impl Target {
         }
     }
 
+    /// Server-sent events, until the service refuses to go on. A stream that ends is taken up again where it was.
+    pub async fn follow(&self, path: &str, heard: &mut dyn FnMut(&Value)) -> Result<Answer, Fault> {
+        let mut last: Option<String> = None;
+        loop {
+            let headers: Vec<_> = last.iter().map(|last| ("last-event-id", last.clone())).collect();
+            let response = self.response(Method::GET, path, None, &headers).await?;
+            if !response.status().is_success() {
+                return read(response).await;
+            }
+            let mut body = response.into_body();
+            let mut told = Lines::default();
+            while let Some(Ok(frame)) = body.frame().await {
+                for line in told.take(frame.data_ref().map_or(&[][..], |octets| octets)) {
+                    match line.split_once(": ") {
+                        Some(("id", id)) => last = Some(id.to_owned()),
+                        Some(("data", text)) => {
+                            if let Ok(value) = serde_json::from_str(text) {
+                                heard(&value);
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
     /// With a key where there is one, and these headers.
     pub async fn ask(
         &self,
@@ -106,6 +138,16 @@ impl Target {
         body: Option<&Value>,
         headers: &[(&str, String)],
     ) -> Result<Answer, Fault> {
+        read(self.response(method, path, body, headers).await?).await
+    }
+
+    async fn response(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, String)],
+    ) -> Result<Response<Incoming>, Fault> {
         let authority = self.url.trim_end_matches('/').strip_prefix("http://");
         let authority = authority.ok_or_else(|| Fault::Address(self.url.clone()))?;
         let address = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
@@ -125,15 +167,29 @@ impl Target {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let response = sender.send_request(request.body(Full::new(Bytes::from(octets)))?).await?;
-        let status = response.status();
-        let text = String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
-        let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        if status.is_success() {
-            Ok(Answer { text, value })
-        } else {
-            Err(Fault::Refused { status, problem: value, text })
-        }
+        Ok(sender.send_request(request.body(Full::new(Bytes::from(octets)))?).await?)
+    }
+}
+
+async fn read(response: Response<Incoming>) -> Result<Answer, Fault> {
+    let status = response.status();
+    let text = String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
+    let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    if status.is_success() { Ok(Answer { text, value }) } else { Err(Fault::Refused { status, problem: value, text }) }
+}
+
+/// What came, as lines; the last one may not be whole yet.
+#[derive(Default)]
+struct Lines {
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, octets: &[u8]) -> Vec<String> {
+        self.rest.extend_from_slice(octets);
+        let end = self.rest.iter().rposition(|octet| *octet == b'\n').map_or(0, |at| at + 1);
+        let whole: Vec<u8> = self.rest.drain(..end).collect();
+        String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::judge::House;
 use crate::rounds::{self, ControlFault, Rounds};
 use crate::{config, machine};
-use api::caller::{Desk, DeskInner};
+use api::caller::{Desk, DeskInner, Followers};
 use api::rate::{self, Buckets};
 use control::Office;
 use mta::deliver::Means;
@@ -55,6 +55,7 @@ pub struct Running {
     /// None: accounts, IPs and pools stand in the file.
     pub office: Option<Office>,
     rounds: Option<Rounds>,
+    followers: Followers,
 }
 
 /// Opens the house on a data folder.
@@ -143,6 +144,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
             stopped.clone(),
         ));
     }
+    let followers = Followers::default();
     let http = match http {
         Some(socket) => {
             let address =
@@ -157,6 +159,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
                 guarded: at_http,
                 calls: Mutex::new(Buckets::new(calls)),
+                followers: followers.clone(),
             }));
             let metrics = plant.metrics.clone();
             doors.spawn(api::server::serve(socket, api::server::router(desk), metrics, stopped));
@@ -165,7 +168,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         None => None,
     };
     let stop_wait = Duration::from_secs(*limits.stop_s.get_ref());
-    Ok(Running { plant, smtp, http, stop, doors, acceptor, stop_wait, office, rounds })
+    Ok(Running { plant, smtp, http, stop, doors, acceptor, stop_wait, office, rounds, followers })
 }
 
 impl Running {
@@ -187,6 +190,7 @@ impl Running {
     pub async fn stop(mut self) {
         // Nobody listens where no door was opened.
         let _ = self.stop.send(true);
+        self.followers.close();
         let until = tokio::time::Instant::now() + self.stop_wait;
         let doors = async { while self.doors.join_next().await.is_some() {} };
         if tokio::time::timeout(self.stop_wait / 2, doors).await.is_err() {

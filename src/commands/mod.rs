@@ -19,6 +19,7 @@ mod account;
 mod address;
 mod alone;
 mod domain;
+mod events;
 mod ip;
 mod key;
 mod lease;
@@ -51,6 +52,7 @@ const NOUNS: &[verb::Noun] = &[
     lease::NOUN,
     person::NOUN,
     me::NOUN,
+    events::NOUN,
     setting::NOUN,
 ];
 

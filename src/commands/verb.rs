@@ -384,6 +384,23 @@ impl Line<'_> {
     }
 
     pub fn ask_with(&self, body: Map<String, Value>) -> Result<Answer, Fault> {
+        let path = self.asked_path()?;
+        let body = (!matches!(self.verb.act, Act::Get | Act::Delete)).then_some(Value::Object(body));
+        let mut headers = Vec::new();
+        headers.extend(self.text("idempotency-key").map(|key| ("idempotency-key", key.to_owned())));
+        headers.extend(self.number("if-revision").map(|revision| ("if-match", format!("\"{revision}\""))));
+        self.call(self.verb.act, &path, body.as_ref(), &headers)
+    }
+
+    /// Prints a line for each event of a stream, for as long as it is let.
+    pub fn follow(&self, line: &mut dyn FnMut(&Value) -> String) -> Result<Answer, Fault> {
+        self.target.must_have_key()?;
+        let path = format!("{BASE}/{}", self.asked_path()?);
+        waiting()?.block_on(self.target.follow(&path, &mut |event| say(line(event))))
+    }
+
+    /// The path with its query, as typed.
+    fn asked_path(&self) -> Result<String, Fault> {
         let mut query: Vec<String> = Vec::new();
         for arg in self.verb.args.iter().filter(|arg| arg.place == Place::Query) {
             let value = self.value(arg)?.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
@@ -395,11 +412,7 @@ impl Line<'_> {
         if !query.is_empty() {
             path.push_str(&format!("?{}", query.join("&")));
         }
-        let body = (!matches!(self.verb.act, Act::Get | Act::Delete)).then_some(Value::Object(body));
-        let mut headers = Vec::new();
-        headers.extend(self.text("idempotency-key").map(|key| ("idempotency-key", key.to_owned())));
-        headers.extend(self.number("if-revision").map(|revision| ("if-match", format!("\"{revision}\""))));
-        self.call(self.verb.act, &path, body.as_ref(), &headers)
+        Ok(path)
     }
 
     pub fn call(

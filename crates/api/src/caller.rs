@@ -19,6 +19,7 @@ use mta::visitor::check_scope;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use tokio::sync::{Semaphore, watch};
 
 /// What the handlers need; one for all requests.
 #[derive(Clone)]
@@ -35,6 +36,31 @@ pub struct DeskInner {
     pub calls: Mutex<Buckets>,
     /// From where wrong keys were shown.
     pub guarded: Arc<Guarded>,
+    /// Who hears of events as they happen.
+    pub followers: Followers,
+}
+
+/// Streams of events open at one time; each is a connection and a reader of the archive.
+const FOLLOWERS_MAX: usize = 128;
+
+/// Streams of events: so many at one time, and none when the house is closed. Cheap to clone.
+#[derive(Clone)]
+pub struct Followers {
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) closing: watch::Sender<bool>,
+}
+
+impl Default for Followers {
+    fn default() -> Followers {
+        Followers { places: Arc::new(Semaphore::new(FOLLOWERS_MAX)), closing: watch::Sender::new(false) }
+    }
+}
+
+impl Followers {
+    /// What has no end of its own ends now.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
 }
 
 impl DeskInner {
@@ -118,6 +144,12 @@ impl Caller {
     #[must_use]
     pub fn actor(&self) -> &Actor {
         &self.actor
+    }
+
+    /// Whether it is a key that was shown, and no person that is signed in.
+    #[must_use]
+    pub fn is_key(&self) -> bool {
+        self.actor.kind == ActorKind::Key
     }
 
     fn of_key(visitor: Visitor, credential: Arc<Credential>) -> Caller {

@@ -4,6 +4,7 @@ use crate::caller::{Caller, Desk};
 use crate::problem::Problem;
 use axum::Json;
 use axum::extract::{Path, State};
+use control::block::Kept;
 use engine::Shown;
 use engine::envelope::{Envelope, Route};
 use engine::event::{Event, EventKind};
@@ -142,6 +143,7 @@ pub async fn explain(
     let unknown = || Problem::not_found("This message");
     let message = parse_id(&id).ok_or_else(unknown)?;
     let story = desk.stories.story(message).await.map_err(|fault| Problem::log_unreadable(message, &fault))?;
+    let story = whole(&desk, message, story).await?;
     let accepted = story.iter().find_map(|entry| entry.accepted.clone()).ok_or_else(unknown)?;
     // Another account's message is as unknown as one that never was.
     if !caller.may_see(&accepted.account, accepted.wish.subaccount.as_ref()) {
@@ -156,6 +158,21 @@ pub async fn explain(
     let planned = would.as_ref().and_then(|would| would.as_ref().ok()).map(|(route, _)| route);
     let hidden = caller.hidden(&desk, route.or(planned), been.chain(now));
     Ok(Json(tell(&accepted, route, would, &story, shown.as_ref(), &hidden)))
+}
+
+/// The log keeps what is young; the archive keeps the beginning of what is older.
+async fn whole(desk: &Desk, message: MessageId, story: Vec<Entry>) -> Result<Vec<Entry>, Problem> {
+    let Some(office) = desk.office.as_ref().filter(|_| !story.iter().any(|entry| entry.accepted.is_some())) else {
+        return Ok(story);
+    };
+    let kept = office.archive().story(message).await?;
+    let entry = |kept: Kept| Entry {
+        event: kept.event,
+        address: kept.address.as_deref().map(str::to_owned),
+        accepted: kept.accepted.as_deref().cloned(),
+        route: kept.route.as_deref().cloned(),
+    };
+    Ok(if kept.is_empty() { story } else { kept.into_iter().map(entry).collect() })
 }
 
 #[must_use]

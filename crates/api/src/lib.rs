@@ -10,6 +10,8 @@ pub mod asked;
 pub mod rate;
 /// Who is asking?
 pub mod caller;
+/// How does an event look to who may see it?
+pub mod kept;
 /// What became of a message?
 pub mod explanation;
 /// How is a message handed in as JSON, and called back?

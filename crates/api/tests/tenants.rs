@@ -182,6 +182,7 @@ impl House {
             office: None,
             guarded: Arc::default(),
             calls: std::sync::Mutex::new(api::rate::Buckets::new(api::rate::Limits::default())),
+            followers: api::caller::Followers::default(),
         }));
         House { router: router(desk), plant }
     }

@@ -70,7 +70,36 @@ pub enum EventKind {
     IpDrained,
 }
 
+/// In the order of the spool's numbers.
+pub const EVENT_KINDS: &[EventKind] = &[
+    EventKind::Accepted,
+    EventKind::Rejected,
+    EventKind::Delivered,
+    EventKind::Deferred,
+    EventKind::Bounced,
+    EventKind::Expired,
+    EventKind::Held,
+    EventKind::Released,
+    EventKind::Deleted,
+    EventKind::Delayed,
+    EventKind::Moved,
+    EventKind::LaneSlowed,
+    EventKind::LaneSuspended,
+    EventKind::LaneResumed,
+    EventKind::SiteUnreachable,
+    EventKind::SiteReachable,
+    EventKind::IpGone,
+    EventKind::IpBack,
+    EventKind::Routed,
+    EventKind::IpDrained,
+];
+
 impl EventKind {
+    #[must_use]
+    pub fn of(code: &str) -> Option<EventKind> {
+        EVENT_KINDS.iter().copied().find(|kind| kind.code() == code)
+    }
+
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {

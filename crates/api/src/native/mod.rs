@@ -12,6 +12,7 @@ mod audit;
 mod configuration_set;
 mod credential;
 mod domain;
+mod event;
 mod inventory;
 mod lease;
 mod person;
@@ -47,6 +48,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         configuration_set::routes(),
         credential::routes(),
         domain::routes(),
+        event::routes(),
         inventory::routes(),
         lease::routes(),
         person::routes(),

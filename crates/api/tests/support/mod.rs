@@ -4,7 +4,7 @@
 
 pub mod schema;
 
-use api::caller::{Desk, DeskInner, Peer};
+use api::caller::{Desk, DeskInner, Followers, Peer};
 use api::rate::{Buckets, Limits};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -113,6 +113,7 @@ impl House {
             office: has_office.then(|| office.clone()),
             guarded: Arc::default(),
             calls: Mutex::new(Buckets::new(limits)),
+            followers: Followers::default(),
         }));
         let router = api::server::router(desk);
         let document = serde_json::from_str(api::doors::document()).unwrap();
