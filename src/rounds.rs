@@ -295,7 +295,9 @@ async fn up(office: Office, log: EventLog, mut stop: watch::Receiver<bool>) {
     loop {
         if at.is_none() {
             match office.taken_in(QUEUE).await {
-                Ok(position) => at = Some(Cursor(position.unwrap_or(0))),
+                // A database newer than the data folder it was restored beside has seen events that are not in it; what
+                // happens next comes after those that are.
+                Ok(position) => at = Some(Cursor(position.unwrap_or(0)).min(*more.borrow_and_update())),
                 Err(_) if pause(AGAIN_AFTER, &mut stop).await => return,
                 Err(_) => continue,
             }
