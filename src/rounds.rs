@@ -10,6 +10,7 @@ use control::store::{Location, Store, StoreFault};
 use control::{Office, Refusal};
 use engine::event::{Event, EventKind};
 use engine::snapshot::Snapshot;
+use engine::tally::Lines;
 use engine::time::Timestamp;
 use mta::driver::Driver;
 use mta::guarded::Guarded;
@@ -356,7 +357,7 @@ fn matter(records: &[(Cursor, Vec<u8>)]) -> Vec<Event> {
 async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop: watch::Receiver<bool>) {
     loop {
         for door in &doors {
-            let _ = office.note_failed(door.failed_so_far(intake.now())).await;
+            note_failed(&office, door, door.failed_so_far(intake.now())).await;
         }
         let _ = office.end_rests().await;
         let _ = office.tidy_credentials().await;
@@ -364,8 +365,19 @@ async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop:
         let _ = office.check_due_domains(DOMAINS_A_ROUND).await;
         let _ = office.check_due_ips(IPS_A_ROUND).await;
         if pause(DUE_EVERY, &mut stop).await {
-            return;
+            break;
         }
+    }
+    for door in &doors {
+        note_failed(&office, door, door.failed_at_last()).await;
+    }
+    let _ = office.note_people_at_last().await;
+}
+
+/// Who failed at a door is remembered until it is written down.
+async fn note_failed(office: &Office, door: &Guarded, failed: Lines) {
+    if office.note_failed(&failed).await.is_err() {
+        door.put_back(failed);
     }
 }
 
