@@ -12,6 +12,7 @@ use control::store::{Location, Store, StoreFault};
 use control::{Office, Refusal};
 use engine::event::{Event, EventKind};
 use engine::snapshot::Snapshot;
+use engine::tally::Lines;
 use engine::time::Timestamp;
 use mta::driver::Driver;
 use mta::guarded::Guarded;
@@ -309,7 +310,9 @@ async fn up(office: Office, log: EventLog, mut stop: watch::Receiver<bool>) {
     loop {
         if at.is_none() {
             match office.taken_in(QUEUE).await {
-                Ok(position) => at = Some(Cursor(position.unwrap_or(0))),
+                // A database newer than the data folder it was restored beside has seen events that are not in it; what
+                // happens next comes after those that are.
+                Ok(position) => at = Some(Cursor(position.unwrap_or(0)).min(*more.borrow_and_update())),
                 Err(_) if pause(AGAIN_AFTER, &mut stop).await => return,
                 Err(_) => continue,
             }
@@ -368,7 +371,7 @@ fn matter(records: &[(Cursor, Vec<u8>)]) -> Vec<Event> {
 async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop: watch::Receiver<bool>) {
     loop {
         for door in &doors {
-            let _ = office.note_failed(door.failed_so_far(intake.now())).await;
+            note_failed(&office, door, door.failed_so_far(intake.now())).await;
         }
         let _ = office.end_rests().await;
         let _ = office.tidy_credentials().await;
@@ -376,8 +379,19 @@ async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop:
         let _ = office.check_due_domains(DOMAINS_A_ROUND).await;
         let _ = office.check_due_ips(IPS_A_ROUND).await;
         if pause(DUE_EVERY, &mut stop).await {
-            return;
+            break;
         }
+    }
+    for door in &doors {
+        note_failed(&office, door, door.failed_at_last()).await;
+    }
+    let _ = office.note_people_at_last().await;
+}
+
+/// Who failed at a door is remembered until it is written down.
+async fn note_failed(office: &Office, door: &Guarded, failed: Lines) {
+    if office.note_failed(&failed).await.is_err() {
+        door.put_back(failed);
     }
 }
 

@@ -36,19 +36,8 @@ pub struct Order {
     pub server: Vec<String>,
 }
 
-/// Starts the server, calls it, follows changes, and ends it.
+/// Starts the server, calls it, follows changes, ends it, and starts it once more on what it kept.
 pub fn run(order: &Order) -> io::Result<Figures> {
-    let fence = Fence::raise()?;
-    let began = Instant::now();
-    let mut server = spawn(&fence, &order.server, order.log.as_deref())?;
-    let outcome = measure(order, &fence, &mut server, began);
-    fence.clear(Duration::from_secs(10))?;
-    server.wait()?;
-    fence.remove()?;
-    outcome
-}
-
-fn measure(order: &Order, fence: &Fence, server: &mut Child, began: Instant) -> io::Result<Figures> {
     let text = fs::read_to_string(&order.keys)?;
     let keys = Keys { keys: text.lines().collect(), next: AtomicU64::new(0) };
     if keys.keys.is_empty() {
@@ -56,7 +45,36 @@ fn measure(order: &Order, fence: &Fence, server: &mut Child, began: Instant) -> 
     }
     let mut figures = Figures::default();
     figures.text("name", &order.name);
-    let first = first_message(order, server, &keys, began)?;
+    started(order, |fence, server, began| measure(order, &keys, &mut figures, fence, server, began))?;
+    started(order, |_, server, began| {
+        let first = first_message(order, server, &keys, began)?;
+        figures.number("start_again_to_first_message_seconds", first.as_secs_f64());
+        Ok(())
+    })?;
+    Ok(figures)
+}
+
+/// A server for as long as something is done with it; then it is asked to end.
+fn started(order: &Order, with: impl FnOnce(&Fence, &mut Child, Instant) -> io::Result<()>) -> io::Result<()> {
+    let fence = Fence::raise()?;
+    let began = Instant::now();
+    let mut server = spawn(&fence, &order.server, order.log.as_deref())?;
+    let outcome = with(&fence, &mut server, began);
+    fence.clear(Duration::from_secs(10))?;
+    server.wait()?;
+    fence.remove()?;
+    outcome
+}
+
+fn measure(
+    order: &Order,
+    keys: &Keys<'_>,
+    figures: &mut Figures,
+    fence: &Fence,
+    server: &mut Child,
+    began: Instant,
+) -> io::Result<()> {
+    let first = first_message(order, server, keys, began)?;
     figures.number("start_to_first_message_seconds", first.as_secs_f64());
     // What is done at the start beside mail (the snapshot is kept, what is due is looked for) is not what is measured next.
     thread::sleep(Duration::from_secs(3));
@@ -66,9 +84,9 @@ fn measure(order: &Order, fence: &Fence, server: &mut Child, began: Instant) -> 
 
     let memory = fence.watch_memory();
     for (name, call) in [("account", Call::Account), ("pools", Call::Pools), ("change", Call::Subaccount)] {
-        let warm_up = calls(order, &keys, call, WARM_UP)?;
+        let warm_up = calls(order, keys, call, WARM_UP)?;
         let cpu = fence.cpu()?;
-        let mut round = calls(order, &keys, call, order.time)?;
+        let mut round = calls(order, keys, call, order.time)?;
         let spent = fence.cpu()?;
         let cpu = spent.user_seconds + spent.system_seconds - cpu.user_seconds - cpu.system_seconds;
         let good = round.good.max(1) as f64;
@@ -89,7 +107,7 @@ fn measure(order: &Order, fence: &Fence, server: &mut Child, began: Instant) -> 
         figures.spread_ms(name, &mut took_us);
     }
     figures.number("peak_rss_mib", memory.stop().rss_kib as f64 / 1024.0);
-    Ok(figures)
+    Ok(())
 }
 
 struct Keys<'a> {

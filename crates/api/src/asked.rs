@@ -25,6 +25,10 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.first() == Some(&b'[') {
         return Err(unreadable("The body is an array.".to_owned()));
     }
+    // Where one is in the body is kept track of only where there is something to say of it.
+    if let Ok(read) = serde_json::from_slice(body) {
+        return Ok(read);
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = error.path().to_string();

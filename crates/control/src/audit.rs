@@ -100,12 +100,20 @@ pub(crate) async fn write(change: &mut Change, by: &Actor, now: Timestamp, line:
     Ok(())
 }
 
-/// What a line says of sign-ins that failed.
-pub(crate) fn failed(failed: &Failed) -> Value {
+/// Sign-ins that failed, of somebody or of all whom nobody knows.
+pub(crate) async fn write_failed(
+    change: &mut Change,
+    (subject, id): (Subject, Option<&str>),
+    account: Option<&str>,
+    failed: &Failed,
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let from: Vec<String> = failed.from.iter().map(ToString::to_string).collect();
-    json!({
+    let detail = json!({
         "times": failed.times, "first_at": failed.first_at.to_string(), "last_at": failed.last_at.to_string(), "from": from,
-    })
+    });
+    let line = Line { subject, id: id.unwrap_or("unknown"), account, action: "sign-in-failed", detail };
+    write(change, &Actor::service(), now, line).await
 }
 
 /// A line as it is shown.

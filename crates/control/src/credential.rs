@@ -22,7 +22,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use engine::id::{AccountId, CredentialId, SubaccountId};
 use engine::snapshot::{self, Digest, Holder, Login, Scope};
-use engine::tally::Failed;
+use engine::tally::{Failed, Lines};
 use engine::time::Timestamp;
 use net::dns::Network;
 use serde_json::{Value, json};
@@ -613,7 +613,7 @@ impl Office {
 
     /// Sign-ins that failed at the doors for mail and calls, by the name that was given, into the audit log (G5). Names that nobody has
     /// are one line: whoever likes to make them up fills no log.
-    pub async fn note_failed(&self, failed: Vec<(Option<String>, Failed)>) -> Result<(), Refusal> {
+    pub async fn note_failed(&self, failed: &Lines) -> Result<(), Refusal> {
         if failed.is_empty() {
             return Ok(());
         }
@@ -623,23 +623,25 @@ impl Office {
         for (login, failed) in failed {
             let known = match login {
                 Some(login) => {
-                    row(change.conn(), q!("SELECT id, account FROM credential WHERE login = $1", login)).await?
+                    let query = q!("SELECT id, account FROM credential WHERE login = $1", login.clone());
+                    row(change.conn(), query).await?
                 }
                 None => None,
             };
             match known {
                 Some(known) => {
                     let (id, account) = (known.text(0)?, known.text_or_none(1)?);
-                    write_failed(&mut change, &id, account.as_deref(), &failed, now).await?;
+                    let whose = (Subject::Credential, Some(id.as_str()));
+                    audit::write_failed(&mut change, whose, account.as_deref(), failed, now).await?;
                 }
                 None => match &mut unknown {
-                    Some(unknown) => unknown.join(failed),
-                    None => unknown = Some(failed),
+                    Some(unknown) => unknown.join(failed.clone()),
+                    None => unknown = Some(failed.clone()),
                 },
             }
         }
         if let Some(failed) = unknown {
-            write_failed(&mut change, "unknown", None, &failed, now).await?;
+            audit::write_failed(&mut change, (Subject::Credential, None), None, &failed, now).await?;
         }
         change.commit().await
     }
@@ -920,17 +922,6 @@ pub fn smtp_password(secret: &str, region: &str) -> String {
         key = sign(key.as_ref(), step);
     }
     BASE64_STANDARD.encode([&[VERSION], key.as_ref()].concat())
-}
-
-async fn write_failed(
-    change: &mut Change,
-    credential: &str,
-    account: Option<&str>,
-    failed: &Failed,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    let (subject, action, detail) = (Subject::Credential, "sign-in-failed", audit::failed(failed));
-    audit::write(change, &Actor::service(), now, Line { subject, id: credential, account, action, detail }).await
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use crate::password::Hashing;
 use crate::refusal::{Kind, Refusal};
 use engine::guard::{Guard, Knock, Limits, Wait};
-use engine::tally::{Failed, Tally};
+use engine::tally::{Lines, Tally};
 use engine::time::Timestamp;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,8 +42,18 @@ impl Door {
     }
 
     /// What is to be written down now, and is remembered no longer.
-    pub fn failed_so_far(&self, now: Timestamp) -> Vec<(Option<String>, Failed)> {
+    pub fn failed_so_far(&self, now: Timestamp) -> Lines {
         lock(&self.failed).due(now)
+    }
+
+    /// The same, however young, because the house closes.
+    pub fn failed_at_last(&self) -> Lines {
+        lock(&self.failed).all()
+    }
+
+    /// They could not be written down: they are told again.
+    pub fn put_back(&self, lines: Lines) {
+        lock(&self.failed).put_back(lines);
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {

@@ -4,7 +4,7 @@
 //! door. What fails is counted there, and comes into the audit log with `tidy_people`.
 
 use crate::actor::{Actor, ActorKind};
-use crate::audit::{self, Line, Subject};
+use crate::audit::{self, Subject};
 use crate::id::{self, Secret};
 use crate::office::Office;
 use crate::page::{Page, Window};
@@ -13,7 +13,7 @@ use crate::person::{self, Person, as_typed, columns, find_person, keep_password}
 use crate::refusal::{Kind, Refusal};
 use crate::store::{Change, Columns, number, q, row, rows, run};
 use crate::totp;
-use engine::tally::Failed;
+use engine::tally::Lines;
 use engine::time::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
@@ -428,10 +428,10 @@ impl Office {
         find_person(&mut conn, &by.id).await
     }
 
-    /// Once a minute: writes down what failed, one line for each person; takes away what is over.
+    /// Once a minute: writes down who failed to sign in, one line for each person; takes away what is over.
     pub async fn tidy_people(&self) -> Result<(), Refusal> {
         let now = self.now();
-        let failed = self.door().failed_so_far(now);
+        self.note_people(self.door().failed_so_far(now)).await?;
         let over = {
             let mut conn = self.store().read().await?;
             let query = q!(
@@ -442,16 +442,47 @@ impl Office {
             );
             number(&mut conn, query).await?
         };
-        if failed.is_empty() && over == 0 {
+        if over == 0 {
             return Ok(());
         }
         let mut change = self.store().change().await?;
-        for (person, failed) in failed {
-            write_failed(&mut change, person.as_deref(), &failed, now).await?;
-        }
         let sessions = q!("DELETE FROM session WHERE expires_at <= $1 OR seen_at <= $2", now.0, (now - IDLE_MAX).0);
         run(change.conn(), sessions).await?;
         run(change.conn(), q!("DELETE FROM link WHERE expires_at <= $1 OR used_at IS NOT NULL", now.0)).await?;
+        change.commit().await
+    }
+
+    /// At the end of the house: who failed to sign in since the last line about them.
+    pub async fn note_people_at_last(&self) -> Result<(), Refusal> {
+        self.note_people(self.door().failed_at_last()).await
+    }
+
+    async fn note_people(&self, failed: Lines) -> Result<(), Refusal> {
+        let noted = self.try_note_people(&failed).await;
+        if noted.is_err() {
+            self.door().put_back(failed);
+        }
+        noted
+    }
+
+    async fn try_note_people(&self, failed: &Lines) -> Result<(), Refusal> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let mut change = self.store().change().await?;
+        for (person, failed) in failed {
+            let account = match person {
+                Some(id) => {
+                    let query = q!("SELECT account FROM person WHERE id = $1", id.to_owned());
+                    let found = row(change.conn(), query).await?;
+                    found.map(|row| row.text_or_none(0)).transpose()?.flatten()
+                }
+                None => None,
+            };
+            let whose = (Subject::Person, person.as_deref());
+            audit::write_failed(&mut change, whose, account.as_deref(), failed, now).await?;
+        }
         change.commit().await
     }
 }
@@ -522,27 +553,4 @@ async fn set_totp(change: &mut Change, person: &mut Person, on: bool) -> Result<
     );
     run(change.conn(), update).await?;
     Ok(())
-}
-
-async fn write_failed(
-    change: &mut Change,
-    person: Option<&str>,
-    failed: &Failed,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    let account = match person {
-        Some(id) => {
-            let found = row(change.conn(), q!("SELECT account FROM person WHERE id = $1", id.to_owned())).await?;
-            found.map(|row| row.text_or_none(0)).transpose()?.flatten()
-        }
-        None => None,
-    };
-    let line = Line {
-        subject: Subject::Person,
-        id: person.unwrap_or("unknown"),
-        account: account.as_deref(),
-        action: "sign-in-failed",
-        detail: audit::failed(failed),
-    };
-    audit::write(change, &Actor::service(), now, line).await
 }

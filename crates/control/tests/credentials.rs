@@ -179,9 +179,9 @@ fn guesses_at_the_doors_are_written_down() {
             tally.note(name, Some(guess), office.now());
             tally.note(name, None, office.now());
         }
-        office.note_failed(tally.due(office.now())).await.unwrap();
+        office.note_failed(&tally.due(office.now())).await.unwrap();
         bench.pass(Duration::from_secs(60));
-        office.note_failed(tally.due(office.now())).await.unwrap();
+        office.note_failed(&tally.due(office.now())).await.unwrap();
         let lines = office.audit(by, None, None, &Window::default()).await.unwrap().items;
         let failed: Vec<_> = lines.iter().filter(|line| line.action == "sign-in-failed").collect();
         let told: Vec<_> = failed.iter().map(|line| (line.subject.as_str(), &line.detail["times"])).collect();

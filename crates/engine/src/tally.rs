@@ -34,24 +34,41 @@ impl Failed {
     }
 }
 
+/// What becomes lines of the audit log, by name.
+pub type Lines = Vec<(Option<String>, Failed)>;
+
 /// By name; `None` is whoever nobody knows.
 #[derive(Debug, Default)]
 pub struct Tally(BTreeMap<Option<String>, Failed>);
 
 impl Tally {
     pub fn note(&mut self, name: Option<&str>, from: Option<IpAddr>, now: Timestamp) {
-        let all = &mut self.0;
-        let key = name.map(str::to_owned).filter(|name| all.len() < NAMES_MAX || all.contains_key(&Some(name.clone())));
         let failed = Failed { times: 1, first_at: now, last_at: now, from: from.into_iter().collect() };
+        self.add(name.map(str::to_owned), failed);
+    }
+
+    /// What is to be written down now, and is remembered no longer.
+    pub fn due(&mut self, now: Timestamp) -> Lines {
+        self.0.extract_if(.., |_, failed| now.since(failed.first_at) >= LINE_EVERY).collect()
+    }
+
+    /// All of it, because the house closes.
+    pub fn all(&mut self) -> Lines {
+        std::mem::take(&mut self.0).into_iter().collect()
+    }
+
+    /// It could not be written down: it is due again.
+    pub fn put_back(&mut self, lines: Lines) {
+        lines.into_iter().for_each(|(name, failed)| self.add(name, failed));
+    }
+
+    fn add(&mut self, name: Option<String>, failed: Failed) {
+        let all = &mut self.0;
+        let key = name.filter(|name| all.len() < NAMES_MAX || all.contains_key(&Some(name.clone())));
         match all.get_mut(&key) {
             Some(before) => before.join(failed),
             None => drop(all.insert(key, failed)),
         }
-    }
-
-    /// What is to be written down now, and is remembered no longer.
-    pub fn due(&mut self, now: Timestamp) -> Vec<(Option<String>, Failed)> {
-        self.0.extract_if(.., |_, failed| now.since(failed.first_at) >= LINE_EVERY).collect()
     }
 }
 
@@ -79,5 +96,19 @@ mod tests {
         assert_eq!(due.len(), NAMES_MAX + 1);
         assert_eq!(due.iter().map(|(_, failed)| failed.times).sum::<u32>(), 2 * NAMES_MAX as u32);
         assert_eq!(due[0].0, None, "whoever was too many is counted with the unknown");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_due_again_with_what_came_since() {
+        let (mut tally, start) = (Tally::default(), Timestamp(1_000_000));
+        tally.note(Some("ann"), None, start);
+        let due = tally.due(start + Duration::from_secs(60));
+        tally.note(Some("ann"), None, start + Duration::from_secs(70));
+        tally.put_back(due);
+        let due = tally.due(start + Duration::from_secs(75));
+        assert_eq!(due.iter().map(|(_, failed)| (failed.times, failed.first_at)).collect::<Vec<_>>(), [(2, start)]);
+        tally.note(None, None, start + Duration::from_secs(80));
+        assert_eq!(tally.all().len(), 1, "all of it at the end, however young");
+        assert_eq!(tally.all(), []);
     }
 }

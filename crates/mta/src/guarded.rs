@@ -7,7 +7,7 @@
 
 use crate::refusal::{Kind, Refusal};
 use engine::guard::{Failures, Guard, Knock, Limits, Wait};
-use engine::tally::{Failed, Tally};
+use engine::tally::{Lines, Tally};
 use engine::time::Timestamp;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -80,8 +80,18 @@ impl Guarded {
     }
 
     /// Who failed, by the name they gave; told once, for the audit log.
-    pub fn failed_so_far(&self, now: Timestamp) -> Vec<(Option<String>, Failed)> {
+    pub fn failed_so_far(&self, now: Timestamp) -> Lines {
         lock(&self.failed).due(now)
+    }
+
+    /// The same, however young, because the house closes.
+    pub fn failed_at_last(&self) -> Lines {
+        lock(&self.failed).all()
+    }
+
+    /// They could not be written down: they are told again.
+    pub fn put_back(&self, lines: Lines) {
+        lock(&self.failed).put_back(lines);
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {

@@ -14,7 +14,7 @@ fn passwords_guessed_by_smtp_are_turned_away() {
     let _others = among_others();
     let town = Town::new();
     let _provider = town.provider(1, Manner::default());
-    let house = Plan::new(&town).control(None).open();
+    let mut house = Plan::new(&town).control(None).open();
     house.share(&[town.source(0)]);
     let shop = house.tenant("shop", "standard");
     let (app, other) = (house.login(&shop), house.login(&shop));
@@ -45,6 +45,16 @@ fn passwords_guessed_by_smtp_are_turned_away() {
     elsewhere.take("ann@shop.test", &["bob@mail.test"], &Message::plain("from elsewhere"));
     house.smtp_as(&other).take("ann@shop.test", &["bob@mail.test"], &Message::plain("known here"));
     known.take("ann@shop.test", &["bob@mail.test"], &Message::plain("open before"));
+
+    // R7.6: those of the last minute are in the audit log as well, whenever the house was closed.
+    drop((known, elsewhere));
+    assert!(house.terminate().0.success());
+    house.start();
+    let lines = house.operate("GET", &format!("/audit?subject={}", app.id), &Value::Null);
+    let of_guesses = |line: &&Value| line["action"] == "sign-in-failed";
+    let times =
+        lines["items"].as_array().unwrap().iter().filter(of_guesses).map(|line| line["detail"]["times"].as_u64());
+    assert!(times.sum::<Option<u64>>().unwrap() >= GUESSES as u64, "{lines}");
 }
 
 // G5: by HTTP. A right key is never held up, because behind a proxy all have one address.
