@@ -3,6 +3,7 @@
 //! The log waits where the archive is away: what is kept says how far it is, so nothing is remembered here.
 
 use crate::rounds::{AGAIN_AFTER, closing, pause};
+use control::Office;
 use control::archive::{Archive, Told, ToldEvent};
 use mta::record;
 use spool::{Cursor, EventLog};
@@ -15,6 +16,8 @@ use tokio::time::sleep;
 
 /// Events that come together are kept together; a webhook hears of one within this and what sending takes.
 const GATHER: Duration = Duration::from_millis(100);
+/// Counts follow the events by so much: those of many minutes are added at once.
+const COUNT_AFTER: Duration = Duration::from_millis(400);
 /// Records read at once: one transaction.
 const RECORDS_MAX: usize = 4_096;
 
@@ -88,6 +91,29 @@ pub async fn keep(archive: Archive, log: EventLog, source: String, mut stop: wat
                 }
             }
         }
+    }
+}
+
+/// Adds up what is kept, until the house closes.
+pub async fn count(office: Office, mut stop: watch::Receiver<bool>) {
+    let mut more = office.archive().end();
+    loop {
+        more.borrow_and_update();
+        let counted = async {
+            let since = office.counts_kept_since().await?;
+            office.archive().count(since).await
+        };
+        match counted.await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(_) if pause(AGAIN_AFTER, &mut stop).await => return,
+            Err(_) => continue,
+        }
+        tokio::select! {
+            changed = more.changed() => if changed.is_err() { return },
+            () = closing(&mut stop) => return,
+        }
+        sleep(COUNT_AFTER).await;
     }
 }
 

@@ -120,7 +120,15 @@ pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) 
     let loaded = match office.store().bring_up_to_date().await {
         Ok(()) => {
             if let Some(snapshot) = publish::present(&office, base, &sealer, &kept).await {
-                return Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, away: false, sealer, kept, source });
+                return Ok(Opened {
+                    office,
+                    snapshot: Arc::new(snapshot),
+                    publisher: None,
+                    away: false,
+                    sealer,
+                    kept,
+                    source,
+                });
             }
             load(&office, base).await
         }
@@ -181,6 +189,7 @@ impl Rounds {
         tasks.spawn(down.run(stop.clone()));
         tasks.spawn(up(opened.office.clone(), plant.spool.events(), stop.clone()));
         tasks.spawn(events::keep(opened.office.archive().clone(), plant.spool.events(), opened.source, stop.clone()));
+        tasks.spawn(events::count(opened.office.clone(), stop.clone()));
         tasks.spawn(due(opened.office, doors, plant.intake.clone(), stop));
         Rounds { tasks, base }
     }
@@ -374,6 +383,7 @@ async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop:
             note_failed(&office, door, door.failed_so_far(intake.now())).await;
         }
         let _ = office.end_rests().await;
+        let _ = office.tidy_archive().await;
         let _ = office.tidy_credentials().await;
         let _ = office.tidy_people().await;
         let _ = office.check_due_domains(DOMAINS_A_ROUND).await;

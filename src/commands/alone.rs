@@ -1,10 +1,11 @@
 //! What can be asked that belongs to no noun: `weir cancel`, `weir preview`, `weir audit`.
 
 use crate::client::{Answer, Fault};
+use crate::commands::show;
 use crate::commands::verb::Act::{Delete, Get, Post};
-use crate::commands::verb::Shown::{Card, Said, Table};
+use crate::commands::verb::Shown::{Card, Page, Said, Table};
 use crate::commands::verb::{Line, Verb, body, query};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub const VERBS: &[Verb] = &[
     Verb::row(
@@ -33,6 +34,25 @@ pub const VERBS: &[Verb] = &[
         body("send-at", "When it is due, such as 2030-01-01T10:00:00Z"),
     ]),
     Verb::row(
+        "stats",
+        (Get, "statistics"),
+        "How much was sent, and what became of it",
+        Page(stats),
+        "weir stats --account shop --by provider --from 2026-11-01T00:00:00Z",
+    )
+    .takes(&[
+        query("account", "Of this account, by name or id; `self` is the key's own"),
+        query("subaccount", "Of this subaccount, by name or id"),
+        query("configuration-set", "Sent with this configuration set").also("set"),
+        query("pool", "By this pool, by its id"),
+        query("ip", "From this IP"),
+        query("provider", "At this provider, such as gmail"),
+        query("by", "Told apart by account, subaccount, configuration_set, pool, ip, provider; with commas between"),
+        query("resolution", "A line for each").one_of(&["minute", "hour", "day"]),
+        query("from", "From this moment on; without it, a day before the end"),
+        query("until", "Before this moment; without it, now"),
+    ]),
+    Verb::row(
         "audit",
         (Get, "audit"),
         "Who changed what, when, from where; newest first",
@@ -44,6 +64,41 @@ pub const VERBS: &[Verb] = &[
         query("subject", "About one thing, by its id"),
     ]),
 ];
+
+/// A line for each time and place, with what is not nought of the less usual counts.
+fn stats(answer: &Value, _: &Line) -> String {
+    let items = show::items(answer, "items");
+    let is_said =
+        |field: &str| items.iter().any(|item| item.pointer(&format!("/{field}")).is_some_and(|is| *is != json!(0)));
+    const ALL: &[&str] = &[
+        "at",
+        "of/account",
+        "of/subaccount",
+        "of/configuration_set",
+        "of/pool",
+        "of/ip",
+        "of/provider",
+        "accepted",
+        "delivered",
+        "deferred",
+        "hard",
+        "soft",
+        "blocked",
+        "other",
+        "expired",
+        "deleted",
+        "rejected",
+        "suppressed",
+        "complained",
+        "unsubscribed",
+        "delivered_p50_s",
+        "delivered_p95_s",
+    ];
+    let usual = ["accepted", "delivered", "deferred", "hard", "soft", "blocked"];
+    let fields: Vec<&str> = ALL.iter().copied().filter(|field| usual.contains(field) || is_said(field)).collect();
+    let (from, until) = (show::text(answer, "from"), show::text(answer, "until"));
+    format!("{from} to {until}\n{}", show::table(items, &fields))
+}
 
 /// The data plane knows accounts by id.
 fn preview(line: &Line) -> Result<Answer, Fault> {

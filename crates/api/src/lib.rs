@@ -10,10 +10,10 @@ pub mod asked;
 pub mod rate;
 /// Who is asking?
 pub mod caller;
-/// How does an event look to who may see it?
-pub mod kept;
 /// What became of a message?
 pub mod explanation;
+/// How does an event look to who may see it?
+pub mod kept;
 /// How is a message handed in as JSON, and called back?
 pub mod messages;
 /// Where would a message go?

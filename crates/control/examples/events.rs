@@ -104,7 +104,11 @@ impl Town {
             ip: Some(ip),
             provider: Some(PROVIDERS[n as usize % 8].into()),
             host: Some("mx1.provider.example".into()),
-            reply: Some(Reply::new(code, (u8::try_from(code / 100).unwrap_or(2), 0, 0), format!("Ok: queued as {n:012x}"))),
+            reply: Some(Reply::new(
+                code,
+                (u8::try_from(code / 100).unwrap_or(2), 0, 0),
+                format!("Ok: queued as {n:012x}"),
+            )),
             meaning,
             attempt: 1,
             took: Some(Duration::from_millis(300)),

@@ -17,7 +17,7 @@ use engine::id::{AccountId, MessageId};
 use engine::time::Timestamp;
 use sqlx::AnyConnection;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 /// Events of a block. More makes blocks costlier to look into, fewer makes more keys.
@@ -77,6 +77,8 @@ struct Inner {
     /// The number that the next event will have.
     end: watch::Sender<i64>,
     recent: Mutex<Recent>,
+    /// Numbers of series that were counted lately.
+    series: std::sync::Mutex<HashMap<String, i64>>,
 }
 
 /// What is known of messages whose acceptance was seen not long ago.
@@ -219,7 +221,12 @@ impl Archive {
     /// Beside the database of this location, whether it answers or not.
     pub fn beside(location: &Location) -> Result<Archive, StoreFault> {
         let store = Store::of_archive(&location.of_archive())?;
-        Ok(Archive(Arc::new(Inner { store, end: watch::Sender::new(0), recent: Mutex::default() })))
+        Ok(Archive(Arc::new(Inner {
+            store,
+            end: watch::Sender::new(0),
+            recent: Mutex::default(),
+            series: Default::default(),
+        })))
     }
 
     pub async fn bring_up_to_date(&self) -> Result<(), StoreFault> {
@@ -235,6 +242,11 @@ impl Archive {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    pub(crate) fn series_known(&self) -> std::sync::MutexGuard<'_, HashMap<String, i64>> {
+        // Each entry stands alone: a table that a panic left is as good as before.
+        self.0.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds the number that the next event will have; tells of every event that is kept here.
@@ -536,7 +548,10 @@ impl Archive {
             run(conn, q!("DELETE FROM event_block WHERE first < $1", first)).await?;
             run(conn, q!("UPDATE event_end SET bytes = $1 WHERE id = 1", bytes)).await?;
             let block = first.div_euclid(BLOCK_EVENTS);
-            let gone = q!("DELETE FROM event_key WHERE run IN (SELECT first FROM event_run WHERE first + blocks <= $1)", block);
+            let gone = q!(
+                "DELETE FROM event_key WHERE run IN (SELECT first FROM event_run WHERE first + blocks <= $1)",
+                block
+            );
             run(conn, gone).await?;
             run(conn, q!("DELETE FROM event_run WHERE first + blocks <= $1", block)).await?;
             change.commit().await?;
@@ -660,7 +675,9 @@ async fn runs_before(
 /// The oldest runs about this block and later ones.
 async fn runs_from(conn: &mut AnyConnection, block: i64, key: Option<Key>) -> Result<Vec<Asked>, Refusal> {
     let query = q!(
-        asked!("r.first >= (SELECT COALESCE(MAX(o.first), 0) FROM event_run o WHERE o.first <= $2) ORDER BY r.first LIMIT $3"),
+        asked!(
+            "r.first >= (SELECT COALESCE(MAX(o.first), 0) FROM event_run o WHERE o.first <= $2) ORDER BY r.first LIMIT $3"
+        ),
         key.map_or(-1, Key::number),
         block,
         RUNS_ASKED,
@@ -775,4 +792,3 @@ async fn merge(conn: &mut AnyConnection, blocks: i64) -> Result<(), Refusal> {
     run(conn, q!("DELETE FROM event_run WHERE first >= $1", first)).await?;
     put_run(conn, first, wide, times, pairs).await
 }
-

@@ -436,9 +436,8 @@ impl<'a, 'b> Look<'a, 'b> {
                     asked.as_deref().is_none_or(|asked| found == Some(asked))
                 };
                 let tagged = wanted.tag.as_ref().is_none_or(|(name, value)| {
-                    let fits = |tag: &(String, String)| {
-                        tag.0 == *name && value.as_ref().is_none_or(|value| tag.1 == *value)
-                    };
+                    let fits =
+                        |tag: &(String, String)| tag.0 == *name && value.as_ref().is_none_or(|value| tag.1 == *value);
                     about.tags.iter().any(fits)
                 });
                 let fits = tagged

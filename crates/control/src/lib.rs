@@ -70,6 +70,8 @@ pub mod address;
 pub mod publish;
 /// What did the data plane tell us?
 pub mod ingest;
+/// How much was sent, and what became of it?
+pub mod statistics;
 /// What may who see of what has happened?
 pub mod history;
 /// How does an installation begin?

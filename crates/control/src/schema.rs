@@ -392,6 +392,43 @@ CREATE TABLE event_reader (
     name TEXT PRIMARY KEY,
     position BIGINT NOT NULL
 );
+
+CREATE TABLE series (
+    id {number},
+    account TEXT NOT NULL,
+    subaccount TEXT NOT NULL,
+    configuration_set TEXT NOT NULL,
+    pool TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    concealed BIGINT NOT NULL,
+    UNIQUE (account, subaccount, configuration_set, pool, ip, provider, concealed)
+);
+
+CREATE TABLE rollup (
+    grain BIGINT NOT NULL,
+    series BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    accepted BIGINT NOT NULL,
+    delivered BIGINT NOT NULL,
+    deferred BIGINT NOT NULL,
+    hard BIGINT NOT NULL,
+    soft BIGINT NOT NULL,
+    blocked BIGINT NOT NULL,
+    other BIGINT NOT NULL,
+    expired BIGINT NOT NULL,
+    deleted BIGINT NOT NULL,
+    rejected BIGINT NOT NULL,
+    suppressed BIGINT NOT NULL,
+    complained BIGINT NOT NULL,
+    unsubscribed BIGINT NOT NULL,
+    step0 BIGINT NOT NULL, step1 BIGINT NOT NULL, step2 BIGINT NOT NULL, step3 BIGINT NOT NULL,
+    step4 BIGINT NOT NULL, step5 BIGINT NOT NULL, step6 BIGINT NOT NULL, step7 BIGINT NOT NULL,
+    step8 BIGINT NOT NULL, step9 BIGINT NOT NULL, step10 BIGINT NOT NULL, step11 BIGINT NOT NULL,
+    step12 BIGINT NOT NULL, step13 BIGINT NOT NULL, step14 BIGINT NOT NULL, step15 BIGINT NOT NULL,
+    PRIMARY KEY (grain, series, at)
+) {clustered};
+CREATE INDEX rollup_at ON rollup (grain, at);
 ";
 
 /// What looks like chance is not worth trying to compress.

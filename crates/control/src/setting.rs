@@ -28,9 +28,17 @@ pub enum Setting {
     AddressesMax,
     /// How long a DKIM key signs before its successor is made.
     DkimRotationDays,
+    /// R6.1: how long events are kept.
+    EventsDays,
+    /// How much of them, whatever their age.
+    EventsGibMax,
+    /// R6.2: how long counts are kept by the minute, hour and day.
+    CountsMinutesDays,
+    CountsHoursDays,
+    CountsDaysDays,
 }
 
-pub const SETTINGS: [Setting; 9] = [
+pub const SETTINGS: [Setting; 14] = [
     Setting::DedicatedIpsMax,
     Setting::RestDays,
     Setting::CheckMaxAgeHours,
@@ -40,6 +48,11 @@ pub const SETTINGS: [Setting; 9] = [
     Setting::DomainsMax,
     Setting::AddressesMax,
     Setting::DkimRotationDays,
+    Setting::EventsDays,
+    Setting::EventsGibMax,
+    Setting::CountsMinutesDays,
+    Setting::CountsHoursDays,
+    Setting::CountsDaysDays,
 ];
 
 impl Setting {
@@ -55,6 +68,11 @@ impl Setting {
             Setting::DomainsMax => "domains_max",
             Setting::AddressesMax => "addresses_max",
             Setting::DkimRotationDays => "dkim_rotation_days",
+            Setting::EventsDays => "events_days",
+            Setting::EventsGibMax => "events_gib_max",
+            Setting::CountsMinutesDays => "counts_minutes_days",
+            Setting::CountsHoursDays => "counts_hours_days",
+            Setting::CountsDaysDays => "counts_days_days",
         }
     }
 
@@ -73,6 +91,12 @@ impl Setting {
             Setting::AddressesMax => 1_000,
             // M3AAWG advises to change keys every six months.
             Setting::DkimRotationDays => 180,
+            // What providers still ask about, and twice what webhooks may have missed.
+            Setting::EventsDays => 30,
+            Setting::EventsGibMax => 64,
+            Setting::CountsMinutesDays => 2,
+            Setting::CountsHoursDays => 90,
+            Setting::CountsDaysDays => 731,
         }
     }
 
@@ -89,13 +113,24 @@ impl Setting {
             Setting::DomainsMax => "domains that an account claims at a time",
             Setting::AddressesMax => "single addresses that an account claims at a time",
             Setting::DkimRotationDays => "days that a DKIM key signs before its successor is made; 0: for ever",
+            Setting::EventsDays => "days that events are kept, and webhooks can be replayed from",
+            Setting::EventsGibMax => "GiB of events that are kept at most; the oldest go first",
+            Setting::CountsMinutesDays => "days that counts by the minute are kept",
+            Setting::CountsHoursDays => "days that counts by the hour are kept",
+            Setting::CountsDaysDays => "days that counts by the day are kept",
         }
     }
 
     fn max(self) -> i64 {
         match self {
             Setting::ChecksRequired => 1,
-            Setting::RestDays | Setting::DkimRotationDays => 3_650,
+            Setting::RestDays
+            | Setting::DkimRotationDays
+            | Setting::EventsDays
+            | Setting::CountsMinutesDays
+            | Setting::CountsHoursDays
+            | Setting::CountsDaysDays => 3_650,
+            Setting::EventsGibMax => 1_000_000,
             Setting::CheckMaxAgeHours => 87_600,
             Setting::DedicatedIpsMax | Setting::DomainsMax | Setting::AddressesMax => 1_000_000,
             Setting::PurchasePriceCents | Setting::StandardPriceCents => 100_000_000,

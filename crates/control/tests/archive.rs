@@ -5,10 +5,14 @@ mod support;
 
 use control::archive::{Archive, Told, ToldEvent};
 use control::block::{Kept, Wanted};
+use control::statistics::{Dimension, Figures, Question};
+use control::{Actor, Kind, Window};
 use engine::classify::{Class, Meaning, Subtype};
+use engine::counts::Grain;
 use engine::envelope::{Addresses, Envelope, PoolRule, Recipient, Route, TlsWish, Wish};
 use engine::event::{Event, EventKind};
 use engine::id::{AccountId, MessageId, PoolId, RegionId, StreamId, SubaccountId};
+use engine::snapshot::{Holder, Plan};
 use engine::time::Timestamp;
 use mail::address::Domain;
 use mail::reply::Reply;
@@ -27,12 +31,8 @@ fn ip(last: u8) -> IpAddr {
 }
 
 fn envelope(n: u64) -> Envelope {
-    let recipient = |address: String| Recipient {
-        address,
-        domain: Domain::parse("b.test").unwrap(),
-        notify: None,
-        orcpt: None,
-    };
+    let recipient =
+        |address: String| Recipient { address, domain: Domain::parse("b.test").unwrap(), notify: None, orcpt: None };
     let managed = n % 5 == 0;
     Envelope {
         message: MessageId(u128::from(n) + 1),
@@ -190,7 +190,12 @@ fn events_are_found_by_what_they_say() {
             Wanted { message: Some(MessageId(77)), ..base.clone() },
             Wanted { account: ann.clone(), ..base.clone() },
             Wanted { account: ann.clone(), tag: Some(("campaign".into(), some("3"))), ..base.clone() },
-            Wanted { account: ann.clone(), tag: Some(("campaign".into(), None)), subaccount: some("part"), ..base.clone() },
+            Wanted {
+                account: ann.clone(),
+                tag: Some(("campaign".into(), None)),
+                subaccount: some("part"),
+                ..base.clone()
+            },
             Wanted { tag: Some(("campaign".into(), some("6"))), class: some("hard"), ..base.clone() },
             Wanted { ip: Some(ip(2)), pool: some("pool_m"), ..base.clone() },
             Wanted { ip: Some(ip(2)), concealing: true, ..base.clone() },
@@ -271,4 +276,129 @@ fn what_is_old_or_too_much_goes_and_the_rest_is_found_as_before() {
         keep(archive, messages..messages + 10).await;
         assert_eq!(archive.story(MessageId(u128::from(messages) + 10)).await.unwrap().len(), 4);
     });
+}
+
+fn only_days(_: engine::counts::Grain) -> Timestamp {
+    Timestamp(0)
+}
+
+async fn count(archive: &Archive) {
+    while archive.count(only_days).await.unwrap() {}
+}
+
+// R6.2: by minute, hour and day, told apart by whatever is asked; counted once, whatever is told twice or begins again.
+#[test]
+fn spec_r6_2_counts_are_of_each_event_once_wherever_they_are_asked() {
+    on_both(async |bench| {
+        bench.region().await;
+        let archive = bench.office.archive();
+        let messages = 9_000;
+        keep(archive, 0..4_000).await;
+        count(archive).await;
+        keep(archive, 3_900..messages).await;
+        count(archive).await;
+        let again = bench.again().await;
+        count(again.archive()).await;
+        let ask = async |question: Question| again.statistics(&bench.by, question).await.unwrap();
+        let whole = Question { from: Some(at(0)), until: Some(at(86_400)), ..Question::default() };
+        let all = ask(whole.clone()).await;
+        assert_eq!((all.from, all.until), (at(0), at(86_400)));
+        let of = |figures: &Figures, counts: [i64; 4]| {
+            let names = ["accepted", "delivered", "hard", "deferred"];
+            assert_eq!(names.map(|name| figures.counts[name]), counts, "{figures:?}");
+        };
+        let n = i64::try_from(messages).unwrap();
+        of(&all.figures[0], [2 * n, n, n, 0]);
+        let (p50, p95) = (all.figures[0].p50_s.unwrap(), all.figures[0].p95_s.unwrap());
+        assert!(p50 <= p95 && p95 <= 1.0, "{p50} {p95}");
+        // An hour, minute by minute; each has 60 messages, of which 20 are ann's.
+        let hour = Question {
+            account: None,
+            grain: Some(Grain::Minute),
+            from: Some(at(3_600)),
+            until: Some(at(7_200)),
+            by: vec![Dimension::Account],
+            ..Question::default()
+        };
+        let hour = ask(hour).await;
+        assert_eq!(hour.figures.len(), 120);
+        of(&hour.figures[0], [40, 20, 20, 0]);
+        assert_eq!(hour.figures[0].of, [(Dimension::Account, "ann".to_owned())]);
+        of(&hour.figures[1], [80, 40, 40, 0]);
+        let by = vec![Dimension::Provider, Dimension::Ip];
+        let split = ask(Question { by, grain: Some(Grain::Day), ..whole }).await;
+        let sums: i64 = split.figures.iter().map(|figures| figures.counts["delivered"]).sum();
+        assert_eq!((sums, split.figures.len()), (n, 3), "{split:?}");
+        assert_eq!(split.figures[1].of, [(Dimension::Provider, "gmail".into()), (Dimension::Ip, "192.0.2.1".into())]);
+        // What is not kept by the minute any more is still kept by the day.
+        let since = |grain| if grain == Grain::Minute { at(1_000_000) } else { at(0) };
+        again.archive().forget_counts(since).await.unwrap();
+        let minutes = Question { grain: Some(Grain::Minute), from: Some(at(0)), ..Question::default() };
+        assert!(ask(minutes).await.figures.is_empty());
+        again.close().await;
+    });
+}
+
+// R2.8: an account sees its own, and of a managed pool no address.
+#[test]
+fn an_account_sees_its_own_figures_and_events_and_no_managed_address() {
+    on_both(async |bench| {
+        bench.region().await;
+        let (acme, other) = (bench.account("acme", Plan::Standard).await, bench.account("other", Plan::Standard).await);
+        let archive = bench.office.archive();
+        let of = |n: u64, account: &str| {
+            let mut told = told(n);
+            for event in told.iter_mut().flat_map(|told| &mut told.events) {
+                event.event.account = Some(AccountId::new(account));
+                if let Some(accepted) = &mut event.accepted {
+                    accepted.account = AccountId::new(account);
+                }
+            }
+            told
+        };
+        let told: Vec<Told> = (0..40).flat_map(|n| of(n, if n < 30 { &acme } else { &other })).collect();
+        archive.take_in("queue", 1_000, told).await.unwrap();
+        count(archive).await;
+        let (office, own) = (&bench.office, &bench.key_of(&acme));
+        let window = Window { limit: Some(500), ..Window::default() };
+        let seen = office.events(own, Wanted::default(), &window).await.unwrap();
+        assert_eq!(seen.items.len(), 120);
+        let named = Wanted { account: Some("other".into()), ..Wanted::default() };
+        assert_eq!(office.events(own, named, &window).await.unwrap_err().kind, Kind::NotFound);
+        let message = Wanted { message: Some(MessageId(36)), ..Wanted::default() };
+        assert!(office.events(own, message, &window).await.unwrap().items.is_empty());
+        // Of 30 messages, 6 are by a managed pool; of those, 2 from 192.0.2.2.
+        let ip = Wanted { ip: Some(ip(2)), ..Wanted::default() };
+        let shown = office.events(own, ip.clone(), &window).await.unwrap().items;
+        assert!(!shown.is_empty() && shown.iter().all(|kept| kept.about.concealed.is_empty()));
+        let all = office.events(&bench.by, Wanted { account: Some(acme.clone()), ..ip }, &window).await.unwrap().items;
+        assert!(all.len() > shown.len());
+
+        let range = Question { from: Some(at(0)), until: Some(at(3_600)), ..Question::default() };
+        let by_ip = Question { by: vec![Dimension::Ip], ..range.clone() };
+        let seen = office.statistics(own, by_ip.clone()).await.unwrap();
+        assert_eq!(seen.figures[0].of, [(Dimension::Ip, String::new())]);
+        assert_eq!(seen.figures.iter().map(|figures| figures.counts["delivered"]).sum::<i64>(), 30);
+        let hidden = Question { ip: Some("192.0.2.2".parse().unwrap()), ..range.clone() };
+        let (to_own, to_operator) = (
+            office.statistics(own, hidden.clone()).await.unwrap(),
+            office.statistics(&bench.by, hidden).await.unwrap(),
+        );
+        assert!(to_own.figures[0].counts["delivered"] < to_operator.figures[0].counts["delivered"]);
+        let others = Question { account: Some(other), ..range };
+        assert_eq!(office.statistics(own, others).await.unwrap_err().kind, Kind::NotFound);
+        let part = Actor { holder: part_of(&acme), ..own.clone() };
+        let seen = office.events(&part, Wanted::default(), &window).await.unwrap();
+        assert!(
+            seen.items.len() == 60 && seen.items.iter().all(|kept| kept.about.subaccount.as_deref() == Some("part"))
+        );
+        assert_eq!(
+            office.statistics(&part, by_ip).await.unwrap().figures.iter().map(|f| f.counts["accepted"]).sum::<i64>(),
+            30
+        );
+    });
+}
+
+fn part_of(account: &str) -> Holder {
+    Holder::Account { account: AccountId::new(account), subaccount: Some(SubaccountId::new("part")) }
 }

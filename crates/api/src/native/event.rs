@@ -65,6 +65,7 @@ struct Of {
     pool: Option<String>,
     /// Such as `gmail`.
     provider: Option<String>,
+    #[param(inline)]
     class: Option<ClassWord>,
     /// `delivered`, or several with commas between them.
     kind: Option<String>,
@@ -152,16 +153,23 @@ async fn events(State(desk): State<Desk>, call: Call, list: Listing<Of>) -> Answ
 /// What happens from now on, as server-sent events: `data` is an event as in the list, `id` goes into `Last-Event-ID` to go on after
 /// it. The stream ends by itself after a quarter of an hour, and is then asked for again.
 #[utoipa::path(get, path = "/events:follow", params(Of), responses((status = 200, body = String, content_type = "text/event-stream")))]
-async fn follow(State(desk): State<Desk>, caller: Caller, call: Call, headers: HeaderMap, Asked(of): Asked<Of>) -> Answer {
+async fn follow(
+    State(desk): State<Desk>,
+    caller: Caller,
+    call: Call,
+    headers: HeaderMap,
+    Asked(of): Asked<Of>,
+) -> Answer {
     let wanted = call.office.events_for(&call.by, wanted(&call, of)?).await?;
-    let from = match headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.trim().parse::<i64>().ok())) {
-        None => *call.office.archive().end().borrow(),
-        Some(Some(last)) => last.saturating_add(1),
-        Some(None) => {
-            let sentence = "Last-Event-ID is none that was sent here.";
-            return Err(Refusal::invalid("Last-Event-ID", sentence, "Leave it out to begin at this moment.").into());
-        }
-    };
+    let from =
+        match headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.trim().parse::<i64>().ok())) {
+            None => *call.office.archive().end().borrow(),
+            Some(Some(last)) => last.saturating_add(1),
+            Some(None) => {
+                let sentence = "Last-Event-ID is none that was sent here.";
+                return Err(Refusal::invalid("Last-Event-ID", sentence, "Leave it out to begin at this moment.").into());
+            }
+        };
     let place = desk.followers.places.clone().try_acquire_owned().map_err(|_| {
         let words = "As many streams of events are open as this service keeps at one time.";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_followers", words, "Close one, or use a webhook.")

@@ -19,6 +19,7 @@ mod person;
 mod pool;
 mod region;
 mod setting;
+mod statistics;
 mod subaccount;
 
 use crate::asked::Listed;
@@ -55,6 +56,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         pool::routes(),
         region::routes(),
         setting::routes(),
+        statistics::routes(),
         subaccount::routes(),
     ]
     .into_iter()

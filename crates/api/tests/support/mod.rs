@@ -9,8 +9,8 @@ use api::rate::{Buckets, Limits};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use control::archive::Archive;
 use control::account::NewAccount;
+use control::archive::Archive;
 use control::credential::{CredentialKind, NewCredential};
 use control::inventory::{Check, NewIps, Outcome};
 use control::office::Setting;
@@ -105,6 +105,9 @@ impl House {
         });
         office.create_region(&Actor::command_line(), "local").await.unwrap();
         let plant = plant(&folder, clock, dns);
+        // A stream ends as soon as it begins, so that every answer has an end.
+        let followers = Followers::default();
+        followers.close();
         let desk = Desk(Arc::new(DeskInner {
             intake: plant.intake.clone(),
             driver: plant.driver.clone(),
@@ -113,7 +116,7 @@ impl House {
             office: has_office.then(|| office.clone()),
             guarded: Arc::default(),
             calls: Mutex::new(Buckets::new(limits)),
-            followers: Followers::default(),
+            followers,
         }));
         let router = api::server::router(desk);
         let document = serde_json::from_str(api::doors::document()).unwrap();
