@@ -137,6 +137,8 @@ pub struct ControlSection {
     pub database: Option<Spanned<String>>,
     /// Block lists to ask about IPs, in the form of the shipped ones; without it, those.
     pub block_lists: Option<Spanned<PathBuf>>,
+    /// Networks that webhooks may be in although they are private or loopback.
+    pub webhooks_allow_private: Vec<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

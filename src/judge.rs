@@ -55,6 +55,8 @@ pub struct Control {
     /// None: a file in the data folder.
     pub database: Option<String>,
     pub block_lists: Vec<BlockList>,
+    /// Where webhooks may be although nobody else can reach it.
+    pub webhooks_allow_private: Vec<Network>,
 }
 
 impl House {
@@ -231,7 +233,12 @@ impl Judge<'_> {
             // The shipped ones are read by a test.
             (None, Err(_)) => Vec::new(),
         };
-        Some(Control { database: section.database.as_ref().map(|at| at.get_ref().clone()), block_lists })
+        let webhooks_allow_private = self.networks(&section.webhooks_allow_private);
+        Some(Control {
+            database: section.database.as_ref().map(|at| at.get_ref().clone()),
+            block_lists,
+            webhooks_allow_private,
+        })
     }
 
     fn limits(&mut self, written: &Written) {

@@ -384,6 +384,7 @@ async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop:
         }
         let _ = office.end_rests().await;
         let _ = office.tidy_archive().await;
+        let _ = office.tidy_webhooks().await;
         let _ = office.tidy_credentials().await;
         let _ = office.tidy_people().await;
         let _ = office.check_due_domains(DOMAINS_A_ROUND).await;

@@ -95,6 +95,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         let settings = StsSettings { allow_private: house.allow_private.clone(), ..StsSettings::default() };
         Sts::new(dns.clone(), connector.clone(), clock.clone(), settings)
     });
+    let (hosts, targets) = (dns.clone(), connector.clone());
     let means = {
         let (clock, dane, port, chunking) = (clock.clone(), delivery.dane, *delivery.port.get_ref(), delivery.chunking);
         let patience = house.patience;
@@ -128,8 +129,19 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
     let office = opened.as_ref().map(|opened| opened.office.clone());
     let (at_smtp, at_http) = (Arc::new(Guarded::default()), Arc::new(Guarded::default()));
     let guarded = vec![at_smtp.clone(), at_http.clone()];
+    let posting = opened.as_ref().zip(house.control.as_ref()).map(|(opened, control)| api::post::Means {
+        office: opened.office.clone(),
+        intake: plant.intake.clone(),
+        dns: hosts,
+        connector: targets,
+        clock: clock.clone(),
+        allow_private: control.webhooks_allow_private.clone(),
+    });
     let rounds = opened.map(|opened| Rounds::begin(opened, house.snapshot.clone(), &plant, guarded, stopped.clone()));
     let mut doors = JoinSet::new();
+    if let Some(means) = posting {
+        doors.spawn(api::post::run(means, stopped.clone()));
+    }
     let keeper = Arc::new(Doorkeeper::new(at_smtp));
     let mut smtp = Vec::new();
     for (socket, door) in sockets {

@@ -30,6 +30,7 @@ mod region;
 mod set;
 mod setting;
 mod subaccount;
+mod webhook;
 
 #[cfg(test)]
 mod covers_the_interface;
@@ -53,6 +54,7 @@ const NOUNS: &[verb::Noun] = &[
     person::NOUN,
     me::NOUN,
     events::NOUN,
+    webhook::NOUN,
     setting::NOUN,
 ];
 

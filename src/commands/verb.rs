@@ -274,6 +274,7 @@ const NAMES: &[(&str, &str)] = &[
     ("address", "The mail address"),
     ("person", "The person, by mail address or id"),
     ("session", "The session's id; see `weir person sessions`"),
+    ("webhook", "The webhook, by name or id"),
     ("id", "The message's id, as it was answered when it was handed in"),
 ];
 

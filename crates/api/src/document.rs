@@ -38,6 +38,7 @@ const NAMES: &[(&str, &str)] = &[
     ("address", "The mail address"),
     ("person", "Id of the person"),
     ("session", "Id of the session"),
+    ("webhook", "Id or name of the webhook"),
     ("id", "Id of the message"),
     ("order", "`hold`, `release`, `retry` or `delete`"),
 ];

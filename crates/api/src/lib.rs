@@ -16,6 +16,8 @@ pub mod explanation;
 pub mod kept;
 /// How is a message handed in as JSON, and called back?
 pub mod messages;
+/// How is a webhook's target told, and what is its answer worth?
+pub mod post;
 /// Where would a message go?
 pub mod preview;
 /// What waits, why, and what may be done about it?

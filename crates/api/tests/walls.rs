@@ -58,6 +58,8 @@ async fn things(house: &House) -> Things {
         replaces: None,
     };
     let session = house.office.sign_in(sign_in).await.unwrap().session.id;
+    let webhook = json!({ "name": "theirs", "url": "https://bolt.test/events" });
+    let webhook = made(house.post(&key, "/accounts/self/webhooks", webhook).await);
     house.publish().await;
     let message =
         json!({ "from": "ann@bolt.test", "to": "bob@else.test", "subject": "secret", "text": "x", "pool": "theirs" });
@@ -85,6 +87,7 @@ async fn things(house: &House) -> Things {
         ("address", thing("ann@else.test".into(), "nobody@else.test".into())),
         ("person", thing("ann@bolt.test".into(), "none@bolt.test".into())),
         ("session", like(&session)),
+        ("webhook", like(&webhook)),
         ("id", thing(message.clone(), format!("{:032x}", 7))),
         ("message", thing(message, format!("{:032x}", 7))),
     ])

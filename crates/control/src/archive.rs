@@ -24,6 +24,8 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 const BLOCK_EVENTS: i64 = 1_024;
 /// Messages whose acceptance is remembered for the events that follow; for others it is looked up.
 const RECENT_MAX: usize = 100_000;
+/// Accounts whose newest event is remembered, so that their webhooks need not look.
+const ACCOUNTS_REMEMBERED_MAX: usize = 200_000;
 /// Runs asked at once, in a search and when reading on.
 const RUNS_ASKED: i64 = 64;
 /// Blocks looked into for one page of a search: what is not found by then is told with a place to go on.
@@ -77,6 +79,8 @@ struct Inner {
     /// The number that the next event will have.
     end: watch::Sender<i64>,
     recent: Mutex<Recent>,
+    /// The newest event of each account that had one lately.
+    newest: std::sync::Mutex<HashMap<AccountId, i64>>,
     /// Numbers of series that were counted lately.
     series: std::sync::Mutex<HashMap<String, i64>>,
 }
@@ -225,6 +229,7 @@ impl Archive {
             store,
             end: watch::Sender::new(0),
             recent: Mutex::default(),
+            newest: Default::default(),
             series: Default::default(),
         })))
     }
@@ -255,13 +260,27 @@ impl Archive {
         self.0.end.subscribe()
     }
 
-    /// Another process on the same database may have kept some.
-    pub async fn look_for_more(&self) -> Result<(), Refusal> {
+    /// The number that the next event will have; another process on the same database may have kept some.
+    pub async fn look_for_end(&self) -> Result<i64, Refusal> {
         let mut conn = self.store().read().await?;
         let end = end(&mut conn).await?;
         drop(conn);
         self.tell(end);
-        Ok(())
+        Ok(end)
+    }
+
+    /// The number of an account's newest event that was kept by this process; none: nothing lately.
+    #[must_use]
+    pub fn newest_of(&self, account: &str) -> Option<i64> {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).get(account).copied()
+    }
+
+    fn note_newest(&self, newest: HashMap<AccountId, i64>) {
+        let mut all = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() + newest.len() > ACCOUNTS_REMEMBERED_MAX {
+            all.clear();
+        }
+        all.extend(newest);
     }
 
     fn tell(&self, end: i64) {
@@ -296,9 +315,13 @@ impl Archive {
         let (id, known) = source_of(change.conn(), source).await?;
         kept.retain(|kept| i64::try_from(kept.origin.cursor).is_ok_and(|cursor| cursor > known));
         let mut end = end(change.conn()).await?;
+        let mut newest = HashMap::new();
         for kept in &mut kept {
             kept.origin.source = id;
             kept.number = end;
+            if let Some(account) = &kept.event.account {
+                newest.insert(account.clone(), end);
+            }
             end += 1;
         }
         append(&mut change, kept, end).await?;
@@ -306,6 +329,7 @@ impl Archive {
         run(change.conn(), q!("UPDATE event_source SET position = $2 WHERE id = $1", id, position)).await?;
         change.commit().await?;
         drop(recent);
+        self.note_newest(newest);
         self.tell(end);
         Ok(())
     }

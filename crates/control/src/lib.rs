@@ -74,6 +74,8 @@ pub mod ingest;
 pub mod statistics;
 /// What may who see of what has happened?
 pub mod history;
+/// Who is told of events as they happen, where, and how far?
+pub mod webhook;
 /// How does an installation begin?
 pub mod install;
 

@@ -368,7 +368,7 @@ impl Touched {
                 | Subject::Lease,
             ) => self.accounts.extend(account),
             // Nothing that mail depends on, or a kind that a newer program writes beside us.
-            Some(Subject::Person | Subject::Setting) | None => {}
+            Some(Subject::Person | Subject::Setting | Subject::Webhook) | None => {}
         }
     }
 }

@@ -35,7 +35,36 @@ const ARCHIVE_PLAN: Plan = Plan {
     steps: ARCHIVE_STEPS,
 };
 
-const STEPS: &[Step] = &[Step { both: TENANTS, sqlite: GUARDS_SQLITE, postgres: GUARDS_POSTGRES }];
+const STEPS: &[Step] = &[
+    Step { both: TENANTS, sqlite: GUARDS_SQLITE, postgres: GUARDS_POSTGRES },
+    Step { both: WEBHOOKS, sqlite: "", postgres: "" },
+];
+
+const WEBHOOKS: &str = "
+CREATE TABLE webhook (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (id),
+    subaccount TEXT,
+    name TEXT NOT NULL,
+    url TEXT NOT NULL,
+    kinds TEXT NOT NULL,
+    events_max BIGINT NOT NULL,
+    wait_ms BIGINT NOT NULL,
+    paused TEXT,
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    UNIQUE (account, name)
+);
+
+CREATE TABLE webhook_secret (
+    id TEXT PRIMARY KEY,
+    webhook TEXT NOT NULL REFERENCES webhook (id),
+    sealed {octets} NOT NULL,
+    created_at BIGINT NOT NULL,
+    ends_at BIGINT
+);
+CREATE INDEX webhook_secret_webhook ON webhook_secret (webhook);
+";
 
 const TENANTS: &str = "
 CREATE TABLE region (
@@ -392,6 +421,33 @@ CREATE TABLE event_reader (
     name TEXT PRIMARY KEY,
     position BIGINT NOT NULL
 );
+
+CREATE TABLE webhook_place (
+    webhook TEXT PRIMARY KEY,
+    position BIGINT NOT NULL,
+    pending BIGINT,
+    failing_since BIGINT,
+    failures BIGINT NOT NULL,
+    next_at BIGINT NOT NULL,
+    claimed_until BIGINT NOT NULL,
+    claimed_by TEXT NOT NULL
+);
+
+CREATE TABLE webhook_delivery (
+    id {serial},
+    webhook TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    batch TEXT NOT NULL,
+    events BIGINT NOT NULL,
+    taken BIGINT NOT NULL,
+    status BIGINT,
+    words TEXT NOT NULL,
+    took_ms BIGINT NOT NULL,
+    request TEXT NOT NULL,
+    answer TEXT NOT NULL
+);
+CREATE INDEX webhook_delivery_webhook ON webhook_delivery (webhook, id);
+CREATE INDEX webhook_delivery_at ON webhook_delivery (at);
 
 CREATE TABLE series (
     id {number},

@@ -16,6 +16,7 @@ pub mod event;
 pub mod counts;
 pub mod provider;
 pub mod retry;
+pub mod posting;
 pub mod snapshot;
 pub mod route;
 pub mod shape;

@@ -21,6 +21,7 @@ mod region;
 mod setting;
 mod statistics;
 mod subaccount;
+mod webhook;
 
 use crate::asked::Listed;
 use crate::caller::{Caller, Desk};
@@ -58,6 +59,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         setting::routes(),
         statistics::routes(),
         subaccount::routes(),
+        webhook::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::new(), OpenApiRouter::merge)
