@@ -75,7 +75,7 @@ pub struct Opened {
     sealer: Sealer,
     kept: PathBuf,
     /// What the archive calls this queue's events.
-    source: String,
+    pub source: String,
 }
 
 /// The office on this data folder, whether its database answers or not.

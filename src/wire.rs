@@ -135,6 +135,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         dns: hosts,
         connector: targets,
         clock: clock.clone(),
+        name: opened.source.clone(),
         allow_private: control.webhooks_allow_private.clone(),
     });
     let rounds = opened.map(|opened| Rounds::begin(opened, house.snapshot.clone(), &plant, guarded, stopped.clone()));

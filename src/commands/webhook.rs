@@ -9,7 +9,7 @@ const ONE: &str = "accounts/{account}/webhooks/{webhook}";
 const FIELDS: &[&str] = &[
     "id",
     "name",
-    "url",
+    "target",
     "kinds",
     "subaccount",
     "events_max",
@@ -35,7 +35,7 @@ pub const NOUN: Noun = Noun {
             "list",
             (Get, ALL),
             "Webhooks of an account, oldest first",
-            Table(&["id", "name", "url", "kinds", "paused/code"]),
+            Table(&["id", "name", "target", "kinds", "paused/code"]),
             "weir webhook list --account shop",
         ),
         Verb::row(
@@ -50,11 +50,11 @@ pub const NOUN: Noun = Noun {
             (Post, ALL),
             "Have events sent to an address; the secret that signs them is shown this once",
             Card(FIELDS),
-            "weir webhook create orders --url https://shop.example/events --kinds delivered,bounced --account shop",
+            "weir webhook create orders --target https://shop.example/events --kinds delivered,bounced --account shop",
         )
         .takes(&[
             body("name", "What it is called").positional(),
-            body("url", "Where events are sent to").required(),
+            body("target", "Where events are sent to").required(),
             body("subaccount", "Of one subaccount's mail alone"),
             KINDS,
             EVENTS_MAX,
@@ -69,7 +69,7 @@ pub const NOUN: Noun = Noun {
         )
         .takes(&[
             body("name", "What it is called from now on"),
-            body("url", "Where events are sent to from now on"),
+            body("target", "Where events are sent to from now on"),
             KINDS,
             EVENTS_MAX,
             WAIT_MS,

@@ -38,7 +38,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// For a connection, its TLS included.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// From the first octet sent to the answer's status.
-const ANSWER_WAIT: Duration = Duration::from_secs(20);
+const ANSWER_WAIT: Duration = Duration::from_secs(15);
 /// For the rest of an answer: it is only kept for whoever looks.
 const REST_WAIT: Duration = Duration::from_secs(5);
 /// Read of an answer; what comes after it is not looked at.
@@ -65,14 +65,14 @@ pub struct Means {
     pub dns: Arc<dyn Dns>,
     pub connector: Connector,
     pub clock: Clock,
+    /// Who sends, among the processes of an installation; the same after a restart.
+    pub name: String,
     /// Networks that targets may be in although they are private or loopback.
     pub allow_private: Vec<Network>,
 }
 
 struct Poster {
     means: Means,
-    /// Among the processes of an installation.
-    me: String,
     good: Semaphore,
     doubtful: Semaphore,
 }
@@ -80,12 +80,8 @@ struct Poster {
 /// Every webhook has a task of its own, until the house closes.
 pub async fn run(means: Means, mut stop: watch::Receiver<bool>) {
     let mut changes = means.office.store().changes();
-    let poster = Arc::new(Poster {
-        me: control::id::fresh("post"),
-        means,
-        good: Semaphore::new(POSTS_MAX),
-        doubtful: Semaphore::new(DOUBTFUL_POSTS_MAX),
-    });
+    let poster =
+        Arc::new(Poster { means, good: Semaphore::new(POSTS_MAX), doubtful: Semaphore::new(DOUBTFUL_POSTS_MAX) });
     let mut running: HashMap<String, Running> = HashMap::new();
     loop {
         changes.borrow_and_update();
@@ -136,14 +132,14 @@ impl Drop for Running {
 impl Poster {
     async fn serve(self: Arc<Poster>, id: String, mut revision: watch::Receiver<i64>) {
         let mut more = self.means.office.archive().end();
-        let mut nothing_before = 0;
+        let (mut nothing_before, mut seen) = (0, *revision.borrow_and_update());
         loop {
-            if revision.has_changed().unwrap_or(false) {
-                revision.borrow_and_update();
+            let is = *revision.borrow_and_update();
+            if std::mem::replace(&mut seen, is) != is {
                 nothing_before = 0;
             }
             more.borrow_and_update();
-            let until = match self.means.office.webhook_turn(&id, &self.me, nothing_before).await {
+            let until = match self.means.office.webhook_turn(&id, &self.means.name, nothing_before).await {
                 Ok(Turn::Send(batch)) => {
                     // A pause makes it fuller, where somebody asked for that.
                     let wait = Duration::from_millis(u64::try_from(batch.webhook.wait_ms).unwrap_or(0));
@@ -152,7 +148,7 @@ impl Poster {
                         Some(batch)
                     } else {
                         sleep(wait).await;
-                        match self.means.office.webhook_turn(&id, &self.me, nothing_before).await {
+                        match self.means.office.webhook_turn(&id, &self.means.name, nothing_before).await {
                             Ok(Turn::Send(batch)) => Some(batch),
                             _ => None,
                         }

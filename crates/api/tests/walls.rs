@@ -58,7 +58,7 @@ async fn things(house: &House) -> Things {
         replaces: None,
     };
     let session = house.office.sign_in(sign_in).await.unwrap().session.id;
-    let webhook = json!({ "name": "theirs", "url": "https://bolt.test/events" });
+    let webhook = json!({ "name": "theirs", "target": "https://bolt.test/events" });
     let webhook = made(house.post(&key, "/accounts/self/webhooks", webhook).await);
     house.publish().await;
     let message =

@@ -44,7 +44,7 @@ const OVERLAP_MAX: Duration = Duration::from_secs(30 * 86_400);
 const DELIVERIES_MAX: i64 = 500;
 const DELIVERIES_KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// Who sends has this long, and then another process may.
-const CLAIMED_FOR: Duration = Duration::from_secs(90);
+const CLAIMED_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
@@ -122,6 +122,8 @@ pub struct Batch {
     pub events: Vec<Kept>,
     /// Where it goes on when all of it is taken.
     pub end: i64,
+    /// Where it stood when this was read: who asks for a replay meanwhile has the last word.
+    position: i64,
     trouble: Trouble,
 }
 
@@ -219,7 +221,7 @@ impl Webhook {
 }
 
 fn url(text: &str) -> Result<String, Refusal> {
-    let wrong = |sentence: &str| Refusal::invalid("url", sentence, "Write it as https://example.com/events.");
+    let wrong = |sentence: &str| Refusal::invalid("target", sentence, "Write it as https://example.com/events.");
     let text = text.trim();
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let authority = rest.ok_or_else(|| wrong("An address begins with https:// or http://."))?;
@@ -656,7 +658,8 @@ impl Office {
         if !is_mine {
             return Ok(Turn::WaitUntil(now + CLAIMED_FOR / 10));
         }
-        Ok(Turn::Send(Box::new(Batch { webhook, secrets, events, end, trouble: place.trouble })))
+        let position = place.position;
+        Ok(Turn::Send(Box::new(Batch { webhook, secrets, events, end, position, trouble: place.trouble })))
     }
 
     /// Writes down what became of a batch, and what comes next.
@@ -668,19 +671,20 @@ impl Office {
         let update = match next {
             Next::GoOn => q!(
                 "UPDATE webhook_place SET position = $2, pending = NULL, failing_since = NULL, failures = 0, next_at = 0 \
-                 WHERE webhook = $1 AND position <= $3",
+                 WHERE webhook = $1 AND position = $3",
                 id.clone(),
                 batch.end,
-                batch.events.first().map_or(batch.end, |kept| kept.number),
+                batch.position,
             ),
             Next::TryAgain { at, trouble } => q!(
                 "UPDATE webhook_place SET pending = $2, failing_since = $3, failures = $4, next_at = $5 \
-                 WHERE webhook = $1",
+                 WHERE webhook = $1 AND position = $6",
                 id.clone(),
                 batch.end,
                 trouble.since.map(|since| since.0),
                 i64::from(trouble.failures),
                 at.0,
+                batch.position,
             ),
             Next::Pause(_) => q!("UPDATE webhook_place SET pending = $2 WHERE webhook = $1", id.clone(), batch.end),
         };
@@ -707,6 +711,8 @@ impl Office {
             DELIVERIES_MAX,
         );
         run(change.conn(), old).await?;
+        let let_go = q!("UPDATE webhook_place SET claimed_until = 0 WHERE webhook = $1", id.clone());
+        run(change.conn(), let_go).await?;
         change.commit().await?;
         match next {
             Next::Pause(why) => self.pause_webhook(&id, why).await,

@@ -189,7 +189,7 @@ impl Plan {
     fn tenants(&self) -> String {
         if let Some(control) = &self.control {
             let database = control.database.iter().map(|url| format!("database = {url:?}\n"));
-            return format!("[control]\n{}", database.collect::<String>());
+            return format!("[control]\n{}webhooks_allow_private = [\"127.9.0.0/16\"]\n", database.collect::<String>());
         }
         let ips: Vec<String> = self.sources.iter().map(|(ip, _)| ip.to_string()).collect();
         let sources: String =

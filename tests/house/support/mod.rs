@@ -13,6 +13,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod provider;
 pub mod submitter;
+pub mod target;
 pub mod tenants;
 pub mod town;
 

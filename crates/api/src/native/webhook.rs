@@ -28,7 +28,7 @@ struct Webhook {
     #[schema(required)]
     subaccount: Option<String>,
     name: String,
-    url: String,
+    target: String,
     /// The kinds of events it hears of; empty: all.
     kinds: Vec<&'static str>,
     /// Events of one request at most.
@@ -56,7 +56,7 @@ impl From<theirs::Webhook> for Webhook {
             account: webhook.account,
             subaccount: webhook.subaccount,
             name: webhook.name,
-            url: webhook.url,
+            target: webhook.url,
             kinds: webhook.kinds.into_iter().map(|kind| kind.code()).collect(),
             events_max: webhook.events_max,
             wait_ms: webhook.wait_ms,
@@ -96,7 +96,7 @@ struct WebhookShown {
 struct NewWebhook {
     name: String,
     /// `https://…` or `http://…`; private and loopback addresses only where the operator allows them.
-    url: String,
+    target: String,
     /// Of one subaccount's mail alone, by name or id.
     subaccount: Option<String>,
     /// Left out or empty: all.
@@ -112,7 +112,7 @@ struct NewWebhook {
 #[serde(deny_unknown_fields)]
 struct WebhookChange {
     name: Option<String>,
-    url: Option<String>,
+    target: Option<String>,
     /// Empty: all.
     kinds: Option<Vec<String>>,
     events_max: Option<i64>,
@@ -184,7 +184,7 @@ async fn webhooks(call: Call, At([account]): At<1>, list: Listing) -> Answer {
 async fn create_webhook(call: Call, At([account]): At<1>, Body(new): Body<NewWebhook>) -> Answer {
     let new = theirs::NewWebhook {
         name: new.name,
-        url: new.url,
+        url: new.target,
         subaccount: new.subaccount,
         kinds: kinds(&words(&new.kinds.unwrap_or_default()))?,
         events_max: new.events_max,
@@ -224,7 +224,7 @@ async fn change_webhook(
 ) -> Answer {
     let to = theirs::WebhookChange {
         name: to.name,
-        url: to.url,
+        url: to.target,
         kinds: to.kinds.map(|kinds_| kinds(&words(&kinds_))).transpose()?,
         events_max: to.events_max,
         wait_ms: to.wait_ms,
