@@ -91,6 +91,8 @@ fn stats(answer: &Value, _: &Line) -> String {
         "suppressed",
         "complained",
         "unsubscribed",
+        "opened",
+        "clicked",
         "delivered_p50_s",
         "delivered_p95_s",
     ];

@@ -63,6 +63,18 @@ pub struct KeptView {
     pub attempt: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
+    /// What a complaint complains of, such as `abuse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<String>,
+    /// What a reader followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// As the reader's program calls itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// `person`, `proxy`, `machine`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<&'static str>,
     /// With `accepted`: the Message-ID in its header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
@@ -118,6 +130,10 @@ impl KeptView {
             next_at: event.next_at.map(|at| at.to_string()),
             attempt: event.attempt,
             tls: event.tls.as_ref().map(|tls| format!("{}, {}", tls.version, tls.cipher)),
+            feedback: event.feedback.as_deref().map(str::to_owned),
+            link: event.link.as_deref().map(str::to_owned),
+            agent: event.agent.as_deref().map(str::to_owned),
+            reader: event.reader.map(|reader| reader.code()),
             message_id: accepted.map(|accepted| accepted.message_id_header.clone()),
             from: accepted.and_then(|accepted| accepted.sender.clone()),
         }

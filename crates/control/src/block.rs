@@ -6,7 +6,7 @@
 use engine::attempt::TlsUsed;
 use engine::classify::Meaning;
 use engine::envelope::{Addresses, Envelope, Route};
-use engine::event::{Event, EventKind};
+use engine::event::{Event, EventKind, Reader};
 use engine::id::{AccountId, MessageId, PoolId};
 use engine::time::Timestamp;
 use engine::why::Why;
@@ -131,6 +131,10 @@ struct Line {
     attempt: u16,
     tls: Word,
     took: Option<Duration>,
+    feedback: Word,
+    link: Word,
+    agent: Word,
+    reader: Option<Reader>,
     address: Word,
     about: Word,
     began: Option<i64>,
@@ -208,6 +212,10 @@ pub fn write(events: &[Kept]) -> Vec<u8> {
             attempt: event.attempt,
             tls: words.value(event.tls.as_ref()),
             took: event.took,
+            feedback: words.text(event.feedback.as_deref()),
+            link: words.text(event.link.as_deref()),
+            agent: words.text(event.agent.as_deref()),
+            reader: event.reader,
             address: words.text(kept.address.as_deref()),
             about,
             began: kept.began.map(after),
@@ -302,6 +310,10 @@ impl<'a> Block<'a> {
             attempt: line.attempt,
             tls: self.value::<TlsUsed>(line.tls)?,
             took: line.took,
+            feedback: self.text(line.feedback)?.map(Arc::from),
+            link: self.text(line.link)?.map(Arc::from),
+            agent: self.text(line.agent)?.map(Arc::from),
+            reader: line.reader,
         };
         Ok(Kept {
             number: self.first.saturating_add(i64::try_from(at).unwrap_or(i64::MAX)),

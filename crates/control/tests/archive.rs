@@ -402,3 +402,59 @@ fn an_account_sees_its_own_figures_and_events_and_no_managed_address() {
 fn part_of(account: &str) -> Holder {
     Holder::Account { account: AccountId::new(account), subaccount: Some(SubaccountId::new("part")) }
 }
+
+// F4: a late bounce takes the delivery's place in its hour, whoever tells it how often; a complaint counts when it comes, as the
+// delivery's.
+#[test]
+fn spec_f4_what_comes_back_corrects_the_hour_of_the_delivery_once() {
+    on_both(async |bench| {
+        bench.region().await;
+        let archive = bench.office.archive();
+        keep(archive, 0..100).await;
+        count(archive).await;
+        let back = |cursor: u64, n: u64, kind: EventKind, class: Class| {
+            let event = Event {
+                message: Some(MessageId(u128::from(n) + 1)),
+                recipient: Some(0),
+                meaning: Some(Meaning::own(class, Subtype::General)),
+                ..Event::new(at(3 * 86_400), kind)
+            };
+            Told { cursor, events: vec![ToldEvent { event, address: None, accepted: None, route: None }] }
+        };
+        let comes = vec![
+            back(1_000, 7, EventKind::Returned, Class::Hard),
+            // The same again, in other words; and one that was never delivered, only bounced.
+            back(1_001, 7, EventKind::Returned, Class::Soft),
+            back(1_002, 8, EventKind::Complained, Class::Undetermined),
+            back(1_003, 8, EventKind::Complained, Class::Undetermined),
+        ];
+        archive.take_in("queue", 1_003, comes).await.unwrap();
+        count(archive).await;
+        archive.take_in("queue", 1_004, vec![back(1_004, 7, EventKind::Returned, Class::Hard)]).await.unwrap();
+        count(archive).await;
+        let hours = async |from: Timestamp, grain: Grain| {
+            let asked = Question {
+                from: Some(from),
+                until: Some(from + Duration::from_secs(3_600)),
+                grain: Some(grain),
+                by: vec![Dimension::Ip, Dimension::Provider],
+                ..Question::default()
+            };
+            let figures = bench.office.statistics(&bench.by, asked).await.unwrap().figures;
+            let sum = |name: &str| figures.iter().map(|figures| figures.counts[name]).sum::<i64>();
+            (sum("delivered"), sum("hard"), sum("soft"), sum("complained"), figures)
+        };
+        for grain in [Grain::Minute, Grain::Hour] {
+            let (delivered, hard, soft, complained, _) = hours(at(0), grain).await;
+            assert_eq!((delivered, hard, soft, complained), (99, 101, 0, 0));
+        }
+        let (delivered, hard, soft, complained, figures) = hours(at(3 * 86_400), Grain::Hour).await;
+        assert_eq!((delivered, hard, soft, complained), (0, 0, 0, 1));
+        // It is the delivery's IP and provider that it counts for.
+        let of = [(Dimension::Ip, "192.0.2.2".to_owned()), (Dimension::Provider, "gmail".to_owned())];
+        assert_eq!(figures[0].of, of);
+        let story = archive.story(MessageId(8)).await.unwrap();
+        assert_eq!(story.last().unwrap().about, story[0].about);
+        assert_eq!(story.last().unwrap().address.as_deref(), Some("R7@B.test"));
+    });
+}

@@ -4,12 +4,12 @@
 //! message was delivered, and a reader of that hour sees what really became of it.
 
 use crate::classify::Class;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Reader};
 use crate::time::Timestamp;
 use std::time::Duration;
 
 /// The number of `Count`s.
-pub const COUNTS: usize = 13;
+pub const COUNTS: usize = 15;
 /// The number of steps of the time to deliver: those of `STEPS_S` and what is longer.
 pub const STEPS: usize = STEPS_S.len() + 1;
 /// Upper bounds in seconds, from "at once" to "after a day".
@@ -37,6 +37,9 @@ pub enum Count {
     Suppressed,
     Complained,
     Unsubscribed,
+    /// By somebody, or on somebody's behalf: machines that look at everything count for nothing.
+    Opened,
+    Clicked,
 }
 
 /// In the order of their numbers.
@@ -54,6 +57,8 @@ pub const ALL: [Count; COUNTS] = [
     Count::Suppressed,
     Count::Complained,
     Count::Unsubscribed,
+    Count::Opened,
+    Count::Clicked,
 ];
 
 impl Count {
@@ -73,6 +78,8 @@ impl Count {
             Count::Suppressed => "suppressed",
             Count::Complained => "complained",
             Count::Unsubscribed => "unsubscribed",
+            Count::Opened => "opened",
+            Count::Clicked => "clicked",
         }
     }
 }
@@ -99,7 +106,28 @@ pub fn counted(event: &Event) -> Counted {
         EventKind::Expired => Counted::Here(Count::Expired),
         EventKind::Deleted => Counted::Here(Count::Deleted),
         EventKind::Rejected => Counted::Here(Count::Rejected),
-        _ => Counted::Not,
+        EventKind::Suppressed => Counted::Here(Count::Suppressed),
+        EventKind::Returned => Counted::InsteadOfDelivery(bounce(event)),
+        EventKind::Complained => Counted::WithDelivery(Count::Complained),
+        EventKind::Unsubscribed => Counted::WithDelivery(Count::Unsubscribed),
+        EventKind::Opened if event.reader != Some(Reader::Machine) => Counted::WithDelivery(Count::Opened),
+        EventKind::Clicked if event.reader != Some(Reader::Machine) => Counted::WithDelivery(Count::Clicked),
+        EventKind::Opened
+        | EventKind::Clicked
+        | EventKind::Answered
+        | EventKind::Held
+        | EventKind::Released
+        | EventKind::Delayed
+        | EventKind::Moved
+        | EventKind::LaneSlowed
+        | EventKind::LaneSuspended
+        | EventKind::LaneResumed
+        | EventKind::SiteUnreachable
+        | EventKind::SiteReachable
+        | EventKind::IpGone
+        | EventKind::IpBack
+        | EventKind::Routed
+        | EventKind::IpDrained => Counted::Not,
     }
 }
 

@@ -74,6 +74,9 @@ struct Figures {
     suppressed: i64,
     complained: i64,
     unsubscribed: i64,
+    /// By people or on their behalf; machines are left out.
+    opened: i64,
+    clicked: i64,
     /// Within how many seconds half of it was delivered; null where that is not known.
     #[schema(required)]
     delivered_p50_s: Option<f64>,
@@ -100,6 +103,8 @@ impl From<theirs::Figures> for Figures {
             suppressed: count(counts::Count::Suppressed),
             complained: count(counts::Count::Complained),
             unsubscribed: count(counts::Count::Unsubscribed),
+            opened: count(counts::Count::Opened),
+            clicked: count(counts::Count::Clicked),
             delivered_p50_s: figures.p50_s,
             delivered_p95_s: figures.p95_s,
         }
