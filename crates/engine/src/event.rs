@@ -33,6 +33,35 @@ pub struct Event {
     pub attempt: u16,
     pub tls: Option<TlsUsed>,
     pub took: Option<Duration>,
+    /// What a complaint complains of, in the word of the report: `abuse`, `fraud`.
+    pub feedback: Option<Arc<str>>,
+    /// What a reader followed.
+    pub link: Option<Arc<str>>,
+    /// As the reader's program calls itself.
+    pub agent: Option<Arc<str>>,
+    pub reader: Option<Reader>,
+}
+
+/// Who opened a message or followed a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reader {
+    Person,
+    /// A provider's or browser's, on behalf of a person or ahead of one.
+    Proxy,
+    /// A filter, a preview, a program: something that looks at everything.
+    Machine,
+}
+
+impl Reader {
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Reader::Person => "person",
+            Reader::Proxy => "proxy",
+            Reader::Machine => "machine",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,6 +97,20 @@ pub enum EventKind {
     Routed,
     /// Nothing is queued any more on an IP that takes no new messages (R2.4): it may rest.
     IpDrained,
+    /// The remote took it, and sent it back later (R5.4).
+    Returned,
+    /// The recipient, or a provider for it, complains of the message.
+    Complained,
+    /// A program of the recipient's answered: nobody read it yet.
+    Answered,
+    /// The recipient wants no more of this stream.
+    Unsubscribed,
+    /// The recipient is on the suppression list: nothing was sent (R5.5).
+    Suppressed,
+    /// The message's picture was fetched.
+    Opened,
+    /// A link of the message was followed.
+    Clicked,
 }
 
 impl EventKind {
@@ -94,6 +137,13 @@ impl EventKind {
             EventKind::IpBack => "ip-back",
             EventKind::Routed => "routed",
             EventKind::IpDrained => "ip-drained",
+            EventKind::Returned => "returned",
+            EventKind::Complained => "complained",
+            EventKind::Answered => "answered",
+            EventKind::Unsubscribed => "unsubscribed",
+            EventKind::Suppressed => "suppressed",
+            EventKind::Opened => "opened",
+            EventKind::Clicked => "clicked",
         }
     }
 }
@@ -119,6 +169,10 @@ impl Event {
             attempt: 0,
             tls: None,
             took: None,
+            feedback: None,
+            link: None,
+            agent: None,
+            reader: None,
         }
     }
 }

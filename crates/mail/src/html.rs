@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn only_what_is_replaced_changes() {
-        let html = b"<p>1 < 2<a href='https://a.test'>a</a><a href=https://b.test>b</a><a href=\"https://c.test\">c</a>";
+        let html =
+            b"<p>1 < 2<a href='https://a.test'>a</a><a href=https://b.test>b</a><a href=\"https://c.test\">c</a>";
         let mut to = |link: &str| (!link.contains("c.test")).then(|| format!("https://t.test/{}", &link[8..9]));
         let changed = String::from_utf8(with_links(html, &mut to).unwrap()).unwrap();
         let expected = "<p>1 < 2<a href='https://t.test/a'>a</a><a href=\"https://t.test/b\">b</a><a href=\"https://c.test\">c</a>";

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Postcard, second form: with wishes, and with routes that are decided later.
-const FORM: u8 = 2;
+/// Postcard, with events that tell of readers and complaints. (3 is taken, below.)
+const FORM: u8 = 4;
 /// Among the events: what the engine has learned, in postcard.
 const FORM_LEARNED: u8 = 3;
 const ID_OCTETS: usize = 16;
@@ -84,7 +84,7 @@ pub fn write_envelope(envelope: &Envelope) -> Vec<u8> {
 }
 
 pub fn read_envelope(octets: &[u8]) -> Result<Envelope, RecordFault> {
-    read::<_, first::Envelope>(octets)
+    read::<_, Envelope, first::Envelope>(octets)
 }
 
 #[must_use]
@@ -94,7 +94,7 @@ pub fn write_standing(standing: &Standing) -> Vec<u8> {
 
 /// None for the empty state of a message that was never tried.
 pub fn read_standing(octets: &[u8]) -> Result<Option<Standing>, RecordFault> {
-    if octets.is_empty() { Ok(None) } else { read::<_, first::Standing>(octets).map(Some) }
+    if octets.is_empty() { Ok(None) } else { read::<_, second::Standing, first::Standing>(octets).map(Some) }
 }
 
 /// The message's id stands in front, so that looking for one message decodes no other. Several events of one step make one
@@ -135,18 +135,24 @@ pub fn read_entries(octets: &[u8]) -> Result<Vec<Entry>, RecordFault> {
     if read_learned(octets).is_some() {
         return Ok(Vec::new());
     }
-    read::<_, Vec<first::Entry>>(octets.get(ID_OCTETS..).unwrap_or_default())
+    read::<_, Vec<second::Entry>, Vec<first::Entry>>(octets.get(ID_OCTETS..).unwrap_or_default())
 }
 
 fn write<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_extend(value, vec![FORM]).expect("plain values can always be written")
 }
 
-/// `Old` is what the same thing was in the first form.
-fn read<'a, T: Deserialize<'a>, Old: Deserialize<'a> + IsNow<T>>(octets: &'a [u8]) -> Result<T, RecordFault> {
+/// `Second` and `First` are what the same thing was in those forms.
+fn read<'a, T, Second, First>(octets: &'a [u8]) -> Result<T, RecordFault>
+where
+    T: Deserialize<'a>,
+    Second: Deserialize<'a> + IsNow<T>,
+    First: Deserialize<'a> + IsNow<T>,
+{
     match octets.split_first() {
         Some((&FORM, rest)) => Ok(postcard::from_bytes(rest)?),
-        Some((&first::FORM, rest)) => Ok(postcard::from_bytes::<Old>(rest)?.now()),
+        Some((&second::FORM, rest)) => Ok(postcard::from_bytes::<Second>(rest)?.now()),
+        Some((&first::FORM, rest)) => Ok(postcard::from_bytes::<First>(rest)?.now()),
         Some((form, _)) => Err(RecordFault::UnknownForm(*form)),
         None => Err(RecordFault::Empty),
     }
@@ -163,18 +169,125 @@ impl<T, Old: IsNow<T>> IsNow<Vec<T>> for Vec<Old> {
     }
 }
 
-/// The first form: no wish, and a route from the beginning. What is not here was as it is now.
+/// The second form: events that knew nothing of readers and complaints. What is not here was as it is now.
+mod second {
+    use super::{IsNow, NotifyKind};
+    use engine::attempt::TlsUsed;
+    use engine::classify::Meaning;
+    use engine::envelope::{Envelope, MessageState, Route};
+    use engine::event::{self, EventKind};
+    use engine::id::{AccountId, MessageId, PoolId};
+    use engine::time::Timestamp;
+    use engine::why::Why;
+    use mail::reply::Reply;
+    use serde::Deserialize;
+    use std::collections::VecDeque;
+    use std::net::IpAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    pub const FORM: u8 = 2;
+
+    #[derive(Deserialize)]
+    pub struct Event {
+        at: Timestamp,
+        kind: EventKind,
+        message: Option<MessageId>,
+        recipient: Option<u16>,
+        account: Option<AccountId>,
+        pool: Option<PoolId>,
+        ip: Option<IpAddr>,
+        provider: Option<Arc<str>>,
+        host: Option<Arc<str>>,
+        reply: Option<Reply>,
+        meaning: Option<Meaning>,
+        why: Option<Why>,
+        next_at: Option<Timestamp>,
+        attempt: u16,
+        tls: Option<TlsUsed>,
+        took: Option<Duration>,
+    }
+
+    #[derive(Deserialize)]
+    pub struct Entry {
+        event: Event,
+        address: Option<String>,
+        accepted: Option<Envelope>,
+        route: Option<Route>,
+    }
+
+    #[derive(Deserialize)]
+    pub struct Notice {
+        kind: NotifyKind,
+        recipients: Vec<u16>,
+        events: Vec<Event>,
+    }
+
+    #[derive(Deserialize)]
+    pub struct Standing {
+        state: MessageState,
+        owed: VecDeque<Notice>,
+    }
+
+    impl IsNow<Envelope> for Envelope {
+        fn now(self) -> Envelope {
+            self
+        }
+    }
+
+    impl IsNow<event::Event> for Event {
+        fn now(self) -> event::Event {
+            event::Event {
+                message: self.message,
+                recipient: self.recipient,
+                account: self.account,
+                pool: self.pool,
+                ip: self.ip,
+                provider: self.provider,
+                host: self.host,
+                reply: self.reply,
+                meaning: self.meaning,
+                why: self.why,
+                next_at: self.next_at,
+                attempt: self.attempt,
+                tls: self.tls,
+                took: self.took,
+                ..event::Event::new(self.at, self.kind)
+            }
+        }
+    }
+
+    impl IsNow<super::Entry> for Entry {
+        fn now(self) -> super::Entry {
+            let Entry { event, address, accepted, route } = self;
+            super::Entry { event: event.now(), address, accepted, route }
+        }
+    }
+
+    impl IsNow<Arc<super::Notice>> for Notice {
+        fn now(self) -> Arc<super::Notice> {
+            Arc::new(super::Notice { kind: self.kind, recipients: self.recipients, events: self.events.now() })
+        }
+    }
+
+    impl IsNow<super::Standing> for Standing {
+        fn now(self) -> super::Standing {
+            super::Standing { state: self.state, owed: self.owed.into_iter().map(IsNow::now).collect() }
+        }
+    }
+}
+
+/// The first form: no wish, and a route from the beginning. What is not here was as it is in the second.
 mod first {
-    use super::{IsNow, Notice, Ret};
+    use super::second::{Event, Notice};
+    use super::{IsNow, Ret};
     use engine::envelope::{self, Addresses, Moved, PoolRule, Recipient, RecipientState, TlsWish, Wish};
-    use engine::event::Event;
     use engine::id::{AccountId, MessageId, PoolId, RegionId, StreamId};
     use engine::time::Timestamp;
     use mail::address::Domain;
     use serde::Deserialize;
     use std::collections::VecDeque;
     use std::net::IpAddr;
-    use std::sync::Arc;
 
     pub const FORM: u8 = 1;
     /// There was one place only.
@@ -220,7 +333,7 @@ mod first {
     #[derive(Deserialize)]
     pub struct Standing {
         state: MessageState,
-        owed: VecDeque<Arc<Notice>>,
+        owed: VecDeque<Notice>,
     }
 
     #[derive(Deserialize)]
@@ -270,14 +383,14 @@ mod first {
         fn now(self) -> super::Standing {
             let MessageState { recipients, moved, delay_notified } = self.state;
             let state = envelope::MessageState { recipients, route: None, moved, delay_notified };
-            super::Standing { state, owed: self.owed }
+            super::Standing { state, owed: self.owed.into_iter().map(IsNow::now).collect() }
         }
     }
 
     impl IsNow<super::Entry> for Entry {
         fn now(self) -> super::Entry {
             let accepted = self.accepted.map(IsNow::now);
-            super::Entry { event: self.event, address: self.address, accepted, route: None }
+            super::Entry { event: self.event.now(), address: self.address, accepted, route: None }
         }
     }
 }
@@ -292,7 +405,7 @@ mod tests {
     use engine::time::Timestamp;
     use engine::why::Why;
 
-    // As the version before wrote them.
+    // As the first version wrote them.
     const ENVELOPE: &str = "010703616e6e046e657773036f776e010200c000020100c000020200c0000201010a616e6e40612e746573740106612e7465\
         73740a622d7840722e74657374010a626f6240622e7465737406622e7465737400008080c489e5c5b2068080c489e5c5b206\
         8080f5a1f0d4b20601c1020d3c3740776569722e746573743e01016b0176000000";
@@ -304,12 +417,16 @@ mod tests {
         c489e5c5b2068080f5a1f0d4b20601c1020d3c3740776569722e746573743e01016b01760000008092b88be5c5b206110000\
         00000000000000012b00000000010a626f6240622e7465737400";
 
+    /// As the second version did: one entry, of an IP that is back.
+    const ENTRY_SECOND: &str = "0000000000000000000000000000000702018092b88be5c5b20611000000000000000000012b00000000010a626f624062\
+        2e746573740000";
+
     fn octets(hex: &str) -> Vec<u8> {
         (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).unwrap()).collect()
     }
 
     #[test]
-    fn what_the_version_before_wrote_is_read() {
+    fn what_the_first_version_wrote_is_read() {
         let envelope = read_envelope(&octets(ENVELOPE)).unwrap();
         let route = envelope.route.clone().unwrap();
         assert_eq!((route.pool.as_str(), &*route.name, route.rule), ("own", "own", PoolRule::AccountDefault));
@@ -334,6 +451,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_second_version_wrote_is_read() {
+        let entries = read_entries(&octets(ENTRY_SECOND)).unwrap();
+        let event =
+            Event { why: Some(Why::DelayNoticeDue), ..Event::new(Timestamp(1_800_000_005_000_000), EventKind::IpBack) };
+        let address = Some("bob@b.test".to_owned());
+        assert_eq!(entries, [Entry { address, ..Entry::plain(event) }]);
+        // Envelopes were as they are now, and so was a message's standing without notices.
+        let envelope = read_envelope(&octets(ENVELOPE)).unwrap();
+        let mut standing = read_standing(&octets(STANDING)).unwrap().unwrap();
+        standing.owed.clear();
+        let (mut head, mut state) = (write_envelope(&envelope), write_standing(&standing));
+        (head[0], state[0]) = (2, 2);
+        assert_eq!(read_envelope(&head).unwrap(), envelope);
+        assert_eq!(read_standing(&state).unwrap(), Some(standing));
+    }
+
+    #[test]
     fn what_is_written_is_read() {
         let envelope = read_envelope(&octets(ENVELOPE)).unwrap();
         assert_eq!(read_envelope(&write_envelope(&envelope)).unwrap(), envelope);
@@ -345,6 +479,6 @@ mod tests {
         let routed = Entry { route: envelope.route.clone(), ..Entry::plain(event) };
         let entries = [Entry::of_acceptance(&envelope), routed];
         assert_eq!(read_entries(&write_entries(MessageId(7), &entries)).unwrap(), entries);
-        assert!(read_envelope(&[3, 0]).is_err() && read_envelope(&[]).is_err() && read_envelope(&[2, 0]).is_err());
+        assert!(read_envelope(&[5, 0]).is_err() && read_envelope(&[]).is_err() && read_envelope(&[4, 0]).is_err());
     }
 }

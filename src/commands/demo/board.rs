@@ -240,9 +240,18 @@ fn story(entry: &Entry) -> Option<Story> {
         }
         EventKind::SiteUnreachable => format!("{provider} cannot be reached{ip}{said}"),
         EventKind::SiteReachable => format!("{provider} is reached again{ip}"),
-        EventKind::Accepted | EventKind::Delayed | EventKind::IpGone | EventKind::IpBack | EventKind::IpDrained => {
-            return None;
-        }
+        EventKind::Returned => format!("{provider} took a message and sent it back later{ip}{said}"),
+        EventKind::Complained => format!("a reader at {provider} complains{ip}"),
+        EventKind::Answered
+        | EventKind::Unsubscribed
+        | EventKind::Suppressed
+        | EventKind::Opened
+        | EventKind::Clicked
+        | EventKind::Accepted
+        | EventKind::Delayed
+        | EventKind::IpGone
+        | EventKind::IpBack
+        | EventKind::IpDrained => return None,
     };
     Some(Story { at: event.at, kind: event.kind, words })
 }
