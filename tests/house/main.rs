@@ -16,3 +16,4 @@ mod clock;
 mod operator;
 mod command_line;
 mod tenants;
+mod readers;

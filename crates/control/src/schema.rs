@@ -12,7 +12,15 @@ struct Step {
     postgres: &'static str,
 }
 
-const STEPS: &[Step] = &[Step { both: TENANTS, sqlite: GUARDS_SQLITE, postgres: GUARDS_POSTGRES }];
+const STEPS: &[Step] = &[
+    Step { both: TENANTS, sqlite: GUARDS_SQLITE, postgres: GUARDS_POSTGRES },
+    Step { both: TRACKING, sqlite: "", postgres: "" },
+];
+
+const TRACKING: &str = "
+ALTER TABLE configuration_set ADD COLUMN tracks_opens BIGINT NOT NULL DEFAULT 0 CHECK (tracks_opens IN (0, 1));
+ALTER TABLE configuration_set ADD COLUMN tracks_clicks BIGINT NOT NULL DEFAULT 0 CHECK (tracks_clicks IN (0, 1));
+";
 
 const TENANTS: &str = "
 CREATE TABLE region (

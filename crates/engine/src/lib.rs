@@ -13,6 +13,7 @@ pub mod rulefile;
 pub mod classify;
 pub mod envelope;
 pub mod event;
+pub mod reader;
 pub mod provider;
 pub mod retry;
 pub mod snapshot;
