@@ -43,6 +43,7 @@ pub struct Written {
     #[serde(default, rename = "listener")]
     pub listeners: Vec<Listener>,
     pub http: Option<Http>,
+    pub tracking: Option<TrackingSection>,
     /// Where accounts, IPs and pools are kept; without it they stand in this file.
     pub control: Option<ControlSection>,
     #[serde(default, rename = "account")]
@@ -168,6 +169,17 @@ pub struct Http {
     pub operator_key: Option<Spanned<String>>,
     /// Calls a second that one credential may go on with; ten times as many at once. Submissions are not counted.
     pub calls_per_second: Option<Spanned<u32>>,
+}
+
+/// The door for who follows links, and where it is reached.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackingSection {
+    pub address: Spanned<SocketAddr>,
+    /// A folder of certificates, one for each tracking host; without it, the door speaks no TLS itself.
+    pub certificates: Option<Spanned<PathBuf>>,
+    /// How links begin, with `{host}` for the tracking host.
+    pub origin: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

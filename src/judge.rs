@@ -16,6 +16,7 @@ use engine::snapshot::{
 use mail::address::Domain;
 use mail::dkim::Signer;
 use mta::deliver::Patience;
+use mta::links;
 use mta::listener::{self, Door, DoorTls};
 use net::dns::blocklist::{self, BlockList};
 use net::dns::{FixedAnswers, FixedRule, Network};
@@ -40,6 +41,7 @@ pub struct House {
     /// Where the HTTP surface is.
     pub http: Option<SocketAddr>,
     pub tls_files: Option<(PathBuf, PathBuf)>,
+    pub tracking: Option<TrackingDoor>,
     pub extra_roots: Option<Vec<u8>>,
     pub spool: spool::Options,
     pub patience: Patience,
@@ -48,6 +50,14 @@ pub struct House {
     pub written: Written,
     /// What is allowed, and most likely not meant.
     pub warnings: Vec<Problem>,
+}
+
+/// For who follows links.
+pub struct TrackingDoor {
+    pub address: SocketAddr,
+    /// None: something before it speaks TLS.
+    pub certificates: Option<PathBuf>,
+    pub origin: String,
 }
 
 /// Where the control plane is kept, and what it checks with.
@@ -187,6 +197,7 @@ impl Judge<'_> {
             doors,
             http: written.http.as_ref().map(|http| *http.address.get_ref()),
             tls_files,
+            tracking: self.tracking(&written),
             extra_roots,
             spool: spool::Options {
                 segment_bytes: *written.spool.segment_bytes.get_ref(),
@@ -198,6 +209,26 @@ impl Judge<'_> {
             control: self.control(&written),
             warnings: Vec::new(),
             written,
+        })
+    }
+
+    fn tracking(&mut self, written: &Written) -> Option<TrackingDoor> {
+        let section = written.tracking.as_ref()?;
+        let origin = section.origin.as_ref().map_or(links::ORIGIN, |origin| origin.get_ref().as_str());
+        if let Some(at) = &section.origin
+            && !((origin.starts_with("https://") || origin.starts_with("http://"))
+                && origin.matches(links::HOST).count() == 1
+                && origin.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\''))
+        {
+            self.wrong(
+                at,
+                "write it as https://{host} or https://{host}:8443, with {host} in the place of the tracking host",
+            );
+        }
+        Some(TrackingDoor {
+            address: *section.address.get_ref(),
+            certificates: section.certificates.as_ref().map(|folder| self.folder.join(folder.get_ref())),
+            origin: origin.to_owned(),
         })
     }
 

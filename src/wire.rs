@@ -8,6 +8,7 @@ use api::rate::{self, Buckets};
 use control::Office;
 use mta::deliver::Means;
 use mta::guarded::Guarded;
+use mta::links;
 use mta::listener::{self, Doorkeeper};
 use mta::{Plant, StartFault, intake};
 use net::clock::Clock;
@@ -48,10 +49,12 @@ pub struct Running {
     /// Where mail is taken, in the order of the file.
     pub smtp: Vec<SocketAddr>,
     pub http: Option<SocketAddr>,
+    /// Where links lead.
+    pub tracking: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     doors: JoinSet<()>,
     stop_wait: Duration,
-    acceptor: Acceptor,
+    acceptors: Vec<Acceptor>,
     /// None: accounts, IPs and pools stand in the file.
     pub office: Option<Office>,
     rounds: Option<Rounds>,
@@ -78,6 +81,13 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
     }
     let http = match &house.http {
         Some(address) => Some(listen(*address).await?),
+        None => None,
+    };
+    let tracking = match &house.tracking {
+        Some(door) => {
+            let certificates = door.certificates.as_deref().map(Acceptor::from_folder).transpose()?;
+            Some((listen(door.address).await?, certificates))
+        }
         None => None,
     };
 
@@ -114,6 +124,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
                 receiving_bytes_max: receiving_bytes_max(limits),
             },
+            link_origin: house.tracking.as_ref().map_or(links::ORIGIN, |door| &door.origin).to_owned(),
             engine: engine::Limits {
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
                 ..engine::Limits::default()
@@ -175,13 +186,24 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 followers: followers.clone(),
             }));
             let metrics = plant.metrics.clone();
-            doors.spawn(api::server::serve(socket, api::server::router(desk), metrics, stopped));
+            doors.spawn(api::server::serve(socket, None, api::server::router(desk), metrics, stopped.clone()));
             Some(address)
         }
         None => None,
     };
+    let (tracking, link_certificates) = match tracking {
+        Some((socket, certificates)) => {
+            let address =
+                socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
+            let (router, metrics) = (api::tracking::router(plant.tracking.clone()), plant.metrics.clone());
+            doors.spawn(api::server::serve(socket, certificates.clone(), router, metrics, stopped));
+            (Some(address), certificates)
+        }
+        None => (None, None),
+    };
     let stop_wait = Duration::from_secs(*limits.stop_s.get_ref());
-    Ok(Running { plant, smtp, http, stop, doors, acceptor, stop_wait, office, rounds, followers })
+    let acceptors = std::iter::once(acceptor).chain(link_certificates).collect();
+    Ok(Running { plant, smtp, http, tracking, stop, doors, acceptors, stop_wait, office, rounds, followers })
 }
 
 impl Running {
@@ -194,8 +216,10 @@ impl Running {
                 self.plant.intake.change_snapshot(house.snapshot.clone());
             }
         }
-        if let Err(fault) = self.acceptor.reload() {
-            tracing::error!(%fault, "the TLS certificate is not changed");
+        for acceptor in &self.acceptors {
+            if let Err(fault) = acceptor.reload() {
+                tracing::error!(%fault, "a TLS certificate is not changed");
+            }
         }
     }
 

@@ -62,6 +62,10 @@ fn told(story: &Value) -> String {
                 text(event, "/host"),
                 text(event, "/reply").replace('\n', " "),
                 text(event, "/why/words"),
+                text(event, "/feedback"),
+                text(event, "/reader"),
+                text(event, "/link"),
+                text(event, "/agent"),
             ];
             let said: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
             page.push_str(&format!("  {}  {:<10} {}\n", text(event, "/at"), text(event, "/kind"), said.join(" · ")));

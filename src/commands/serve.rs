@@ -63,6 +63,9 @@ async fn serve(arguments: &Arguments, house: judge::House) -> Done {
     if let Some(address) = running.http {
         tracing::info!(%address, "taking calls by HTTP");
     }
+    if let Some(address) = running.tracking {
+        tracing::info!(%address, "leading readers on");
+    }
     if let Some(office) = &running.office
         && let Some(first) = init::first_operator(office, &host).await
     {

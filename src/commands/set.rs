@@ -13,6 +13,8 @@ const FIELDS: &[&str] = &[
     "lifetime_s",
     "suppression",
     "tracking_host",
+    "tracks_opens",
+    "tracks_clicks",
     "destinations",
     "sends",
     "reputation",
@@ -28,6 +30,8 @@ const LIFETIME: Arg = body("lifetime-s", "How long a message may wait, in second
 const SUPPRESSION: Arg =
     body("suppression", "What ends writing to a recipient").list().one_of(&["bounce", "complaint"]);
 const TRACKING: Arg = body("tracking-host", "The name that links and pictures lead to");
+const TRACKS_OPENS: Arg = body("tracks-opens", "Whether it is heard of who opens a message").yes_no();
+const TRACKS_CLICKS: Arg = body("tracks-clicks", "Whether it is heard of who follows a link").yes_no();
 const DESTINATIONS: Arg = body("destinations", "Names of event destinations").list();
 const SENDS: Arg = body("sends", "Whether mail is taken with it").yes_no();
 const REPUTATION: Arg = body("reputation", "Whether its figures are kept apart").yes_no();
@@ -50,6 +54,8 @@ pub const NOUN: Noun = Noun {
             LIFETIME,
             SUPPRESSION,
             TRACKING,
+            TRACKS_OPENS,
+            TRACKS_CLICKS,
             DESTINATIONS,
             SENDS,
             REPUTATION,
@@ -79,6 +85,8 @@ pub const NOUN: Noun = Noun {
             SUPPRESSION,
             away("no-suppression", "suppression", "As the account has it"),
             TRACKING,
+            TRACKS_OPENS,
+            TRACKS_CLICKS,
             away("no-tracking-host", "tracking_host", "As the account has it"),
             DESTINATIONS,
             SENDS,

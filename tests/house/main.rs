@@ -16,4 +16,5 @@ mod clock;
 mod operator;
 mod command_line;
 mod tenants;
+mod readers;
 mod events;

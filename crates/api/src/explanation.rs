@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use control::block::Kept;
 use engine::Shown;
 use engine::envelope::{Envelope, Route};
-use engine::event::{Event, EventKind};
+use engine::event::{Event, EventKind, Reader};
 use engine::id::MessageId;
 use engine::route;
 use engine::snapshot::Scope;
@@ -129,6 +129,18 @@ pub struct EventView {
     pub next_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
+    /// What a complaint complains of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<String>,
+    /// What a reader followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// As the reader's program calls itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// `person`, `proxy` or `machine`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<&'static str>,
     pub attempt: u16,
 }
 
@@ -265,6 +277,10 @@ fn event_view(event: &Event, hidden: &Hidden) -> EventView {
         why: event.why.as_ref().map(|why| WhyView::of(why, hidden)),
         next_at: event.next_at.map(|at| at.to_string()),
         tls: event.tls.as_ref().map(|tls| format!("{}, {}", tls.version, tls.cipher)),
+        feedback: event.feedback.as_deref().map(str::to_owned),
+        link: event.link.as_deref().map(str::to_owned),
+        agent: event.agent.as_deref().map(str::to_owned),
+        reader: event.reader.map(Reader::code),
         attempt: event.attempt,
     }
 }

@@ -32,3 +32,5 @@ pub mod document;
 pub mod doors;
 /// Who listens, and how does it end?
 pub mod server;
+/// What is a visitor of a tracking host answered?
+pub mod tracking;

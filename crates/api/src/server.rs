@@ -13,12 +13,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use mta::metrics::{Metrics, What};
+use net::tls::Acceptor;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -74,6 +76,19 @@ fn from(
     })
 }
 
+/// One connection to its end; an early one with what ended it, in words and for the metrics.
+async fn converse<S, V>(stream: S, service: V, watcher: Watcher) -> Result<(), (String, &'static str)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WAIT)
+        .serve_connection(TokioIo::new(stream), service);
+    watcher.watch(connection).await.map_err(|fault| (fault.to_string(), broken_by(&fault)))
+}
+
 /// For the metrics.
 fn broken_by(fault: &hyper::Error) -> &'static str {
     match fault {
@@ -83,8 +98,14 @@ fn broken_by(fault: &hyper::Error) -> &'static str {
     }
 }
 
-/// Serves until told to stop; requests under way are finished.
-pub async fn serve(socket: TcpListener, router: Router, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
+/// Serves until told to stop; requests under way are finished. With an acceptor, only over TLS.
+pub async fn serve(
+    socket: TcpListener,
+    tls: Option<Acceptor>,
+    router: Router,
+    metrics: Arc<Metrics>,
+    mut stop: watch::Receiver<bool>,
+) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -105,16 +126,19 @@ pub async fn serve(socket: TcpListener, router: Router, metrics: Arc<Metrics>, m
             }
         };
         let _ = stream.set_nodelay(true);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_WAIT)
-            .serve_connection(TokioIo::new(stream), from(Peer(peer), router.clone()));
-        let connection = graceful.watch(connection);
-        let metrics = metrics.clone();
+        let (service, watcher) = (from(Peer(peer), router.clone()), graceful.watcher());
+        let (tls, metrics) = (tls.clone(), metrics.clone());
         tokio::spawn(async move {
-            if let Err(fault) = connection.await {
-                tracing::debug!(%fault, "an HTTP connection ended early");
-                metrics.http_broken.get_or_create(&What { what: broken_by(&fault) }).inc();
+            let broken = match tls {
+                None => converse(stream, service, watcher).await,
+                Some(acceptor) => match acceptor.accept(stream, HEADER_WAIT).await {
+                    Ok(stream) => converse(stream, service, watcher).await,
+                    Err(fault) => Err((fault.to_string(), "no_tls")),
+                },
+            };
+            if let Err((fault, what)) = broken {
+                tracing::debug!(fault, "an HTTP connection ended early");
+                metrics.http_broken.get_or_create(&What { what }).inc();
             }
             drop(place);
         });

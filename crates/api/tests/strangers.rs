@@ -26,7 +26,7 @@ fn a_program_that_reads_the_description_finds_it_true() {
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let metrics = house.plant.metrics.clone();
-        tokio::spawn(api::server::serve(socket, house.router.clone(), metrics, stopped));
+        tokio::spawn(api::server::serve(socket, None, house.router.clone(), metrics, stopped));
         (house, address, stop)
     });
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("strangers");

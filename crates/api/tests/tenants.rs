@@ -110,7 +110,13 @@ fn house() -> Snapshot {
     let ann = account(&mut snapshot, "ann");
     ann.default_pools.insert(region.clone(), PoolId::new("p1"));
     let (pool, lifetime) = (Some(PoolId::new("p2")), Some(Duration::from_secs(14 * 3_600)));
-    let set = ConfigurationSet { sending: Sending::On, pool: pool.clone(), tls: Some(TlsWish::Required), lifetime };
+    let set = ConfigurationSet {
+        sending: Sending::On,
+        pool: pool.clone(),
+        tls: Some(TlsWish::Required),
+        lifetime,
+        tracking: None,
+    };
     ann.sets.insert("weekly".into(), set);
     ann.sets.insert("silent".into(), ConfigurationSet { sending: Sending::Off, ..ConfigurationSet::default() });
     ann.subaccounts.insert(SubaccountId::new("shop"), Subaccount { pool, sending: Sending::On });
@@ -146,6 +152,7 @@ impl House {
         };
         let dns = Arc::new(FixedDns::new(FixedAnswers { rules: vec![rule] }, None));
         let settings = Settings {
+            link_origin: mta::links::ORIGIN.to_owned(),
             host: Domain::parse("weir.test").unwrap(),
             data: data.to_owned(),
             disk: Arc::new(spool::RealDisk),

@@ -32,7 +32,10 @@ pub struct ConfigurationSet {
     pub lifetime_s: Option<i64>,
     /// Which reasons suppress a recipient; none: as the account has it.
     pub suppression: Option<Vec<Reason>>,
+    /// The name that links and the picture lead to; below a domain that the account has verified.
     pub tracking_host: Option<String>,
+    pub tracks_opens: bool,
+    pub tracks_clicks: bool,
     /// Names of event destinations.
     pub destinations: Vec<String>,
     pub sends: bool,
@@ -71,6 +74,8 @@ pub struct SetChange {
     pub lifetime_s: Option<Option<i64>>,
     pub suppression: Option<Option<Vec<Reason>>>,
     pub tracking_host: Option<Option<String>>,
+    pub tracks_opens: Option<bool>,
+    pub tracks_clicks: Option<bool>,
     pub destinations: Option<Vec<String>>,
     pub sends: Option<bool>,
     pub reputation: Option<bool>,
@@ -79,7 +84,8 @@ pub struct SetChange {
 
 macro_rules! columns {
     () => {
-        "id, account, name, pool, tls, lifetime_s, suppression, tracking_host, destinations, sending, reputation, revision, created_at"
+        "id, account, name, pool, tls, lifetime_s, suppression, tracking_host, destinations, sending, reputation, revision, created_at, \
+         tracks_opens, tracks_clicks"
     };
 }
 
@@ -108,13 +114,16 @@ fn read(row: &AnyRow) -> Result<ConfigurationSet, Refusal> {
         reputation: row.yes(10)?,
         revision: row.whole(11)?,
         created_at: Timestamp(row.whole(12)?),
+        tracks_opens: row.yes(13)?,
+        tracks_clicks: row.yes(14)?,
     })
 }
 
 fn told(set: &ConfigurationSet) -> Value {
     json!({
         "name": set.name, "pool": set.pool, "tls": set.tls.map(tls_code), "lifetime_s": set.lifetime_s,
-        "suppression": codes(set), "tracking_host": set.tracking_host, "destinations": set.destinations,
+        "suppression": codes(set), "tracking_host": set.tracking_host, "tracks_opens": set.tracks_opens,
+        "tracks_clicks": set.tracks_clicks, "destinations": set.destinations,
         "sends": set.sends, "reputation": set.reputation,
     })
 }
@@ -148,6 +157,23 @@ pub(crate) async fn own(conn: &mut AnyConnection, account: &str, called: &str) -
     }
 }
 
+/// A sender's links lead to a host of its own: whoever could name another's would speak in its name.
+async fn must_be_own(conn: &mut AnyConnection, account: &str, host: &Domain) -> Result<(), Refusal> {
+    let query = q!("SELECT name FROM domain WHERE account = $1 AND verified_at IS NOT NULL", account.to_owned());
+    for row in rows(conn, query).await? {
+        let own = row.text(0)?;
+        if host.as_str().strip_suffix(&own).is_some_and(|start| start.is_empty() || start.ends_with('.')) {
+            return Ok(());
+        }
+    }
+    let sentence = format!("The host {host} is not below a domain that this account has verified.");
+    Err(Refusal::invalid(
+        "tracking_host",
+        sentence,
+        "Verify its domain first, or name a host below one that is verified.",
+    ))
+}
+
 impl Office {
     pub async fn create_set(
         &self,
@@ -173,6 +199,8 @@ impl Office {
             lifetime_s: None,
             suppression: None,
             tracking_host: None,
+            tracks_opens: false,
+            tracks_clicks: false,
             destinations: Vec::new(),
             sends: true,
             reputation: true,
@@ -184,7 +212,7 @@ impl Office {
             concat!(
                 "INSERT INTO configuration_set (",
                 columns!(),
-                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
             ),
             set.id.clone(),
             set.account.clone(),
@@ -199,6 +227,8 @@ impl Office {
             i64::from(set.reputation),
             set.revision,
             now.0,
+            i64::from(set.tracks_opens),
+            i64::from(set.tracks_clicks),
         );
         let taken = || {
             let sentence = format!("There is a configuration set {} already.", set.name);
@@ -259,7 +289,7 @@ impl Office {
         is.revision += 1;
         let update = q!(
             "UPDATE configuration_set SET pool = $2, tls = $3, lifetime_s = $4, suppression = $5, tracking_host = $6, \
-             destinations = $7, sending = $8, reputation = $9, revision = $10 WHERE id = $1",
+             destinations = $7, sending = $8, reputation = $9, revision = $10, tracks_opens = $11, tracks_clicks = $12 WHERE id = $1",
             is.id.clone(),
             is.pool.clone(),
             is.tls.map(tls_code),
@@ -270,6 +300,8 @@ impl Office {
             i64::from(is.sends),
             i64::from(is.reputation),
             is.revision,
+            i64::from(is.tracks_opens),
+            i64::from(is.tracks_clicks),
         );
         run(change.conn(), update).await?;
         let line = Line {
@@ -326,7 +358,19 @@ impl Office {
             let parsed = host.as_deref().map(Domain::parse).transpose().map_err(|error| {
                 Refusal::invalid("tracking_host", format!("{error}."), "Write it as links.example.com.")
             })?;
+            if let Some(host) = &parsed {
+                must_be_own(conn, &set.account, host).await?;
+            }
             set.tracking_host = parsed.map(|host| host.to_string());
+            let is_left = set.tracking_host.is_some();
+            (set.tracks_opens, set.tracks_clicks) = (set.tracks_opens && is_left, set.tracks_clicks && is_left);
+        }
+        set.tracks_opens = to.tracks_opens.unwrap_or(set.tracks_opens);
+        set.tracks_clicks = to.tracks_clicks.unwrap_or(set.tracks_clicks);
+        if set.tracking_host.is_none() && (set.tracks_opens || set.tracks_clicks) {
+            let sentence = "Opens and clicks are heard of at a host of the sender's own, and none is named.";
+            let mend = "Name one in tracking_host, below a domain that is verified.";
+            return Err(Refusal::invalid("tracking_host", sentence, mend));
         }
         if let Some(destinations) = to.destinations {
             let fits = |name: &String| {

@@ -20,6 +20,7 @@ use crate::subaccount::Subaccount;
 use crate::{configuration_set, subaccount};
 use engine::id::{AccountId, CredentialId, PoolId, RegionId, SubaccountId};
 use engine::snapshot::{self, Digest, IpState, PoolKind, Sending, Snapshot};
+use mail::address::Domain;
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -395,7 +396,14 @@ fn told_set(set: &ConfigurationSet) -> snapshot::ConfigurationSet {
         pool: set.pool.as_deref().map(PoolId::new),
         tls: set.tls,
         lifetime: set.lifetime_s.map(|seconds| Duration::from_secs(seconds.unsigned_abs())),
+        tracking: told_tracking(set),
     }
+}
+
+fn told_tracking(set: &ConfigurationSet) -> Option<snapshot::Tracking> {
+    let host = Domain::parse(set.tracking_host.as_deref()?).ok()?;
+    let (opens, clicks) = (set.tracks_opens, set.tracks_clicks);
+    (opens || clicks).then_some(snapshot::Tracking { host, opens, clicks })
 }
 
 fn told_sending(sends: bool) -> Sending {
@@ -448,7 +456,7 @@ pub enum KeepFault {
 }
 
 /// What the seal is bound to: a snapshot is never taken for anything else.
-const KEPT_AS: &str = "snapshot 2";
+const KEPT_AS: &str = "snapshot 3";
 
 /// A snapshot to be kept; writing it takes its time.
 pub struct ToKeep {

@@ -37,8 +37,14 @@ const ARCHIVE_PLAN: Plan = Plan {
 
 const STEPS: &[Step] = &[
     Step { both: TENANTS, sqlite: GUARDS_SQLITE, postgres: GUARDS_POSTGRES },
+    Step { both: TRACKING, sqlite: "", postgres: "" },
     Step { both: WEBHOOKS, sqlite: "", postgres: "" },
 ];
+
+const TRACKING: &str = "
+ALTER TABLE configuration_set ADD COLUMN tracks_opens BIGINT NOT NULL DEFAULT 0 CHECK (tracks_opens IN (0, 1));
+ALTER TABLE configuration_set ADD COLUMN tracks_clicks BIGINT NOT NULL DEFAULT 0 CHECK (tracks_clicks IN (0, 1));
+";
 
 const WEBHOOKS: &str = "
 CREATE TABLE webhook (

@@ -14,6 +14,7 @@ pub mod classify;
 pub mod envelope;
 pub mod event;
 pub mod counts;
+pub mod reader;
 pub mod provider;
 pub mod retry;
 pub mod posting;

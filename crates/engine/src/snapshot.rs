@@ -112,6 +112,16 @@ pub struct ConfigurationSet {
     pub pool: Option<PoolId>,
     pub tls: Option<TlsWish>,
     pub lifetime: Option<Duration>,
+    /// None: its mail is not tracked.
+    pub tracking: Option<Tracking>,
+}
+
+/// What a sender wants to hear of those who read: at which host of its own, and what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracking {
+    pub host: Domain,
+    pub opens: bool,
+    pub clicks: bool,
 }
 
 /// A domain that an account has shown to be its own. It covers the domains below it.

@@ -21,6 +21,12 @@ pub mod message;
 /// Messages written from their parts.
 pub mod compose;
 
+/// The parts of a message, and other texts in their place.
+pub mod parts;
+
+/// HTML texts, and where they lead to.
+pub mod html;
+
 /// DKIM: signing, keys, verifying.
 pub mod dkim;
 

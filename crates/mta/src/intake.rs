@@ -4,6 +4,7 @@
 //! the command line. `admit` answers only when the message is durable.
 
 use crate::driver::Driver;
+use crate::links::{Links, Whose};
 use crate::metrics::{Metrics, Refused, Via as ViaLabel};
 use crate::once::{Onces, Started};
 use crate::record::{self, Entry};
@@ -136,6 +137,7 @@ struct Inner {
     spool: Spool,
     driver: Driver,
     sealer: Sealer,
+    links: Arc<Links>,
     limits: Limits,
     metrics: Arc<Metrics>,
     signers: Signers,
@@ -150,6 +152,7 @@ pub struct Setting {
     pub spool: Spool,
     pub driver: Driver,
     pub sealer: Sealer,
+    pub links: Arc<Links>,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub snapshot: Arc<Snapshot>,
@@ -161,7 +164,7 @@ impl Intake {
     pub fn new(host: &Domain, setting: Setting) -> Intake {
         let postmaster =
             Mailbox::parse(&format!("mailer-daemon@{host}")).expect("a plain name at a domain is an address");
-        let Setting { clock, spool, driver, sealer, limits, metrics, snapshot, onces } = setting;
+        let Setting { clock, spool, driver, sealer, links, limits, metrics, snapshot, onces } = setting;
         Intake(Arc::new(Inner {
             host: host.to_string(),
             postmaster,
@@ -169,6 +172,7 @@ impl Intake {
             spool,
             driver,
             sealer,
+            links,
             limits,
             metrics,
             signers: Signers::default(),
@@ -376,9 +380,16 @@ impl Intake {
         // R2.2: what is named must be there now, also where the route is decided later (R1.6).
         let route = route::choose(&snapshot, pass.id, &wish, message).map_err(|why| no_route(&why))?;
         let route = (due_at == now).then_some(route);
-        let signed = match domain {
-            Some(domain) => self.sign(domain, prepared.octets, now)?,
+        let octets = match set.and_then(|set| Some((set.tracking.as_ref()?, wish.set.as_deref()?))) {
+            Some((tracking, set)) => {
+                let whose = Whose { message, account: pass.id, set, recipients: offer.recipients.len() };
+                self.0.links.track(prepared.octets, tracking, &whose)
+            }
             None => prepared.octets,
+        };
+        let signed = match domain {
+            Some(domain) => self.sign(domain, octets, now)?,
+            None => octets,
         };
         let delivery = &snapshot.delivery;
         let return_path = match (

@@ -25,8 +25,12 @@ mod connection;
 pub mod deliver;
 /// Who carries the engine's decisions to sockets and disk?
 pub mod driver;
+/// Where do the links of a message lead, where its sender wants to hear of readers?
+pub mod links;
 /// May this message come in?
 pub mod intake;
+/// Did anybody open it, and what did they follow?
+pub mod tracking;
 mod notice;
 /// What does a conversation with a submitter say and hear?
 pub mod listener;

@@ -63,6 +63,8 @@ pub struct Metrics {
     pub delivery_seconds: Histogram,
     /// HTTP submissions answered with the message of the first one, by their idempotency key.
     pub submissions_repeated: Counter,
+    /// Opens and clicks that came too often to be written down.
+    pub visits_unnoted: Counter,
     /// Idempotency keys remembered now.
     pub idempotency_keys: Gauge,
     /// Idempotency keys forgotten before their day was over, for want of room.
@@ -89,6 +91,7 @@ impl Default for Metrics {
             acknowledge_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             delivery_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 14)),
             submissions_repeated: Counter::default(),
+            visits_unnoted: Counter::default(),
             idempotency_keys: Gauge::default(),
             idempotency_keys_forgotten: Gauge::default(),
             alarms: Family::default(),
@@ -142,6 +145,11 @@ impl Default for Metrics {
             "submissions_repeated",
             "HTTP submissions answered with the message of the first one, by their idempotency key",
             metrics.submissions_repeated.clone(),
+        );
+        registry.register(
+            "visits_unnoted",
+            "Opens and clicks that came too often to be written down",
+            metrics.visits_unnoted.clone(),
         );
         registry.register("idempotency_keys", "Idempotency keys remembered now", metrics.idempotency_keys.clone());
         registry.register(

@@ -7,11 +7,13 @@ use crate::deliver::Means;
 use crate::driver::{self, Driver};
 use crate::explain::Stories;
 use crate::intake::{self, Intake, Limits};
+use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::notice;
 use crate::once::{CHECKPOINT_EVERY, KEYS_MAX, Onces};
 use crate::record;
 use crate::return_path::{NoRandomness, Sealer};
+use crate::tracking::Tracking;
 use engine::Learned;
 use engine::id::MessageId;
 use engine::snapshot::Snapshot;
@@ -40,6 +42,8 @@ pub struct Settings {
     pub disk: Arc<dyn Disk>,
     pub spool: Options,
     pub limits: Limits,
+    /// Where the tracking hosts of senders are reached; see `links::ORIGIN`.
+    pub link_origin: String,
     pub engine: engine::Limits,
     pub snapshot: Arc<Snapshot>,
     pub allow_private: Vec<Network>,
@@ -62,6 +66,7 @@ pub struct Plant {
     pub driver: Driver,
     pub spool: Spool,
     pub metrics: Arc<Metrics>,
+    pub tracking: Tracking,
     engine_task: JoinHandle<()>,
     recovery: JoinHandle<()>,
     onces: Onces,
@@ -72,7 +77,8 @@ pub struct Plant {
 impl Plant {
     /// `means` is made of the opened spool, because deliveries read from it.
     pub fn start(settings: Settings, means: impl FnOnce(Spool) -> Means) -> Result<Plant, StartFault> {
-        let sealer = Sealer::new(&return_path_secret(&settings.data.join("return-path.key"))?);
+        let secret = return_path_secret(&settings.data.join("return-path.key"))?;
+        let (sealer, links) = (Sealer::new(&secret), Arc::new(Links::new(&secret, &settings.link_origin)));
         let (spool, recovered) = spool::open_on(settings.disk, &settings.data, settings.spool)?;
         for dropped in &recovered.dropped {
             tracing::warn!("found on start: {dropped}");
@@ -99,6 +105,7 @@ impl Plant {
                 spool: spool.clone(),
                 driver: driver.clone(),
                 sealer,
+                links: links.clone(),
                 limits: settings.limits,
                 metrics: metrics.clone(),
                 snapshot: settings.snapshot,
@@ -106,10 +113,11 @@ impl Plant {
             },
         );
         tokio::spawn(notice::run(intake.clone(), spool.clone(), driver.clone(), to_write));
+        let tracking = Tracking::new(links, intake.clone(), spool.clone());
         let now = Timestamp(means.clock.now());
         let checkpoints = tokio::spawn(remember(onces.clone(), checkpoint.clone(), spool.events(), now));
         let recovery = tokio::spawn(recover(recovered, driver.clone(), onces.clone()));
-        Ok(Plant { intake, driver, spool, metrics, engine_task, recovery, onces, checkpoints, checkpoint })
+        Ok(Plant { intake, driver, spool, metrics, tracking, engine_task, recovery, onces, checkpoints, checkpoint })
     }
 
     #[must_use]
@@ -248,7 +256,7 @@ async fn remember(onces: Onces, checkpoint: PathBuf, log: EventLog, now: Timesta
     }
 }
 
-/// The secret of this installation's return paths; made at the first start, and never lost: what was sealed with it comes back
+/// The secret of this installation's return paths and links; made at the first start, and never lost: what was sealed with it comes back
 /// for weeks.
 fn return_path_secret(path: &Path) -> Result<Vec<u8>, StartFault> {
     let fault = |cause| StartFault::Key { path: path.to_owned(), cause };

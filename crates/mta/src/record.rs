@@ -454,7 +454,7 @@ mod tests {
     fn what_the_second_version_wrote_is_read() {
         let entries = read_entries(&octets(ENTRY_SECOND)).unwrap();
         let event =
-            Event { why: Some(Why::DelayNoticeDue), ..Event::new(Timestamp(1_800_000_005_000_000), EventKind::IpBack) };
+            Event { why: Some(Why::DelayNoticeDue), ..Event::new(Timestamp(1_800_000_002_000_000), EventKind::IpBack) };
         let address = Some("bob@b.test".to_owned());
         assert_eq!(entries, [Entry { address, ..Entry::plain(event) }]);
         // Envelopes were as they are now, and so was a message's standing without notices.

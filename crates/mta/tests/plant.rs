@@ -92,6 +92,7 @@ fn start_on(disk: Arc<dyn spool::Disk>, data: &Path, port: u16, queue_messages_m
     let limits =
         Limits { recipients_max: 100, message_bytes_max: 1 << 20, queue_messages_max, receiving_bytes_max: 1 << 20 };
     let settings = Settings {
+        link_origin: mta::links::ORIGIN.to_owned(),
         host: Domain::parse("weir.test").unwrap(),
         data: data.to_owned(),
         disk,

@@ -2,15 +2,16 @@
 //!
 //! Towards mail hosts one of three policies holds (R5.1), each with a certificate check of its own: opportunistic (any
 //! certificate: the alternative is clear text), MTA-STS (RFC 8461: a public certificate for the host's name), DANE (RFC
-//! 7672: a certificate that the TLSA records name). TLS 1.2 and 1.3 only. The server side has one certificate, from files that
-//! can be read again at any time, or made up on the spot.
+//! 7672: a certificate that the TLSA records name). TLS 1.2 and 1.3 only. The server side has one certificate, or one for each
+//! host, from files that can be read again at any time, or made up on the spot.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::iter;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use mail::dane::{self, Tlsa, Verdict};
@@ -135,10 +136,10 @@ impl Roots {
     }
 }
 
-/// Speaks TLS to clients. Cheap to clone; clones share the certificate.
+/// Speaks TLS to clients. Cheap to clone; clones share the certificates.
 #[derive(Clone)]
 pub struct Acceptor {
-    certificate: Arc<Certificate>,
+    certificates: Arc<Certificates>,
     config: Arc<ServerConfig>,
 }
 
@@ -146,8 +147,15 @@ impl Acceptor {
     /// A certificate chain and its key, both PEM.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Acceptor, TlsFault> {
         let files = Files { certificate: certificate.to_owned(), key: key.to_owned() };
-        let current = files.read()?;
-        Acceptor::new(Some(files), current)
+        let one = files.read()?;
+        Acceptor::new(Source::Files(files), Held { any: Some(one), ..Held::default() })
+    }
+
+    /// A folder of certificates, each for the host it is named after: `HOST.pem` with `HOST.key`, or a folder `HOST` with `fullchain.pem` and
+    /// `privkey.pem` in it. Who asks for another host is not spoken with.
+    pub fn from_folder(folder: &Path) -> Result<Acceptor, TlsFault> {
+        let held = Held { by_host: read_folder(folder)?, any: None };
+        Acceptor::new(Source::Folder(folder.to_owned()), held)
     }
 
     /// A certificate of our own making for these names: encrypts, proves nothing.
@@ -155,33 +163,37 @@ impl Acceptor {
         let made = rcgen::generate_simple_self_signed(names.to_vec())
             .map_err(|error| TlsFault::SelfSigned(error.to_string()))?;
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let current = certified(vec![made.cert.der().clone()], key.into())?;
-        Acceptor::new(None, current)
+        let one = certified(vec![made.cert.der().clone()], key.into())?;
+        Acceptor::new(Source::Made, Held { any: Some(one), ..Held::default() })
     }
 
-    fn new(files: Option<Files>, current: Arc<CertifiedKey>) -> Result<Acceptor, TlsFault> {
-        let certificate = Arc::new(Certificate { files, current: RwLock::new(current) });
-        let config = Arc::new(server_config(certificate.clone())?);
-        Ok(Acceptor { certificate, config })
+    fn new(source: Source, held: Held) -> Result<Acceptor, TlsFault> {
+        let certificates = Arc::new(Certificates { source, held: RwLock::new(held) });
+        let config = Arc::new(server_config(certificates.clone())?);
+        Ok(Acceptor { certificates, config })
     }
 
-    /// Reads the files again; says whether they held another certificate. When they cannot be used, the old one stays.
+    /// Reads the files again; says whether they held other certificates. When they cannot be used, the old ones stay.
     pub fn reload(&self) -> Result<bool, TlsFault> {
-        let Some(files) = &self.certificate.files else {
-            return Ok(false);
+        let read = match &self.certificates.source {
+            Source::Made => return Ok(false),
+            Source::Files(files) => Held { any: Some(files.read()?), ..Held::default() },
+            Source::Folder(folder) => Held { by_host: read_folder(folder)?, any: None },
         };
-        let read = files.read()?;
-        let mut current = self.certificate.current.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = current.cert != read.cert;
-        *current = read;
+        let mut held = self.certificates.held.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = !held.chains().eq(read.chains());
+        *held = read;
         Ok(changed)
     }
 
-    /// When the certificate runs out, in seconds since 1970.
+    /// When the certificate that runs out first does, in seconds since 1970.
     pub fn expires_at(&self) -> Option<i64> {
-        let current = self.certificate.current();
-        let (_, parsed) = x509_parser::parse_x509_certificate(current.cert.first()?).ok()?;
-        Some(parsed.validity().not_after.timestamp())
+        let held = self.certificates.held();
+        let ends = held.chains().filter_map(|chain| {
+            let (_, parsed) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+            Some(parsed.validity().not_after.timestamp())
+        });
+        ends.min()
     }
 
     /// The handshake as server.
@@ -301,12 +313,12 @@ fn client_config(
     Ok(config)
 }
 
-fn server_config(certificate: Arc<Certificate>) -> Result<ServerConfig, TlsFault> {
+fn server_config(certificates: Arc<Certificates>) -> Result<ServerConfig, TlsFault> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
         .map_err(|error| TlsFault::Library(error.to_string()))?
         .with_no_client_auth()
-        .with_cert_resolver(certificate);
+        .with_cert_resolver(certificates);
     Ok(config)
 }
 
@@ -450,23 +462,69 @@ impl ServerCertVerifier for NamedByTlsa {
     }
 }
 
-/// The certificate in use, which a reload replaces under running listeners.
+/// The certificates in use, which a reload replaces under running listeners.
 #[derive(Debug)]
-struct Certificate {
-    files: Option<Files>,
-    current: RwLock<Arc<CertifiedKey>>,
+struct Certificates {
+    source: Source,
+    held: RwLock<Held>,
 }
 
-impl Certificate {
-    fn current(&self) -> Arc<CertifiedKey> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+#[derive(Debug)]
+enum Source {
+    /// By ourselves.
+    Made,
+    Files(Files),
+    Folder(PathBuf),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Held {
+    by_host: BTreeMap<String, Arc<CertifiedKey>>,
+    /// For whatever host is asked for.
+    any: Option<Arc<CertifiedKey>>,
+}
+
+impl Held {
+    fn chains(&self) -> impl Iterator<Item = &[CertificateDer<'static>]> {
+        self.by_host.values().chain(&self.any).map(|one| one.cert.as_slice())
     }
 }
 
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current())
+impl Certificates {
+    fn held(&self) -> RwLockReadGuard<'_, Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let held = self.held();
+        let of_host = hello.server_name().and_then(|host| held.by_host.get(&host.to_ascii_lowercase()));
+        of_host.or(held.any.as_ref()).cloned()
+    }
+}
+
+/// What cannot be used of a folder is told and passed over: one host's certificate is not in the way of another's.
+fn read_folder(folder: &Path) -> Result<BTreeMap<String, Arc<CertifiedKey>>, TlsFault> {
+    let unreadable = |error: io::Error| TlsFault::Unreadable { path: folder.to_owned(), detail: error.to_string() };
+    let mut by_host = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let files = if path.is_dir() {
+            Files { certificate: path.join("fullchain.pem"), key: path.join("privkey.pem") }
+        } else if path.extension().is_some_and(|extension| extension == "pem") {
+            Files { key: path.with_extension("key"), certificate: path.clone() }
+        } else {
+            continue;
+        };
+        let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        let Some(host) = name.and_then(|name| name.to_str()) else { continue };
+        match files.read() {
+            Ok(one) => drop(by_host.insert(host.to_ascii_lowercase(), one)),
+            Err(fault) => tracing::warn!(host, %fault, "a certificate cannot be used"),
+        }
+    }
+    Ok(by_host)
 }
 
 #[derive(Debug)]

@@ -221,6 +221,35 @@ async fn a_certificate_is_replaced_under_a_running_server_and_a_broken_one_is_no
     meet(&connector, &acceptor, "new.example", &Policy::Sts).await.unwrap();
 }
 
+// E7: one host's certificate is neither another's nor in its way.
+#[tokio::test]
+async fn each_host_of_a_folder_has_its_own_certificate() {
+    let authority = Authority::new("Our root");
+    let connector = connector(&authority);
+    let folder = support::folder("hosts");
+    let write = |certificate: &str, key: &str, names: &[&str]| {
+        let issued = authority.issue(names);
+        std::fs::create_dir_all(folder.join(certificate).parent().unwrap()).unwrap();
+        std::fs::write(folder.join(certificate), issued.chain).unwrap();
+        std::fs::write(folder.join(key), issued.key).unwrap();
+    };
+    write("links.one.example.pem", "links.one.example.key", &["links.one.example"]);
+    write("links.two.example/fullchain.pem", "links.two.example/privkey.pem", &["links.two.example"]);
+    std::fs::write(folder.join("broken.example.pem"), "nothing").unwrap();
+    let acceptor = Acceptor::from_folder(&folder).unwrap();
+    for host in ["links.one.example", "links.two.example"] {
+        meet(&connector, &acceptor, host, &Policy::Sts).await.unwrap();
+    }
+    let stranger = meet(&connector, &acceptor, "links.three.example", &Policy::Opportunistic).await;
+    assert!(matches!(stranger, Err(HandshakeFault::Broken(_))), "{stranger:?}");
+
+    assert_eq!(acceptor.reload(), Ok(false));
+    write("links.three.example.pem", "links.three.example.key", &["links.three.example"]);
+    assert_eq!(acceptor.reload(), Ok(true));
+    meet(&connector, &acceptor, "links.three.example", &Policy::Sts).await.unwrap();
+    assert!(matches!(Acceptor::from_folder(&folder.join("missing")), Err(TlsFault::Unreadable { .. })));
+}
+
 #[test]
 fn a_certificate_says_when_it_runs_out() {
     let authority = Authority::new("Our root");

@@ -395,6 +395,16 @@ impl House {
         self.http.expect("it listens for HTTP")
     }
 
+    /// Where another door is, by the words that the log says of it.
+    pub fn door(&self, words: &str) -> SocketAddr {
+        self.log
+            .lines()
+            .iter()
+            .filter(|line| line.contains(words))
+            .find_map(|line| address_in(line))
+            .expect("it is open")
+    }
+
     pub fn smtp(&self) -> Smtp {
         Smtp::open(self.smtp_at())
     }

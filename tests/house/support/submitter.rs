@@ -220,14 +220,17 @@ impl HttpAnswer {
 
 /// One request in one connection.
 pub fn call(to: SocketAddr, method: &str, path: &str, key: Option<&str>, body: &[u8]) -> io::Result<HttpAnswer> {
+    let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+    request(to, method, path, &format!("Host: weir.test\r\nContent-Type: application/json\r\n{key}"), body)
+}
+
+/// The same, with the fields of its head.
+pub fn request(to: SocketAddr, method: &str, path: &str, fields: &str, body: &[u8]) -> io::Result<HttpAnswer> {
     let mut stream = TcpStream::connect(to)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(DEADLINE + Duration::from_secs(60)))?;
-    let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
     let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: weir.test\r\n{key}Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-    );
+    let head = format!("{method} {path} HTTP/1.1\r\n{fields}Content-Length: {length}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes())?;
     // A server that has refused already may close before it has read everything: its answer counts.
     let written = stream.write_all(body);

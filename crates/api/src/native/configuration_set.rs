@@ -41,6 +41,10 @@ struct ConfigurationSet {
     suppression: Option<Vec<Reason>>,
     #[schema(required)]
     tracking_host: Option<String>,
+    /// Whether it is heard of who opens a message: a picture of one pixel is put into its HTML.
+    tracks_opens: bool,
+    /// Whether it is heard of who follows a link: the links of its HTML lead through the tracking host.
+    tracks_clicks: bool,
     /// Names of event destinations.
     destinations: Vec<String>,
     sends: bool,
@@ -61,6 +65,8 @@ impl From<theirs::ConfigurationSet> for ConfigurationSet {
             lifetime_s: set.lifetime_s,
             suppression: set.suppression.map(ours),
             tracking_host: set.tracking_host,
+            tracks_opens: set.tracks_opens,
+            tracks_clicks: set.tracks_clicks,
             destinations: set.destinations,
             sends: set.sends,
             reputation: set.reputation,
@@ -83,7 +89,10 @@ struct NewConfigurationSet {
     tls: Option<Tls>,
     lifetime_s: Option<i64>,
     suppression: Option<Vec<Reason>>,
+    /// Below a domain that the account has verified.
     tracking_host: Option<String>,
+    tracks_opens: Option<bool>,
+    tracks_clicks: Option<bool>,
     destinations: Option<Vec<String>>,
     sends: Option<bool>,
     reputation: Option<bool>,
@@ -109,6 +118,8 @@ struct ConfigurationSetChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     tracking_host: Option<Option<String>>,
+    tracks_opens: Option<bool>,
+    tracks_clicks: Option<bool>,
     destinations: Option<Vec<String>>,
     sends: Option<bool>,
     reputation: Option<bool>,
@@ -129,6 +140,8 @@ async fn create_configuration_set(call: Call, At([account]): At<1>, Body(new): B
         lifetime_s: new.lifetime_s.map(Some),
         suppression: new.suppression.map(|reasons| Some(ours(reasons))),
         tracking_host: new.tracking_host.map(Some),
+        tracks_opens: new.tracks_opens,
+        tracks_clicks: new.tracks_clicks,
         destinations: new.destinations,
         sends: new.sends,
         reputation: new.reputation,
@@ -160,6 +173,8 @@ async fn change_configuration_set(
         lifetime_s: to.lifetime_s,
         suppression: to.suppression.map(|reasons| reasons.map(ours)),
         tracking_host: to.tracking_host,
+        tracks_opens: to.tracks_opens,
+        tracks_clicks: to.tracks_clicks,
         destinations: to.destinations,
         sends: to.sends,
         reputation: to.reputation,

@@ -236,6 +236,7 @@ fn plant(folder: &Path, clock: Clock, dns: Arc<dyn Dns>) -> Plant {
         receiving_bytes_max: 16 << 20,
     };
     let settings = mta::Settings {
+        link_origin: mta::links::ORIGIN.to_owned(),
         host: Domain::parse("weir.test").unwrap(),
         data: folder.join("data"),
         disk: Arc::new(spool::RealDisk),

@@ -63,8 +63,7 @@ pub struct Files {
 
 impl Files {
     pub fn new(label: &str, issued: &Issued) -> Files {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(label);
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = folder(label);
         let files = Files { certificate: folder.join("certificate.pem"), key: folder.join("key.pem") };
         files.write(issued);
         files
@@ -78,6 +77,15 @@ impl Files {
     pub fn acceptor(&self) -> Acceptor {
         Acceptor::from_files(&self.certificate, &self.key).unwrap()
     }
+}
+
+/// Of a test's own, and empty.
+pub fn folder(label: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(label);
+    // What an earlier run left.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 pub fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {

@@ -1,0 +1,3 @@
+//! Those who read: what is heard of them, and what they can be led to.
+
+mod links_lead_where_they_led;
