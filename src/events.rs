@@ -5,11 +5,16 @@
 use crate::rounds::{AGAIN_AFTER, closing, pause};
 use control::Office;
 use control::archive::{Archive, Told, ToldEvent};
+use engine::id::MessageId;
+use engine::time::Timestamp;
+use mta::metrics::Metrics;
 use mta::record;
+use net::clock::Clock;
 use spool::{Cursor, EventLog};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -18,19 +23,39 @@ use tokio::time::sleep;
 const GATHER: Duration = Duration::from_millis(100);
 /// Counts follow the events by so much: those of many minutes are added at once.
 const COUNT_AFTER: Duration = Duration::from_millis(400);
+/// How the name begins.
+const KIND: &str = "queue";
+/// The file with the name.
+const NAMED: &str = "queue.id";
+/// Looks, `AGAIN_AFTER` apart, after which an archive that is ahead of the log is believed to be.
+const AHEAD_LOOKS: u32 = 6;
 /// Records read at once: one transaction.
 const RECORDS_MAX: usize = 4_096;
 
-/// What the archive calls this queue's events: another queue on the same database counts its own. Made at the first start.
-pub fn source(data: &Path) -> io::Result<String> {
-    let path = data.join("queue.id");
-    match std::fs::read_to_string(&path) {
-        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
-        Ok(_) => {}
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
-        Err(fault) => return Err(fault),
+/// What the archive calls this queue's events: another queue on the same database counts its own.
+pub struct Source {
+    pub name: String,
+    data: PathBuf,
+    /// How often the archive was found ahead of the log.
+    ahead: u32,
+}
+
+impl Source {
+    /// Made at the first start.
+    pub fn of(data: &Path) -> io::Result<Source> {
+        let name = match std::fs::read_to_string(data.join(NAMED)) {
+            Ok(name) if !name.trim().is_empty() => name.trim().to_owned(),
+            Ok(_) => write_name(data, control::id::fresh(KIND))?,
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => write_name(data, control::id::fresh(KIND))?,
+            Err(fault) => return Err(fault),
+        };
+        Ok(Source { name, data: data.to_owned(), ahead: 0 })
     }
-    let name = control::id::fresh("queue");
+}
+
+/// On the disk before it is used.
+fn write_name(data: &Path, name: String) -> io::Result<String> {
+    let path = data.join(NAMED);
     let fresh = path.with_extension("new");
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     io::Write::write_all(&mut file, name.as_bytes())?;
@@ -41,13 +66,21 @@ pub fn source(data: &Path) -> io::Result<String> {
 }
 
 /// Until the house closes.
-pub async fn keep(archive: Archive, log: EventLog, source: String, mut stop: watch::Receiver<bool>) {
+pub async fn keep(
+    archive: Archive,
+    log: EventLog,
+    mut source: Source,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut more = log.more();
     let mut reader = Some(log);
     let mut at: Option<Cursor> = None;
     loop {
         if at.is_none() {
-            match begin(&archive, &source).await {
+            let newest = *more.borrow_and_update();
+            match begin(&archive, &mut source, newest).await {
                 Some(position) => at = Some(position),
                 None if pause(AGAIN_AFTER, &mut stop).await => return,
                 None => continue,
@@ -81,8 +114,17 @@ pub async fn keep(archive: Archive, log: EventLog, source: String, mut stop: wat
                 continue;
             }
         };
-        match archive.take_in(&source, last.0, told).await {
-            Ok(()) => at = Some(last),
+        let (count, first_at) =
+            (told.len(), told.first().and_then(|told| told.events.first()).map(|told| told.event.at));
+        match archive.take_in(&source.name, last.0, told).await {
+            Ok(()) => {
+                metrics.events_kept.inc_by(u64::try_from(count).unwrap_or(0));
+                if let Some(first_at) = first_at {
+                    let waited = Timestamp(clock.now()).since(first_at);
+                    metrics.events_kept_seconds.observe(waited.as_secs_f64());
+                }
+                at = Some(last);
+            }
             // Whether it was kept is asked again: an answer may have been lost on its way.
             Err(_) => {
                 at = None;
@@ -117,9 +159,24 @@ pub async fn count(office: Office, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn begin(archive: &Archive, source: &str) -> Option<Cursor> {
+async fn begin(archive: &Archive, source: &mut Source, newest: Cursor) -> Option<Cursor> {
     archive.bring_up_to_date().await.ok()?;
-    Some(Cursor(archive.taken_in(source).await.ok()?.unwrap_or(0)))
+    let position = Cursor(archive.taken_in(&source.name).await.ok()?.unwrap_or(0));
+    if position <= newest {
+        source.ahead = 0;
+        return Some(position);
+    }
+    // The log may only be broken for a moment.
+    source.ahead += 1;
+    if source.ahead < AHEAD_LOOKS {
+        return None;
+    }
+    // A data folder older than the archive it was restored beside will use the same places for other events: under another name.
+    tracing::warn!("the archive is ahead of the data folder; what happens from now on is kept under a new name");
+    let name = control::id::fresh(KIND);
+    archive.begin_at(&name, newest.0).await.ok()?;
+    source.name = write_name(&source.data, name).ok()?;
+    Some(newest)
 }
 
 /// None: it tells of nothing that happened.
@@ -128,6 +185,9 @@ fn told(cursor: Cursor, octets: &[u8]) -> Option<Told> {
         Ok(entries) if entries.is_empty() => None,
         Ok(entries) => {
             let event = |entry: record::Entry| ToldEvent {
+                record: (entry.accepted.is_some() || entry.route.is_some()).then(|| {
+                    record::write_entries(entry.event.message.unwrap_or(MessageId(0)), std::slice::from_ref(&entry))
+                }),
                 event: entry.event,
                 address: entry.address,
                 accepted: entry.accepted,

@@ -75,7 +75,7 @@ pub struct Opened {
     sealer: Sealer,
     kept: PathBuf,
     /// What the archive calls this queue's events.
-    pub source: String,
+    pub source: events::Source,
 }
 
 /// The office on this data folder, whether its database answers or not.
@@ -111,7 +111,7 @@ pub fn office(
 /// The present from the database; without it, the last snapshot that was kept (mail goes on).
 pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) -> Result<Opened, ControlFault> {
     let kept = data.join("snapshot.sealed");
-    let source = events::source(data).map_err(ControlFault::Source)?;
+    let source = events::Source::of(data).map_err(ControlFault::Source)?;
     match office.archive().bring_up_to_date().await {
         Ok(()) => {}
         Err(newer @ StoreFault::Newer { .. }) => return Err(newer.into()),
@@ -171,6 +171,7 @@ impl Rounds {
         base: Arc<Snapshot>,
         plant: &Plant,
         doors: Vec<Arc<Guarded>>,
+        clock: Clock,
         stop: watch::Receiver<bool>,
     ) -> Rounds {
         let (base, based) = watch::channel(base);
@@ -188,7 +189,14 @@ impl Rounds {
         };
         tasks.spawn(down.run(stop.clone()));
         tasks.spawn(up(opened.office.clone(), plant.spool.events(), stop.clone()));
-        tasks.spawn(events::keep(opened.office.archive().clone(), plant.spool.events(), opened.source, stop.clone()));
+        tasks.spawn(events::keep(
+            opened.office.archive().clone(),
+            plant.spool.events(),
+            opened.source,
+            clock,
+            plant.metrics.clone(),
+            stop.clone(),
+        ));
         tasks.spawn(events::count(opened.office.clone(), stop.clone()));
         tasks.spawn(due(opened.office, doors, plant.intake.clone(), stop));
         Rounds { tasks, base }

@@ -146,10 +146,11 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         dns: hosts,
         connector: targets,
         clock: clock.clone(),
-        name: opened.source.clone(),
+        name: opened.source.name.clone(),
         allow_private: control.webhooks_allow_private.clone(),
     });
-    let rounds = opened.map(|opened| Rounds::begin(opened, house.snapshot.clone(), &plant, guarded, stopped.clone()));
+    let rounds = opened
+        .map(|opened| Rounds::begin(opened, house.snapshot.clone(), &plant, guarded, clock.clone(), stopped.clone()));
     let mut doors = JoinSet::new();
     if let Some(means) = posting {
         doors.spawn(api::post::run(means, stopped.clone()));

@@ -173,3 +173,23 @@ fn anchor(heading: &str) -> String {
     let kept = words.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
     kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
 }
+
+// R6.7
+#[test]
+fn the_dashboard_shows_series_that_exist() {
+    let metrics = text("crates/mta/src/metrics.rs");
+    let board: serde_json::Value = serde_json::from_str(&text("docs/operate/grafana.json")).expect("it is JSON");
+    let panels = board["panels"].as_array().expect("it has panels");
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let asked: Vec<&str> = targets.filter_map(|target| target["expr"].as_str()).collect();
+    assert!(asked.len() > 10, "{asked:?}");
+    for expression in asked {
+        let names = expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let series: Vec<&str> = names.filter_map(|name| name.strip_prefix("weir_")).collect();
+        assert!(!series.is_empty(), "{expression}");
+        for name in series {
+            let name = ["_total", "_bucket"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(metrics.contains(&format!("\"{name}\"")), "{expression}: there is no series {name}");
+        }
+    }
+}

@@ -57,6 +57,12 @@ impl Default for Followers {
 }
 
 impl Followers {
+    /// How many are open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        FOLLOWERS_MAX.saturating_sub(self.places.available_permits())
+    }
+
     /// What has no end of its own ends now.
     pub fn close(&self) {
         self.closing.send_replace(true);

@@ -13,7 +13,7 @@ use engine::route;
 use engine::snapshot::Scope;
 use engine::why::Why;
 use mta::hidden::Hidden;
-use mta::record::Entry;
+use mta::record::{self, Entry};
 use serde::Serialize;
 use std::net::IpAddr;
 use utoipa::ToSchema;
@@ -178,13 +178,19 @@ async fn whole(desk: &Desk, message: MessageId, story: Vec<Entry>) -> Result<Vec
         return Ok(story);
     };
     let kept = office.archive().story(message).await?;
-    let entry = |kept: Kept| Entry {
-        event: kept.event,
-        address: kept.address.as_deref().map(str::to_owned),
-        accepted: kept.accepted.as_deref().cloned(),
-        route: kept.route.as_deref().cloned(),
-    };
     Ok(if kept.is_empty() { story } else { kept.into_iter().map(entry).collect() })
+}
+
+fn entry(kept: Kept) -> Entry {
+    let written = kept.record.as_deref().and_then(|octets| match record::read_entries(octets) {
+        Ok(entries) => entries.into_iter().next(),
+        Err(fault) => {
+            tracing::warn!(event = kept.id(), %fault, "what was accepted cannot be read");
+            None
+        }
+    });
+    let (accepted, route) = written.map_or((None, None), |entry| (entry.accepted, entry.route));
+    Entry { address: kept.address.as_deref().map(str::to_owned), event: kept.event, accepted, route }
 }
 
 #[must_use]

@@ -36,6 +36,7 @@ async fn metrics(State(desk): State<Desk>) -> impl IntoResponse {
     let (keys, forgotten) = desk.intake.onces().figures();
     let metrics = desk.intake.metrics();
     metrics.accepting.set(accepting);
+    metrics.event_streams.set(i64::try_from(desk.followers.open()).unwrap_or(i64::MAX));
     metrics.queued.set(i64::try_from(desk.intake.queued()).unwrap_or(i64::MAX));
     metrics.idempotency_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
     metrics.idempotency_keys_forgotten.set(i64::try_from(forgotten).unwrap_or(i64::MAX));

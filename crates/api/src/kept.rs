@@ -3,8 +3,10 @@
 use crate::caller::Desk;
 use crate::explanation::WhyView;
 use control::block::{Kept, class_code};
+use engine::event::EventKind;
 use engine::snapshot::Snapshot;
 use mta::hidden::Hidden;
+use mta::record;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -106,7 +108,9 @@ impl KeptView {
             Reader::Account | Reader::Operator => Hidden::default(),
         };
         let subtype = event.meaning.as_ref().and_then(|meaning| serde_json::to_value(meaning.subtype).ok());
-        let accepted = kept.accepted.as_ref();
+        let is_accepted = kept.event.kind == EventKind::Accepted;
+        let record = kept.record.as_deref().filter(|_| is_accepted);
+        let accepted = record.and_then(|octets| record::read_entries(octets).ok()?.into_iter().next()?.accepted);
         KeptView {
             id: kept.id(),
             at: event.at.to_string(),
@@ -134,7 +138,7 @@ impl KeptView {
             link: event.link.as_deref().map(str::to_owned),
             agent: event.agent.as_deref().map(str::to_owned),
             reader: event.reader.map(|reader| reader.code()),
-            message_id: accepted.map(|accepted| accepted.message_id_header.clone()),
+            message_id: accepted.as_ref().map(|accepted| accepted.message_id_header.clone()),
             from: accepted.and_then(|accepted| accepted.sender.clone()),
         }
     }

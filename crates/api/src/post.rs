@@ -21,6 +21,7 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use mta::intake::Intake;
+use mta::metrics::What;
 use net::clock::Clock;
 use net::dns::{Dns, Families, Network, not_public};
 use net::tls::{Connector, Policy};
@@ -161,6 +162,11 @@ impl Poster {
                 Ok(Turn::Over) => return,
                 Ok(Turn::Idle(before)) => {
                     nothing_before = before;
+                    if before < *more.borrow() {
+                        // So much was looked through for it; there is more.
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
                     self.idle(&id, before, &mut more, &mut revision).await;
                     continue;
                 }
@@ -208,6 +214,12 @@ impl Poster {
             }
             Err(words) => Sent { answer: Answer::Failed, status: None, words, took, request, answered: String::new() },
         };
+        let what = match (sent.answer, sent.status) {
+            (Answer::Taken, _) => "taken",
+            (_, Some(_)) => "refused",
+            (_, None) => "failed",
+        };
+        self.means.intake.metrics().webhook_posts.get_or_create(&What { what }).inc();
         // Not for secrets: so that targets are not tried at one moment.
         let chance = f64::from(crc(&batch.id(), now)) / f64::from(u32::MAX);
         if self.means.office.webhook_sent(&batch, &sent, chance).await.is_err() {

@@ -7,7 +7,11 @@
 
 use control::archive::{Archive, Told, ToldEvent};
 use control::block::Wanted;
-use control::store::Location;
+use control::office::Setting;
+use control::seal::Sealer;
+use control::statistics::{Dimension, Question};
+use control::store::{Location, Store};
+use control::{Actor, Office};
 use engine::classify::{Class, Meaning, Subtype};
 use engine::envelope::{Addresses, Envelope, PoolRule, Recipient, Route, TlsWish, Wish};
 use engine::event::{Event, EventKind};
@@ -15,6 +19,8 @@ use engine::id::{AccountId, MessageId, PoolId, RegionId, StreamId};
 use engine::time::Timestamp;
 use mail::address::Domain;
 use mail::reply::Reply;
+use net::dns::{FixedAnswers, FixedDns};
+use sqlx::{AnyConnection, Connection as _};
 use std::error::Error;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -55,8 +61,8 @@ impl Town {
     }
 
     fn told(&self, n: u64) -> [Told; 2] {
-        let (at, account) = (self.at(n), AccountId::new(&format!("acc_{:026}", n % ACCOUNTS)));
-        let ip = IpAddr::from([192, 0, 2, (n % 16) as u8]);
+        let (at, account) = (self.at(n), account_of(n % ACCOUNTS));
+        let ip = IpAddr::from([192, 0, 2, (n / ACCOUNTS / 8 % 16) as u8]);
         let envelope = Envelope {
             message: self.message(n),
             account: account.clone(),
@@ -102,7 +108,7 @@ impl Town {
             account: Some(account.clone()),
             pool: Some(PoolId::new("pool_0000000000000000000000000")),
             ip: Some(ip),
-            provider: Some(PROVIDERS[n as usize % 8].into()),
+            provider: Some(PROVIDERS[(n / ACCOUNTS) as usize % 8].into()),
             host: Some("mx1.provider.example".into()),
             reply: Some(Reply::new(
                 code,
@@ -121,11 +127,43 @@ impl Town {
             ip: Some(ip),
             ..Event::new(at, EventKind::Accepted)
         };
+        // About what the log's own record has.
+        let record = postcard::to_stdvec(&envelope).ok();
         let address = Some(self.recipient(n));
-        let first = ToldEvent { event: accepted, address: None, accepted: Some(envelope), route: None };
-        let second = ToldEvent { event: became, address, accepted: None, route: None };
+        let first = ToldEvent { event: accepted, address: None, accepted: Some(envelope), route: None, record };
+        let second = ToldEvent { event: became, address, accepted: None, route: None, record: None };
         [Told { cursor: n * 2 + 1, events: vec![first] }, Told { cursor: n * 2 + 2, events: vec![second] }]
     }
+}
+
+fn account_of(number: u64) -> AccountId {
+    AccountId::new(&format!("acc_{number:026}"))
+}
+
+/// With the accounts in its database, at the end of the ninety days.
+async fn office(location: &Location, archive: Archive) -> Result<Office, Box<dyn Error>> {
+    let office = Office::new(Setting {
+        store: Store::open(location).await?,
+        archive,
+        sealer: Sealer::of_key(&[7; 32]).ok_or("no key")?,
+        now: Arc::new(|| Timestamp(START) + Duration::from_secs(DAYS * 86_400)),
+        dns: Arc::new(FixedDns::new(FixedAnswers::default(), None)),
+        block_lists: Vec::new(),
+        host: "weir.test".to_owned(),
+        return_path: None,
+        region: RegionId::new("local"),
+    });
+    let Location::Sqlite(path) = location else { return Err("SQLite".into()) };
+    let mut conn = AnyConnection::connect(&format!("sqlite://{}", path.display())).await?;
+    for account in 0..ACCOUNTS {
+        let insert = sqlx::query(
+            "INSERT INTO account (id, name, plan, standing, senders, has_payment_method, revision, created_at) \
+             VALUES ($1, $1, 'standard', 'production', 'verified', 0, 1, 0) ON CONFLICT DO NOTHING",
+        );
+        insert.bind(account_of(account).to_string()).execute(&mut conn).await?;
+    }
+    conn.close().await?;
+    Ok(office)
 }
 
 fn percentiles(what: &str, mut took: Vec<Duration>) {
@@ -140,7 +178,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let data = PathBuf::from(words.next().ok_or("which folder?")?);
     let events: u64 = words.next().map_or(Ok(5_000_000), |word| word.parse())?;
     std::fs::create_dir_all(&data)?;
-    let archive = Archive::beside(&Location::Sqlite(data.join("control.db")))?;
+    let location = Location::Sqlite(data.join("control.db"));
+    let archive = Archive::beside(&location)?;
     archive.bring_up_to_date().await?;
     let messages = events / 2;
     let step = Duration::from_secs(DAYS * 86_400) / u32::try_from(messages)?;
@@ -158,6 +197,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{events} events kept in {keeping:.1?}: {:.0} events/s", events as f64 / keeping.as_secs_f64());
     println!("longest transaction of {} events: {longest:.1?}", AT_ONCE * 2);
+    let office = office(&location, archive.clone()).await?;
+    let mut counting = Duration::ZERO;
+    loop {
+        let since = office.counts_kept_since().await?;
+        let began = Instant::now();
+        let more = archive.count(since).await?;
+        counting += began.elapsed();
+        if !more {
+            break;
+        }
+    }
+    println!("{events} events counted in {counting:.1?}: {:.0} events/s", events as f64 / counting.as_secs_f64());
+    println!("kept and counted: {:.0} events/s", events as f64 / (keeping + counting).as_secs_f64());
     let bytes = archive.bytes().await? as f64;
     let file = std::fs::metadata(data.join("events.db"))?.len() as f64;
     println!("octets an event: {:.0} in blocks, {:.0} on disk", bytes / events as f64, file / events as f64);
@@ -182,6 +234,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     percentiles("search by recipient, a page of 50", by_recipient);
     percentiles("search by message", by_message);
-    archive.close().await;
+    let mut by_provider = Vec::new();
+    for account in 0..ACCOUNTS {
+        let asked = Question {
+            account: Some(account_of(account).to_string()),
+            by: vec![Dimension::Provider],
+            from: Some(Timestamp(START)),
+            until: Some(Timestamp(START) + Duration::from_secs(DAYS * 86_400)),
+            ..Question::default()
+        };
+        let began = Instant::now();
+        let told = office.statistics(&Actor::command_line(), asked).await?;
+        by_provider.push(began.elapsed());
+        if told.figures.len() != PROVIDERS.len() + 1 {
+            return Err(format!("{} lines of account {account}", told.figures.len()).into());
+        }
+    }
+    percentiles("90 days by provider, one account", by_provider);
+    office.close().await;
     Ok(())
 }

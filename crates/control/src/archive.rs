@@ -12,7 +12,7 @@ use crate::keys::{self, Key, LEVEL_MAX, blocks_of, blocks_with, pages};
 use crate::refusal::{Kind, Refusal};
 use crate::store::{Change, Columns, Location, Store, StoreFault, number, q, row, rows, run};
 use engine::envelope::{Envelope, Route};
-use engine::event::Event;
+use engine::event::{Event, EventKind};
 use engine::id::{AccountId, MessageId};
 use engine::time::Timestamp;
 use sqlx::AnyConnection;
@@ -51,6 +51,8 @@ pub struct ToldEvent {
     pub accepted: Option<Envelope>,
     /// With `Routed`.
     pub route: Option<Route>,
+    /// With `Accepted` and `Routed`: the record to be kept for whoever tells the whole story.
+    pub record: Option<Vec<u8>>,
 }
 
 /// A part of what was found, and where to go on.
@@ -303,6 +305,15 @@ impl Archive {
         Ok(position.map(|position| u64::try_from(position).unwrap_or(0)))
     }
 
+    /// A source whose events are kept from after this position on.
+    pub async fn begin_at(&self, source: &str, position: u64) -> Result<(), Refusal> {
+        let mut change = self.store().change().await?;
+        let (id, _) = source_of(change.conn(), source).await?;
+        let position = i64::try_from(position).unwrap_or(i64::MAX);
+        run(change.conn(), q!("UPDATE event_source SET position = $2 WHERE id = $1", id, position)).await?;
+        change.commit().await
+    }
+
     /// Keeps what this source tells, up to this position. What was kept before is not kept again.
     pub async fn take_in(&self, source: &str, position: u64, told: Vec<Told>) -> Result<(), Refusal> {
         // One after another: what is remembered is in the order of what is told.
@@ -367,7 +378,8 @@ impl Archive {
             let mut event = told.event;
             event.account = event.account.or_else(|| known.account.clone());
             event.message = event.message.filter(|message| *message != MessageId(0));
-            let mut keep = |event: Event, address: Option<Arc<str>>, accepted: Option<Arc<Envelope>>| {
+            let mut record = told.record.map(Arc::from);
+            let mut keep = |event: Event, address: Option<Arc<str>>| {
                 kept.push(Kept {
                     number: 0,
                     origin,
@@ -375,24 +387,17 @@ impl Archive {
                     address,
                     about: known.about.clone(),
                     began: known.began,
-                    accepted,
-                    route: told.route.clone().map(Arc::new),
+                    record: record.take(),
                 });
                 origin.index += 1;
             };
-            match told.accepted {
-                Some(envelope) => {
-                    let mut envelope = Some(Arc::new(envelope));
-                    for (at, address) in (0u16..).zip(known.addresses.iter()) {
-                        let event = Event { recipient: Some(at), ..event.clone() };
-                        keep(event, Some(address.clone()), envelope.take());
-                    }
+            if told.accepted.is_some() {
+                for (at, address) in (0u16..).zip(known.addresses.iter()) {
+                    keep(Event { recipient: Some(at), ..event.clone() }, Some(address.clone()));
                 }
-                None => {
-                    let own = event.recipient.and_then(|at| known.addresses.get(usize::from(at)).cloned());
-                    let address = own.or_else(|| told.address.map(Arc::from));
-                    keep(event, address, None);
-                }
+            } else {
+                let own = event.recipient.and_then(|at| known.addresses.get(usize::from(at)).cloned());
+                keep(event, own.or_else(|| told.address.map(Arc::from)));
             }
         }
         Ok(())
@@ -403,15 +408,17 @@ impl Archive {
             return Ok(known.clone());
         }
         let story = self.story(message).await?;
-        let accepted = story.iter().find_map(|kept| kept.accepted.clone());
-        let known = match accepted {
-            Some(envelope) => {
-                let route = story.iter().rev().find_map(|kept| kept.route.as_deref());
-                let about = recent.shared(About::of(&envelope, route));
-                Known::of(&envelope, about)
-            }
+        let is_accepted = |kept: &&Kept| kept.event.kind == EventKind::Accepted;
+        let known = match (story.iter().find(is_accepted), story.last()) {
+            (Some(first), Some(last)) => Known {
+                account: first.event.account.clone(),
+                // What was decided later is known since then.
+                about: recent.shared((*last.about).clone()),
+                began: first.began,
+                addresses: story.iter().filter(is_accepted).filter_map(|kept| kept.address.clone()).collect(),
+            },
             // It was accepted before the archive began, or longer ago than is kept.
-            None => Known::nothing(),
+            _ => Known::nothing(),
         };
         recent.remember(message, known.clone());
         Ok(known)

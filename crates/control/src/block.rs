@@ -91,10 +91,8 @@ pub struct Kept {
     pub about: Arc<About>,
     /// From when on it could have been delivered: its acceptance, or the time it was scheduled for.
     pub began: Option<Timestamp>,
-    /// With a message's first event: all that was accepted.
-    pub accepted: Option<Arc<Envelope>>,
-    /// With `Routed`: the route.
-    pub route: Option<Arc<Route>>,
+    /// With a message's first event, and with `Routed`: the record of the data plane's log, in a form that it alone reads.
+    pub record: Option<Arc<[u8]>>,
 }
 
 impl Kept {
@@ -138,8 +136,7 @@ struct Line {
     address: Word,
     about: Word,
     began: Option<i64>,
-    accepted: Word,
-    route: Word,
+    record: Word,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -219,8 +216,7 @@ pub fn write(events: &[Kept]) -> Vec<u8> {
             address: words.text(kept.address.as_deref()),
             about,
             began: kept.began.map(after),
-            accepted: words.value(kept.accepted.as_deref()),
-            route: words.value(kept.route.as_deref()),
+            record: kept.record.as_deref().map_or(0, |record| words.of(record)),
         });
     }
     let words = words.words.iter().map(AsRef::as_ref).collect();
@@ -322,8 +318,7 @@ impl<'a> Block<'a> {
             address: self.text(line.address)?.map(Arc::from),
             about,
             began: line.began.map(moment),
-            accepted: self.value(line.accepted)?.map(Arc::new),
-            route: self.value(line.route)?.map(Arc::new),
+            record: self.word(line.record)?.map(Arc::from),
         })
     }
 

@@ -96,8 +96,15 @@ fn told(n: u64) -> [Told; 2] {
         address: address.map(str::to_owned),
         accepted: None,
         route: None,
+        record: None,
     };
-    let first = ToldEvent { event: accepted, address: None, accepted: Some(envelope.clone()), route: None };
+    let first = ToldEvent {
+        event: accepted,
+        address: None,
+        accepted: Some(envelope.clone()),
+        route: None,
+        record: Some(record(n)),
+    };
     let hard = Some(Meaning::own(Class::Hard, Subtype::UnknownUser));
     // The second one's address was not at hand.
     let became = vec![
@@ -105,6 +112,11 @@ fn told(n: u64) -> [Told; 2] {
         plain(about(EventKind::Bounced, 1, hard), None),
     ];
     [Told { cursor: n * 2 + 1, events: vec![first] }, Told { cursor: n * 2 + 2, events: became }]
+}
+
+/// As the data plane would have it read again.
+fn record(n: u64) -> Vec<u8> {
+    format!("accepted {n}").into_bytes()
 }
 
 async fn keep(archive: &Archive, messages: std::ops::Range<u64>) {
@@ -162,7 +174,8 @@ fn what_is_told_is_kept_once_and_whole() {
             (EventKind::Bounced, &*second),
         ];
         assert_eq!(told, expected);
-        assert_eq!(story[0].accepted.as_deref(), Some(&envelope(messages - 1)));
+        assert_eq!(story[0].record.as_deref(), Some(&*record(messages - 1)));
+        assert!(story[1..].iter().all(|kept| kept.record.is_none()));
         assert!(story.iter().all(|kept| kept.about.set.as_deref() == Some("weekly")));
         assert_eq!(story[2].began, Some(at(messages - 1)));
         assert_eq!(story[2].event, told_event(messages - 1));
@@ -419,7 +432,7 @@ fn spec_f4_what_comes_back_corrects_the_hour_of_the_delivery_once() {
                 meaning: Some(Meaning::own(class, Subtype::General)),
                 ..Event::new(at(3 * 86_400), kind)
             };
-            Told { cursor, events: vec![ToldEvent { event, address: None, accepted: None, route: None }] }
+            Told { cursor, events: vec![ToldEvent { event, address: None, accepted: None, route: None, record: None }] }
         };
         let comes = vec![
             back(1_000, 7, EventKind::Returned, Class::Hard),

@@ -71,6 +71,14 @@ pub struct Metrics {
     pub idempotency_keys_forgotten: Gauge,
     /// Alarms raised, by kind: each is also a line in the log.
     pub alarms: Family<ByCode, Counter>,
+    /// Records of events that the archive has taken in.
+    pub events_kept: Counter,
+    /// Seconds from an event to its place in the archive.
+    pub events_kept_seconds: Histogram,
+    /// Requests to webhooks' targets, by what became of them.
+    pub webhook_posts: Family<What, Counter>,
+    /// Streams of events open now.
+    pub event_streams: Gauge,
     /// 1 while messages are accepted, 0 while the spool is full or failing.
     pub accepting: Gauge,
 }
@@ -95,6 +103,10 @@ impl Default for Metrics {
             idempotency_keys: Gauge::default(),
             idempotency_keys_forgotten: Gauge::default(),
             alarms: Family::default(),
+            events_kept: Counter::default(),
+            events_kept_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 10)),
+            webhook_posts: Family::default(),
+            event_streams: Gauge::default(),
             accepting: Gauge::default(),
             registry: Registry::default(),
         };
@@ -158,6 +170,22 @@ impl Default for Metrics {
             metrics.idempotency_keys_forgotten.clone(),
         );
         registry.register("alarms", "Alarms raised, by kind", metrics.alarms.clone());
+        registry.register(
+            "events_kept",
+            "Records of events that the archive has taken in",
+            metrics.events_kept.clone(),
+        );
+        registry.register(
+            "events_kept_seconds",
+            "Seconds from an event to its place in the archive",
+            metrics.events_kept_seconds.clone(),
+        );
+        registry.register(
+            "webhook_posts",
+            "Requests to targets of webhooks, by what became of them",
+            metrics.webhook_posts.clone(),
+        );
+        registry.register("event_streams", "Streams of events open now", metrics.event_streams.clone());
         registry.register(
             "spool_accepting",
             "1 while messages are accepted, 0 while the spool is full or failing",

@@ -93,6 +93,12 @@ fn postgresql_stops_and_comes_back_under_load() {
     load.end();
     house.wait_queue_empty();
     all_arrived(&acknowledged, &provider);
+    // What happened meanwhile is kept and counted afterwards.
+    until_true("all is counted", || {
+        let counts = house.ask("GET", "/statistics", &shop.key, &Value::Null);
+        let delivered = counts["items"].as_array().unwrap().iter().filter_map(|item| item["delivered"].as_u64());
+        delivered.sum::<u64>() >= acknowledged.count() as u64
+    });
 }
 
 fn all_arrived(acknowledged: &Acknowledged, provider: &FakeProvider) {
