@@ -29,6 +29,7 @@ mod region;
 mod set;
 mod setting;
 mod subaccount;
+mod suppression;
 
 #[cfg(test)]
 mod covers_the_interface;
@@ -48,6 +49,7 @@ const NOUNS: &[verb::Noun] = &[
     ip::NOUN,
     region::NOUN,
     pool::NOUN,
+    suppression::NOUN,
     lease::NOUN,
     person::NOUN,
     me::NOUN,

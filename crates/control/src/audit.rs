@@ -27,9 +27,10 @@ pub enum Subject {
     Address,
     Person,
     Setting,
+    Suppression,
 }
 
-const SUBJECTS: [Subject; 12] = [
+const SUBJECTS: [Subject; 13] = [
     Subject::Region,
     Subject::Account,
     Subject::Subaccount,
@@ -42,6 +43,7 @@ const SUBJECTS: [Subject; 12] = [
     Subject::Address,
     Subject::Person,
     Subject::Setting,
+    Subject::Suppression,
 ];
 
 impl Subject {
@@ -60,6 +62,7 @@ impl Subject {
             Subject::Address => "address",
             Subject::Person => "person",
             Subject::Setting => "setting",
+            Subject::Suppression => "suppression",
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod time;
 pub mod id;
+pub mod suppression;
 pub mod why;
 pub mod guard;
 pub mod tally;
@@ -14,6 +15,7 @@ pub mod classify;
 pub mod envelope;
 pub mod event;
 pub mod reader;
+pub mod doubt;
 pub mod provider;
 pub mod retry;
 pub mod snapshot;

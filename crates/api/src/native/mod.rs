@@ -19,6 +19,7 @@ mod pool;
 mod region;
 mod setting;
 mod subaccount;
+mod suppression;
 
 use crate::asked::Listed;
 use crate::caller::{Caller, Desk};
@@ -54,6 +55,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         region::routes(),
         setting::routes(),
         subaccount::routes(),
+        suppression::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::new(), OpenApiRouter::merge)
