@@ -13,6 +13,7 @@ use engine::snapshot::{
     self, Account, Credential, Digest, DkimKey, DomainPattern, Holder, Ip, IpState, Login, Pool, Scope, SendingDomain,
     Snapshot,
 };
+use engine::suppression::Suppressed;
 use mail::address::Domain;
 use mail::dkim::Signer;
 use mta::deliver::Patience;
@@ -171,6 +172,7 @@ impl Judge<'_> {
             rules: Arc::new(self.rules(&written)),
             providers: Arc::new(self.providers(&written)),
             delivery: self.delivery(&written),
+            suppressed: Suppressed::empty([0; 16]),
         };
         // What the sections could not see alone; where a line is not known, the words name the place.
         if self.problems.is_empty() {

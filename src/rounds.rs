@@ -7,9 +7,11 @@ use crate::judge::{Control, House};
 use control::archive::Archive;
 use control::office::Setting;
 use control::publish::{self, Publisher};
-use control::seal::{SealFault, Sealer};
+use control::seal::{KeepFault, SealFault, Sealer};
 use control::store::{Location, Store, StoreFault};
+use control::suppression::{Feed, Word};
 use control::{Office, Refusal};
+use engine::doubt::Evidence;
 use engine::event::{Event, EventKind};
 use engine::snapshot::Snapshot;
 use engine::tally::Lines;
@@ -21,6 +23,7 @@ use mta::{Plant, record};
 use net::clock::Clock;
 use net::dns::Dns;
 use spool::{Cursor, EventLog};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +45,8 @@ pub const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Events read at once; and how many may pass before how far we are is written down although none mattered.
 const EVENTS_MAX: usize = 1_000;
 const EVENTS_UNNOTED_MAX: usize = 50_000;
+/// Addresses in doubt that are known by name.
+const DOUBTED_MAX: usize = 100_000;
 /// IPs and domains looked at in one round: each costs other people's servers some questions.
 const IPS_A_ROUND: u32 = 20;
 const DOMAINS_A_ROUND: u32 = 100;
@@ -54,6 +59,8 @@ pub enum ControlFault {
     Store(#[from] StoreFault),
     #[error(transparent)]
     Seal(#[from] SealFault),
+    #[error(transparent)]
+    Kept(#[from] KeepFault),
     #[error("{0}, and no snapshot was kept from an earlier run to go on with")]
     NothingKnown(String),
     #[error(transparent)]
@@ -70,12 +77,20 @@ pub struct Opened {
     pub snapshot: Arc<Snapshot>,
     /// None: the snapshot is the one kept last.
     publisher: Option<Publisher>,
+    feed: Feed,
     /// Whether the database was away when the house was opened.
     away: bool,
     sealer: Sealer,
-    kept: PathBuf,
+    kept: Kept,
     /// What the archive calls this queue's events.
     pub source: events::Source,
+}
+
+/// What is kept for a start without the database.
+#[derive(Clone)]
+struct Kept {
+    snapshot: PathBuf,
+    suppressions: PathBuf,
 }
 
 /// The office on this data folder, whether its database answers or not.
@@ -110,7 +125,8 @@ pub fn office(
 
 /// The present from the database; without it, the last snapshot that was kept (mail goes on).
 pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) -> Result<Opened, ControlFault> {
-    let kept = data.join("snapshot.sealed");
+    let kept = Kept { snapshot: data.join("snapshot.sealed"), suppressions: data.join("suppressions.sealed") };
+    let mut feed = Feed::kept(&sealer, &kept.suppressions)?;
     let source = events::Source::of(data).map_err(ControlFault::Source)?;
     match office.archive().bring_up_to_date().await {
         Ok(()) => {}
@@ -118,40 +134,56 @@ pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) 
         Err(fault) => tracing::error!(%fault, "events wait in the data plane's log until the archive can be used"),
     }
     let loaded = match office.store().bring_up_to_date().await {
-        Ok(()) => {
-            if let Some(snapshot) = publish::present(&office, base, &sealer, &kept).await {
+        Ok(()) => match publish::present(&office, base, &sealer, &kept.snapshot).await {
+            Some(mut snapshot) if heard(&office, &mut feed).await => {
+                snapshot.suppressed = feed.list().clone();
                 return Ok(Opened {
                     office,
                     snapshot: Arc::new(snapshot),
                     publisher: None,
+                    feed,
                     away: false,
                     sealer,
                     kept,
                     source,
                 });
             }
-            load(&office, base).await
-        }
+            _ => load(&office, base).await,
+        },
         Err(newer @ StoreFault::Newer { .. }) => return Err(newer.into()),
         Err(fault) => Err(fault.to_string()),
     };
     match loaded {
         Ok(publisher) => {
-            let snapshot = publisher.snapshot();
-            Ok(Opened { office, snapshot, publisher: Some(publisher), away: false, sealer, kept, source })
+            heard(&office, &mut feed).await;
+            let snapshot = told(&publisher, &feed);
+            Ok(Opened { office, snapshot, publisher: Some(publisher), feed, away: false, sealer, kept, source })
         }
-        Err(away) => match publish::kept(base, &sealer, &kept) {
-            Ok(Some(snapshot)) => {
+        Err(away) => match publish::kept(base, &sealer, &kept.snapshot) {
+            Ok(Some(mut snapshot)) => {
                 tracing::error!(
                     version = snapshot.version,
                     "{away}; mail goes on with the snapshot that was kept last, and nothing can be changed"
                 );
-                Ok(Opened { office, snapshot: Arc::new(snapshot), publisher: None, away: true, sealer, kept, source })
+                snapshot.suppressed = feed.list().clone();
+                let snapshot = Arc::new(snapshot);
+                Ok(Opened { office, snapshot, publisher: None, feed, away: true, sealer, kept, source })
             }
             Ok(None) => Err(ControlFault::NothingKnown(away)),
-            Err(fault) => Err(ControlFault::NothingKnown(format!("{away}; {}: {fault}", kept.display()))),
+            Err(fault) => Err(ControlFault::NothingKnown(format!("{away}; {}: {fault}", kept.snapshot.display()))),
         },
     }
+}
+
+/// Whether the list could be brought to where the database is; a refusal was logged where it arose.
+async fn heard(office: &Office, feed: &mut Feed) -> bool {
+    office.hear(feed).await.is_ok()
+}
+
+fn told(publisher: &Publisher, feed: &Feed) -> Arc<Snapshot> {
+    let mut snapshot = publisher.snapshot();
+    snapshot.suppressed = feed.list().clone();
+    Arc::new(snapshot)
 }
 
 async fn load(office: &Office, base: &Snapshot) -> Result<Publisher, String> {
@@ -179,6 +211,7 @@ impl Rounds {
         let down = Down {
             office: opened.office.clone(),
             publisher: opened.publisher,
+            feed: opened.feed,
             away: opened.away,
             base: based,
             driver: plant.driver.clone(),
@@ -217,13 +250,14 @@ impl Rounds {
 struct Down {
     office: Office,
     publisher: Option<Publisher>,
+    feed: Feed,
     /// Whether the database has been away since there was a publisher last.
     away: bool,
     base: watch::Receiver<Arc<Snapshot>>,
     driver: Driver,
     intake: Intake,
     sealer: Sealer,
-    kept: PathBuf,
+    kept: Kept,
     /// Whether there is a snapshot that was not kept yet.
     unkept: bool,
 }
@@ -240,9 +274,10 @@ impl Down {
             }
         }
         loop {
-            if self.unkept && Instant::now() >= keep_at {
+            if (self.unkept || self.feed.is_unkept()) && Instant::now() >= keep_at {
                 let began = Instant::now();
                 self.keep().await;
+                self.keep_list().await;
                 keep_at = Instant::now() + KEEP_EVERY.max(began.elapsed() * KEEP_PART);
             }
             let based = tokio::select! {
@@ -260,9 +295,8 @@ impl Down {
             };
             self.look(based).await;
         }
-        if self.unkept {
-            self.keep().await;
-        }
+        self.keep().await;
+        self.keep_list().await;
     }
 
     async fn look(&mut self, based: bool) {
@@ -292,28 +326,42 @@ impl Down {
                 }
             },
         };
-        if !changed && !based {
+        // After the audit log: what one of its lines tells of is in the list by then.
+        let listed = self.publisher.is_some() && self.office.hear(&mut self.feed).await.unwrap_or(false);
+        if !changed && !based && !listed {
             return;
         }
         if let Some(publisher) = &self.publisher {
-            let snapshot = publisher.snapshot();
+            let snapshot = told(publisher, &self.feed);
             // The driver first: what intake routes by it, the engine must know.
             self.driver.change_snapshot(snapshot.clone());
             self.intake.change_snapshot(snapshot);
             publisher.is_told();
-            self.unkept = true;
+            self.unkept |= changed || based;
         }
     }
 
     /// A snapshot that cannot be kept is a start without the database that cannot be had; mail does not mind.
     async fn keep(&mut self) {
-        let Some(publisher) = &self.publisher else { return };
-        let (to_keep, sealer, path) = (publisher.to_keep(), self.sealer.clone(), self.kept.clone());
-        let kept = tokio::task::spawn_blocking(move || to_keep.write(&sealer, &path)).await;
-        match kept {
+        let Some(publisher) = self.publisher.as_ref().filter(|_| self.unkept) else { return };
+        let (to_keep, sealer, path) = (publisher.to_keep(), self.sealer.clone(), self.kept.snapshot.clone());
+        match tokio::task::spawn_blocking(move || to_keep.write(&sealer, &path)).await {
             Ok(Ok(())) => self.unkept = false,
             Ok(Err(fault)) => tracing::warn!(%fault, "the snapshot is not kept"),
             Err(fault) => tracing::warn!(%fault, "the snapshot is not kept"),
+        }
+    }
+
+    /// The list is long, and its own file: a tenant's new key is no reason to write it.
+    async fn keep_list(&mut self) {
+        if !self.feed.is_unkept() {
+            return;
+        }
+        let (to_keep, sealer, path) = (self.feed.to_keep(), self.sealer.clone(), self.kept.suppressions.clone());
+        match tokio::task::spawn_blocking(move || to_keep.write(&sealer, &path)).await {
+            Ok(Ok(())) => self.feed.is_kept(),
+            Ok(Err(fault)) => tracing::warn!(%fault, "the suppression list is not kept"),
+            Err(fault) => tracing::warn!(%fault, "the suppression list is not kept"),
         }
     }
 }
@@ -324,7 +372,13 @@ async fn up(office: Office, log: EventLog, mut stop: watch::Receiver<bool>) {
     let mut reader = Some(log);
     let mut at: Option<Cursor> = None;
     let mut unnoted = 0;
+    let mut doubted = Doubted::default();
     loop {
+        if doubted.look_at.is_none_or(|look_at| Instant::now() >= look_at) {
+            // A refusal was logged where it arose; until then all deliveries matter.
+            doubted.all = office.in_doubt(DOUBTED_MAX).await.ok().flatten().map(|all| all.into_iter().collect());
+            doubted.look_at = Some(Instant::now() + DUE_EVERY);
+        }
         if at.is_none() {
             match office.taken_in(QUEUE).await {
                 // A database newer than the data folder it was restored beside has seen events that are not in it; what
@@ -355,13 +409,14 @@ async fn up(office: Office, log: EventLog, mut stop: watch::Receiver<bool>) {
             }
             continue;
         };
-        let (last, events) = (*last, matter(&records));
+        let last = *last;
+        let (events, words) = matter(&records, &mut doubted);
         unnoted += records.len();
-        if events.is_empty() && unnoted < EVENTS_UNNOTED_MAX {
+        if events.is_empty() && words.is_empty() && unnoted < EVENTS_UNNOTED_MAX {
             at = Some(last);
             continue;
         }
-        match office.take_in(QUEUE, last.0, &events).await {
+        match office.take_in(QUEUE, last.0, &events, &words).await {
             Ok(()) => (at, unnoted) = (Some(last), 0),
             Err(_) if pause(AGAIN_AFTER, &mut stop).await => return,
             Err(_) => {}
@@ -369,19 +424,46 @@ async fn up(office: Office, log: EventLog, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Those that the control plane acts on.
-fn matter(records: &[(Cursor, Vec<u8>)]) -> Vec<Event> {
-    let mut events = Vec::new();
+/// The addresses in doubt: only of those it matters that something was delivered.
+#[derive(Default)]
+struct Doubted {
+    /// None: there are too many to know them all.
+    all: Option<BTreeSet<(String, String)>>,
+    /// When they are asked for again: other queues have doubts too.
+    look_at: Option<Instant>,
+}
+
+impl Doubted {
+    fn matters(&mut self, word: &Word) -> bool {
+        let Some(all) = &mut self.all else { return true };
+        let who = (word.account.clone(), word.address.clone());
+        match word.evidence {
+            Evidence::Delivered => all.contains(&who),
+            Evidence::Doubt(_) => {
+                all.insert(who);
+                true
+            }
+            Evidence::Enough(_) => true,
+        }
+    }
+}
+
+/// What the control plane acts on: events of IPs, and what is said of addresses.
+fn matter(records: &[(Cursor, Vec<u8>)], doubted: &mut Doubted) -> (Vec<Event>, Vec<Word>) {
+    let (mut events, mut words) = (Vec::new(), Vec::new());
     for (cursor, octets) in records {
         match record::read_entries(octets) {
             Ok(entries) => {
-                let kept = entries.into_iter().map(|entry| entry.event);
-                events.extend(kept.filter(|event| event.kind == EventKind::IpDrained));
+                for entry in entries {
+                    let word = Word::of(&entry.event, entry.address.as_deref());
+                    words.extend(word.filter(|word| doubted.matters(word)));
+                    events.extend(Some(entry.event).filter(|event| event.kind == EventKind::IpDrained));
+                }
             }
             Err(fault) => tracing::error!(at = cursor.0, %fault, "an event cannot be read, and is passed over"),
         }
     }
-    events
+    (events, words)
 }
 
 /// What is due is done, once a minute; what fails is logged where it arises and due again the next time.
@@ -393,6 +475,7 @@ async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop:
         let _ = office.end_rests().await;
         let _ = office.tidy_archive().await;
         let _ = office.tidy_webhooks().await;
+        let _ = office.tidy_suppressions().await;
         let _ = office.tidy_credentials().await;
         let _ = office.tidy_people().await;
         let _ = office.check_due_domains(DOMAINS_A_ROUND).await;

@@ -35,6 +35,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("TlsSection", "### `[tls]`"),
     ("Listener", "### `[[listener]]`"),
     ("Http", "### `[http]`"),
+    ("TrackingSection", "### `[tracking]`"),
     ("ControlSection", "### `[control]`"),
     ("Account", "### `[[account]]`"),
     ("Credential", "### `[[credential]]`"),

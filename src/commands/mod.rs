@@ -31,6 +31,7 @@ mod set;
 mod setting;
 mod subaccount;
 mod webhook;
+mod suppression;
 
 #[cfg(test)]
 mod covers_the_interface;
@@ -50,6 +51,7 @@ const NOUNS: &[verb::Noun] = &[
     ip::NOUN,
     region::NOUN,
     pool::NOUN,
+    suppression::NOUN,
     lease::NOUN,
     person::NOUN,
     me::NOUN,

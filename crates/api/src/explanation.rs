@@ -85,7 +85,7 @@ impl RouteView {
 #[schema(as = RecipientStory)]
 pub struct RecipientView {
     pub address: String,
-    /// `queued`, `held`, `delivered`, `bounced`, `expired`, `deleted`, `rejected`.
+    /// `queued`, `held`, `delivered`, `bounced`, `expired`, `deleted`, `rejected`, `suppressed`.
     pub state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<WhyView>,
@@ -208,9 +208,19 @@ fn tell(
     shown: Option<&Shown>,
     hidden: &Hidden,
 ) -> Explanation {
+    let is_suppressed = |entry: &&Entry| entry.event.kind == EventKind::Suppressed;
+    let suppressed = story.iter().filter(is_suppressed).filter_map(|entry| {
+        Some(RecipientView {
+            address: entry.address.clone()?,
+            state: EventKind::Suppressed.code().to_owned(),
+            why: entry.event.why.as_ref().map(|why| WhyView::of(why, hidden)),
+            next_at: None,
+            events: vec![event_view(&entry.event, hidden)],
+        })
+    });
     let recipients = (0u16..).zip(&accepted.recipients).map(|(at, recipient)| {
-        let events: Vec<&Event> =
-            story.iter().map(|entry| &entry.event).filter(|event| event.recipient.is_none_or(|of| of == at)).collect();
+        let events = story.iter().filter(|entry| !is_suppressed(entry)).map(|entry| &entry.event);
+        let events: Vec<&Event> = events.filter(|event| event.recipient.is_none_or(|of| of == at)).collect();
         let waiting = shown.and_then(|shown| shown.recipients.iter().find(|shown| shown.recipient == at));
         RecipientView {
             address: recipient.address.clone(),
@@ -248,7 +258,7 @@ fn tell(
         tags: accepted.tags.iter().cloned().collect(),
         route: route.map(|route| RouteView::of(route, why, hidden)),
         undecided,
-        recipients: recipients.collect(),
+        recipients: recipients.chain(suppressed).collect(),
     }
 }
 

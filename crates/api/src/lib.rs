@@ -6,6 +6,8 @@
 pub mod problem;
 /// What does a request ask?
 pub mod asked;
+/// How is a table read as text?
+pub mod csv;
 /// How often may one credential call?
 pub mod rate;
 /// Who is asking?

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::envelope::TlsWish;
+use engine::event::EventKind;
 use engine::id::{AccountId, MessageId, RegionId, StreamId, SubaccountId};
 use engine::snapshot::Scope;
 use engine::time::Timestamp;
@@ -125,6 +126,9 @@ impl From<Tls> for TlsWish {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Accepted {
     pub id: String,
+    /// Recipients that nothing is sent to, because they are on the account's suppression list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suppressed: Vec<String>,
 }
 
 /// Hand in a message. 200 means that it is durable.
@@ -148,7 +152,7 @@ pub async fn submit(
         None => None,
         Some(key) => match first_of(&desk, account, key, &body).await? {
             Submitted::First(started) => Some(started),
-            Submitted::Before(message) => return Ok(replayed(&desk, message)),
+            Submitted::Before(message) => return replayed(&desk, message).await,
         },
     };
     let submission: Submission = read(&body)?;
@@ -158,19 +162,22 @@ pub async fn submit(
     let offer = Offer { once, ..translate(submission, id, desk.intake.host(), now_unix)? };
     let admitted = desk.intake.admit(&caller.visitor, offer).await?;
     tracing::debug!(%account, id = %admitted.message, "accepted");
-    Ok(accepted(admitted.message).into_response())
+    Ok(accepted(admitted.message, admitted.suppressed).into_response())
 }
 
-fn accepted(message: MessageId) -> (StatusCode, Json<Accepted>) {
-    (StatusCode::OK, Json(Accepted { id: message.to_string() }))
+fn accepted(message: MessageId, suppressed: Vec<String>) -> (StatusCode, Json<Accepted>) {
+    (StatusCode::OK, Json(Accepted { id: message.to_string(), suppressed }))
 }
 
 /// R1.5: the first answer once more.
-fn replayed(desk: &Desk, message: MessageId) -> Response {
+async fn replayed(desk: &Desk, message: MessageId) -> Result<Response, Problem> {
     desk.intake.metrics().submissions_repeated.inc();
-    let mut response = accepted(message).into_response();
+    let story = desk.stories.story(message).await.map_err(|fault| Problem::log_unreadable(message, &fault))?;
+    let suppressed = story.into_iter().filter(|entry| entry.event.kind == EventKind::Suppressed);
+    let suppressed = suppressed.filter_map(|entry| entry.address).collect();
+    let mut response = accepted(message, suppressed).into_response();
     response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    response
+    Ok(response)
 }
 
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

@@ -2,7 +2,7 @@
 
 use crate::asked::Body;
 use crate::caller::{Caller, Desk};
-use crate::explanation::RouteView;
+use crate::explanation::{RouteView, WhyView};
 use crate::messages::time;
 use crate::problem::Problem;
 use axum::Json;
@@ -10,7 +10,7 @@ use axum::extract::State;
 use engine::id::{AccountId, RegionId, SubaccountId};
 use engine::snapshot::Scope;
 use mail::address::Mailbox;
-use mta::intake::{Asked, check_schedule};
+use mta::intake::{Asked, Preview, check_schedule};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -39,6 +39,15 @@ pub struct Answer {
     /// Where it is scheduled: what will count is the moment it is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     decided_at: Option<String>,
+    /// Recipients that nothing would be sent to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suppressed: Vec<SuppressedRecipient>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct SuppressedRecipient {
+    address: String,
+    why: WhyView,
 }
 
 /// Where a message would go now, by which rule. Nothing is sent. (R2.7)
@@ -77,11 +86,15 @@ pub async fn preview(
         set: question.configuration_set.map(Into::into),
         subaccount: question.subaccount.map(|part| SubaccountId::new(&part)),
     };
-    let (wish, route) = desk.intake.preview(&caller.visitor, account.as_ref(), from.as_ref(), &to, asked)?;
+    let Preview { wish, route, suppressed } =
+        desk.intake.preview(&caller.visitor, account.as_ref(), from.as_ref(), &to, asked)?;
     let hidden = caller.hidden(&desk, Some(&route), []);
     Ok(Json(Answer {
         region: wish.region.to_string(),
         route: RouteView::of(&route, None, &hidden),
         decided_at: due.map(|due| due.to_string()),
+        suppressed: (suppressed.into_iter())
+            .map(|(address, why)| SuppressedRecipient { address, why: WhyView::of(&why, &hidden) })
+            .collect(),
     }))
 }

@@ -116,6 +116,7 @@ fn house() -> Snapshot {
         tls: Some(TlsWish::Required),
         lifetime,
         tracking: None,
+        suppression: None,
     };
     ann.sets.insert("weekly".into(), set);
     ann.sets.insert("silent".into(), ConfigurationSet { sending: Sending::Off, ..ConfigurationSet::default() });

@@ -237,13 +237,19 @@ impl Town {
 
     async fn suppressed(&mut self, accounts: u32, suppressed: u32) -> Done {
         for number in 0..suppressed {
-            sqlx::query("INSERT INTO suppression (account, address, reason, created_at) VALUES ($1, $2, 'bounce', $3)")
-                .bind(account_id(number % accounts))
-                .bind(format!("reader{number}@somewhere.test"))
-                .bind(NOW)
-                .execute(&mut self.conn)
-                .await?;
+            sqlx::query(
+                "INSERT INTO suppressed (account, address, stream, domain, reason, created_at, number) \
+                 VALUES ($1, $2, '', 'somewhere.test', 'bounce', $3, $4)",
+            )
+            .bind(account_id(number % accounts))
+            .bind(format!("reader{number}@somewhere.test"))
+            .bind(NOW)
+            .bind(i64::from(number) + 1)
+            .execute(&mut self.conn)
+            .await?;
         }
+        let last = sqlx::query("UPDATE suppression_number SET number = $1").bind(i64::from(suppressed));
+        last.execute(&mut self.conn).await?;
         Ok(())
     }
 }

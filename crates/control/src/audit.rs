@@ -28,9 +28,10 @@ pub enum Subject {
     Person,
     Setting,
     Webhook,
+    Suppression,
 }
 
-const SUBJECTS: [Subject; 13] = [
+const SUBJECTS: [Subject; 14] = [
     Subject::Region,
     Subject::Account,
     Subject::Subaccount,
@@ -44,6 +45,7 @@ const SUBJECTS: [Subject; 13] = [
     Subject::Person,
     Subject::Setting,
     Subject::Webhook,
+    Subject::Suppression,
 ];
 
 impl Subject {
@@ -63,6 +65,7 @@ impl Subject {
             Subject::Person => "person",
             Subject::Setting => "setting",
             Subject::Webhook => "webhook",
+            Subject::Suppression => "suppression",
         }
     }
 

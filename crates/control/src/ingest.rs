@@ -7,6 +7,7 @@ use crate::actor::Actor;
 use crate::office::Office;
 use crate::refusal::Refusal;
 use crate::store::{Columns, q, row, run};
+use crate::suppression::Word;
 use engine::event::{Event, EventKind};
 use std::net::IpAddr;
 
@@ -19,13 +20,15 @@ impl Office {
         Ok(found.and_then(|position| position.parse().ok()))
     }
 
-    /// Takes in what the source says up to this position. Most events change nothing here; then only the position is kept.
-    pub async fn take_in(&self, source: &str, position: u64, events: &[Event]) -> Result<(), Refusal> {
+    /// Takes in what the source says up to this position: events of IPs, and what is said of addresses. Most events change nothing
+    /// here; then only the position is kept.
+    pub async fn take_in(&self, source: &str, position: u64, events: &[Event], words: &[Word]) -> Result<(), Refusal> {
         let by = Actor::service();
         let mut change = self.store().change().await?;
         for address in drained(events) {
             self.rest(&mut change, &by, address).await?;
         }
+        self.heed(&mut change, words).await?;
         let put = q!(
             "INSERT INTO taken_in (source, position) VALUES ($1, $2) \
              ON CONFLICT (source) DO UPDATE SET position = excluded.position",

@@ -66,6 +66,8 @@ pub mod dkim;
 pub mod domain;
 /// Which single addresses has an account shown to be its own?
 pub mod address;
+/// To whom does an account send nothing any more?
+pub mod suppression;
 /// What must the data plane be told?
 pub mod publish;
 /// What did the data plane tell us?

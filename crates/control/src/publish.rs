@@ -14,12 +14,13 @@ use crate::office::Office;
 use crate::pool::{self, Pool};
 use crate::refusal::Refusal;
 use crate::region;
-use crate::seal::{SealFault, Sealer, write_new};
+use crate::seal::{KeepFault, Sealer, write_new};
 use crate::store::{Columns, Whose, q, row, rows};
 use crate::subaccount::Subaccount;
 use crate::{configuration_set, subaccount};
 use engine::id::{AccountId, CredentialId, PoolId, RegionId, SubaccountId};
 use engine::snapshot::{self, Digest, IpState, PoolKind, Sending, Snapshot};
+use engine::suppression::Reason;
 use mail::address::Domain;
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
@@ -78,9 +79,10 @@ impl Publisher {
         Ok(publisher)
     }
 
+    /// Without the suppression list, which has a feed of its own.
     #[must_use]
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::new(self.snapshot.clone())
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
     }
 
     /// What is to be kept for a start without the database.
@@ -369,7 +371,7 @@ impl Touched {
                 | Subject::Lease,
             ) => self.accounts.extend(account),
             // Nothing that mail depends on, or a kind that a newer program writes beside us.
-            Some(Subject::Person | Subject::Setting | Subject::Webhook) | None => {}
+            Some(Subject::Person | Subject::Setting | Subject::Suppression | Subject::Webhook) | None => {}
         }
     }
 }
@@ -397,6 +399,17 @@ fn told_set(set: &ConfigurationSet) -> snapshot::ConfigurationSet {
         tls: set.tls,
         lifetime: set.lifetime_s.map(|seconds| Duration::from_secs(seconds.unsigned_abs())),
         tracking: told_tracking(set),
+        suppression: set
+            .suppression
+            .as_ref()
+            .map(|reasons| reasons.iter().map(|reason| told_reason(*reason)).collect()),
+    }
+}
+
+fn told_reason(reason: configuration_set::Reason) -> Reason {
+    match reason {
+        configuration_set::Reason::Bounce => Reason::Bounce,
+        configuration_set::Reason::Complaint => Reason::Complaint,
     }
 }
 
@@ -443,16 +456,6 @@ struct Kept {
     pools: Arc<BTreeMap<PoolId, Arc<snapshot::Pool>>>,
     shared: Arc<BTreeMap<RegionId, PoolId>>,
     ips: Arc<BTreeMap<IpAddr, snapshot::Ip>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum KeepFault {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Seal(#[from] SealFault),
-    #[error("it is of another version of this program: {0}")]
-    Form(#[from] postcard::Error),
 }
 
 /// What the seal is bound to: a snapshot is never taken for anything else.

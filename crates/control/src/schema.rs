@@ -39,6 +39,7 @@ const STEPS: &[Step] = &[
     Step { both: TENANTS, sqlite: GUARDS_SQLITE, postgres: GUARDS_POSTGRES },
     Step { both: TRACKING, sqlite: "", postgres: "" },
     Step { both: WEBHOOKS, sqlite: "", postgres: "" },
+    Step { both: SUPPRESSION, sqlite: "", postgres: "" },
 ];
 
 const TRACKING: &str = "
@@ -70,6 +71,56 @@ CREATE TABLE webhook_secret (
     ends_at BIGINT
 );
 CREATE INDEX webhook_secret_webhook ON webhook_secret (webhook);
+";
+
+/// Nothing ever stood in the table that goes.
+const SUPPRESSION: &str = "
+DROP TABLE suppression;
+
+CREATE TABLE suppressed (
+    account TEXT NOT NULL REFERENCES account (id),
+    address TEXT NOT NULL,
+    -- Empty: all mail of the account.
+    stream TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    reason TEXT NOT NULL CHECK (reason IN ('bounce', 'complaint', 'unsubscribe', 'manual')),
+    message TEXT,
+    detail TEXT,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (account, address, stream)
+);
+CREATE UNIQUE INDEX suppressed_number ON suppressed (number);
+CREATE INDEX suppressed_domain ON suppressed (account, domain, address);
+CREATE INDEX suppressed_expiry ON suppressed (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE suppression_ended (
+    number BIGINT PRIMARY KEY,
+    account TEXT NOT NULL,
+    address TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    at BIGINT NOT NULL
+);
+
+-- The number of the last change, and the last one of those that are not remembered any more.
+CREATE TABLE suppression_number (
+    only_one BIGINT PRIMARY KEY CHECK (only_one = 1),
+    number BIGINT NOT NULL,
+    forgotten BIGINT NOT NULL
+);
+INSERT INTO suppression_number (only_one, number, forgotten) VALUES (1, 0, 0);
+
+CREATE TABLE doubt (
+    account TEXT NOT NULL,
+    address TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    messages BIGINT NOT NULL,
+    first_at BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    last_message TEXT NOT NULL,
+    PRIMARY KEY (account, address)
+);
 ";
 
 const TENANTS: &str = "

@@ -27,6 +27,17 @@ pub enum SealFault {
     NoRandomness,
 }
 
+/// Why something is not kept beside the queue, or cannot be taken from there.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepFault {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Seal(#[from] SealFault),
+    #[error("it is of another version of this program: {0}")]
+    Form(#[from] postcard::Error),
+}
+
 /// What cannot be sealed or opened, in words a caller may read; the cause goes to the log, once, here.
 impl From<SealFault> for Refusal {
     fn from(fault: SealFault) -> Refusal {

@@ -43,7 +43,7 @@ fn difference(one: &Snapshot, other: &Snapshot) -> Option<(String, String)> {
 }
 
 async fn fresh(office: &Office) -> Snapshot {
-    (*Publisher::load(office.clone(), &Snapshot::empty()).await.unwrap().snapshot()).clone()
+    Publisher::load(office.clone(), &Snapshot::empty()).await.unwrap().snapshot()
 }
 
 fn wish(pool: Option<&str>) -> Wish {
@@ -311,7 +311,7 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
                 Err(refusal) => Err(refusal),
             }
         }
-        Step::Drained { ip: which } => office.take_in("queue", 1, &[support::drained(ip(*which))]).await,
+        Step::Drained { ip: which } => office.take_in("queue", 1, &[support::drained(ip(*which))], &[]).await,
         Step::Rested => {
             bench.days(31);
             office.end_rests().await.map(|_| ())

@@ -5,6 +5,7 @@
 
 pub mod time;
 pub mod id;
+pub mod suppression;
 pub mod why;
 pub mod guard;
 pub mod tally;
@@ -15,6 +16,7 @@ pub mod envelope;
 pub mod event;
 pub mod counts;
 pub mod reader;
+pub mod doubt;
 pub mod provider;
 pub mod retry;
 pub mod posting;

@@ -5,6 +5,7 @@ use crate::envelope::TlsWish;
 use crate::id::{AccountId, CredentialId, PoolId, RegionId, SubaccountId};
 use crate::provider::Providers;
 use crate::retry::RetrySchedule;
+use crate::suppression::{Reason, Suppressed};
 use crate::time::Timestamp;
 use mail::address::{Domain, Mailbox};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub rules: Arc<Rules>,
     pub providers: Arc<Providers>,
     pub delivery: Delivery,
+    /// To whom each account sends nothing any more.
+    pub suppressed: Suppressed,
 }
 
 /// SHA-256.
@@ -114,6 +117,19 @@ pub struct ConfigurationSet {
     pub lifetime: Option<Duration>,
     /// None: its mail is not tracked.
     pub tracking: Option<Tracking>,
+    /// Which bounces and complaints end its mail to an address; none: both do. What somebody put on the list always does.
+    pub suppression: Option<Vec<Reason>>,
+}
+
+impl ConfigurationSet {
+    /// Whether an entry of this reason counts for mail that names the set.
+    #[must_use]
+    pub fn heeds(&self, reason: Reason) -> bool {
+        match (&self.suppression, reason) {
+            (Some(reasons), Reason::Bounce | Reason::Complaint) => reasons.contains(&reason),
+            _ => true,
+        }
+    }
 }
 
 /// What a sender wants to hear of those who read: at which host of its own, and what.
@@ -372,6 +388,7 @@ impl Snapshot {
             rules: Arc::new(Rules::shipped()),
             providers: Arc::new(Providers::shipped()),
             delivery: Delivery::default(),
+            suppressed: Suppressed::empty([0; 16]),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Log, API, console and notices all print these words and no others.
 
+use crate::suppression::Reason;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -101,6 +102,10 @@ pub enum Why {
         rule: PoolRule,
         instead_of: Option<String>,
     },
+    /// It is on the account's suppression list (R5.5).
+    RecipientSuppressed {
+        reason: Reason,
+    },
 }
 
 /// Which rule of R2.1 chose the pool. New ones stand at the end: the spool knows them by their number.
@@ -166,6 +171,7 @@ impl Why {
             Why::NoDedicatedIp => "no-dedicated-ip",
             Why::CancelledBySender => "cancelled-by-sender",
             Why::PoolChosen { rule, .. } => rule.code(),
+            Why::RecipientSuppressed { .. } => "recipient-suppressed",
             Why::MessageUnreadable { .. } => "message-unreadable",
             Why::NotSendable => "not-sendable",
         }
@@ -237,6 +243,9 @@ impl Why {
                     .into()
             }
             Why::CancelledBySender => "its sender cancelled it before its time came".into(),
+            Why::RecipientSuppressed { reason } => {
+                format!("it is on the suppression list, because {}; take it off the list to write to it again", reason.words())
+            }
             Why::PoolChosen { rule, instead_of: None } => rule.words().into(),
             Why::PoolChosen { rule, instead_of: Some(pool) } => {
                 let carries = if *rule == PoolRule::Shared { "the shared pool" } else { "the account's default pool" };

@@ -15,11 +15,13 @@ use crate::visitor::{Pass, sending_off};
 pub use crate::visitor::{Right, Via, Visitor};
 use bytes::Bytes;
 use engine::envelope::{Envelope, Recipient, Route, TlsWish, Wish};
+use engine::event::{Event, EventKind};
 use engine::id::{AccountId, MessageId, RegionId, StreamId, SubaccountId};
 use engine::route;
 use engine::snapshot::{
     Account, ConfigurationSet, Credential, Scope, Senders, Sending, SendingDomain, Snapshot, Standing,
 };
+use engine::suppression::{self, Reason};
 use engine::time::Timestamp;
 use engine::why::Why;
 use mail::address::{Domain, Mailbox};
@@ -114,7 +116,18 @@ impl Offer {
 #[derive(Clone, Debug)]
 pub struct Admitted {
     pub message: MessageId,
+    /// Recipients that nothing is sent to, because they are on the account's list.
+    pub suppressed: Vec<String>,
     pub envelope: Arc<Envelope>,
+}
+
+/// Where a message would go.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    pub wish: Wish,
+    pub route: Route,
+    /// Recipients that nothing would be sent to, and why.
+    pub suppressed: Vec<(String, Why)>,
 }
 
 #[derive(Clone, Debug)]
@@ -268,7 +281,7 @@ impl Intake {
         from: Option<&Mailbox>,
         to: &[Mailbox],
         asked: Asked,
-    ) -> Result<(Wish, Route), Refusal> {
+    ) -> Result<Preview, Refusal> {
         let snapshot = self.snapshot();
         let pass = match account.and_then(|id| snapshot.accounts.get_key_value(id)) {
             Some((id, account)) => Pass { id, account, subaccount: None },
@@ -281,9 +294,15 @@ impl Intake {
         for to in to {
             may_receive(&pass, to)?;
         }
-        let (wish, _) = wish_of(&snapshot, &pass, asked)?;
+        let (wish, set) = wish_of(&snapshot, &pass, asked)?;
         let route = route::choose(&snapshot, pass.id, &wish, Intake::new_id()).map_err(|why| no_route(&why))?;
-        Ok((wish, route))
+        let (now, stream) = (self.now(), StreamId::new(""));
+        let to = to.iter().filter_map(|to| {
+            let reason = suppressed(&snapshot, &pass, set, &stream, to, now)?;
+            Some((to.to_string(), Why::RecipientSuppressed { reason }))
+        });
+        let suppressed = to.collect();
+        Ok(Preview { wish, route, suppressed })
     }
 
     /// Whether another message may come in now: on the disk, in the queue, and in memory.
@@ -400,6 +419,10 @@ impl Intake {
             (Some(from), None) => from.to_string(),
             (None, _) => String::new(),
         };
+        let suppressed = match visitor.via {
+            Via::Notice => Vec::new(),
+            _ => take_suppressed(&snapshot, &pass, set, &stream, &mut offer.recipients, now),
+        };
         let recipients = offer
             .recipients
             .into_iter()
@@ -438,16 +461,23 @@ impl Intake {
         // A task of its own: whoever submits may be gone before the disk answers, and a message that is durable must be known to
         // the engine all the same.
         let (intake, kept, once) = (self.clone(), envelope.clone(), offer.once);
+        let entries: Vec<Entry> = suppressed.iter().map(|(to, why)| suppressed_entry(&envelope, to, why)).collect();
         let keeping = tokio::spawn(async move {
-            intake.keep(&kept, signed).await?;
+            intake.keep(&kept, signed, entries).await?;
             if let Some(started) = once {
                 started.done(kept.message, kept.accepted_at);
             }
-            intake.0.driver.accepted(kept, None);
+            if kept.recipients.is_empty() {
+                // Nobody is left to send it to; that it was accepted is known.
+                intake.0.spool.remove(kept.message.0, Vec::new());
+            } else {
+                intake.0.driver.accepted(kept, None);
+            }
             Ok(())
         });
         keeping.await.unwrap_or_else(|_| Err(failing()))?;
-        Ok(Admitted { message, envelope })
+        let suppressed = suppressed.into_iter().map(|(to, _)| to).collect();
+        Ok(Admitted { message, suppressed, envelope })
     }
 
     fn check_size(&self, offer: &Offer) -> Result<(), Refusal> {
@@ -532,8 +562,8 @@ impl Intake {
         Ok(signed)
     }
 
-    async fn keep(&self, envelope: &Arc<Envelope>, octets: Vec<u8>) -> Result<(), Refusal> {
-        let entries = [Entry::of_acceptance(envelope)];
+    async fn keep(&self, envelope: &Arc<Envelope>, octets: Vec<u8>, mut entries: Vec<Entry>) -> Result<(), Refusal> {
+        entries.insert(0, Entry::of_acceptance(envelope));
         let events = record::write_entries(envelope.message, &entries);
         let head = record::write_envelope(envelope);
         self.0.spool.put(envelope.message.0, head, Bytes::from(octets), events).await.map_err(|fault| match fault {
@@ -640,6 +670,51 @@ fn may_receive(pass: &Pass<'_>, to: &Mailbox) -> Result<(), Refusal> {
         format!("This account may not send to {to}."),
         "Its operator allows only certain recipient domains.",
     ))
+}
+
+/// R5.5: those that the account writes to no more are taken out before anything is queued for them.
+fn take_suppressed(
+    snapshot: &Snapshot,
+    pass: &Pass<'_>,
+    set: Option<&ConfigurationSet>,
+    stream: &StreamId,
+    recipients: &mut Vec<(Mailbox, RecipientParameters)>,
+    now: Timestamp,
+) -> Vec<(String, Why)> {
+    if snapshot.suppressed.is_empty() {
+        return Vec::new();
+    }
+    let mut taken = Vec::new();
+    recipients.retain(|(to, _)| match suppressed(snapshot, pass, set, stream, to, now) {
+        Some(reason) => {
+            taken.push((to.to_string(), Why::RecipientSuppressed { reason }));
+            false
+        }
+        None => true,
+    });
+    taken
+}
+
+fn suppressed(
+    snapshot: &Snapshot,
+    pass: &Pass<'_>,
+    set: Option<&ConfigurationSet>,
+    stream: &StreamId,
+    to: &Mailbox,
+    now: Timestamp,
+) -> Option<Reason> {
+    let listed = snapshot.suppressed.find(pass.id.as_str(), &suppression::canonical(to), stream.as_str(), now)?;
+    set.is_none_or(|set| set.heeds(listed.reason)).then_some(listed.reason)
+}
+
+fn suppressed_entry(envelope: &Envelope, to: &str, why: &Why) -> Entry {
+    let event = Event {
+        message: Some(envelope.message),
+        account: Some(envelope.account.clone()),
+        why: Some(why.clone()),
+        ..Event::new(envelope.accepted_at, EventKind::Suppressed)
+    };
+    Entry { address: Some(to.to_owned()), ..Entry::plain(event) }
 }
 
 /// What a submission wishes, as this visitor may wish it; and its configuration set.

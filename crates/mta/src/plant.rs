@@ -116,7 +116,7 @@ impl Plant {
         let tracking = Tracking::new(links, intake.clone(), spool.clone());
         let now = Timestamp(means.clock.now());
         let checkpoints = tokio::spawn(remember(onces.clone(), checkpoint.clone(), spool.events(), now));
-        let recovery = tokio::spawn(recover(recovered, driver.clone(), onces.clone()));
+        let recovery = tokio::spawn(recover(recovered, spool.clone(), driver.clone(), onces.clone()));
         Ok(Plant { intake, driver, spool, metrics, tracking, engine_task, recovery, onces, checkpoints, checkpoint })
     }
 
@@ -180,7 +180,7 @@ fn learned(spool: &Spool) -> Learned {
 }
 
 /// Tells the engine of every message that was queued, in the order they were accepted.
-async fn recover(recovered: Recovered, driver: Driver, onces: Onces) {
+async fn recover(recovered: Recovered, spool: Spool, driver: Driver, onces: Onces) {
     let mut live = recovered.live;
     let mut count = 0u64;
     loop {
@@ -198,7 +198,7 @@ async fn recover(recovered: Recovered, driver: Driver, onces: Onces) {
             match message {
                 Ok(message) => {
                     count += 1;
-                    take_up(&message, &driver, &onces);
+                    take_up(&message, &spool, &driver, &onces);
                 }
                 Err(fault) => tracing::error!(%fault, "a queued message cannot be read"),
             }
@@ -211,7 +211,7 @@ async fn recover(recovered: Recovered, driver: Driver, onces: Onces) {
     tracing::info!(messages = count, "the queue is recovered");
 }
 
-fn take_up(live: &LiveMessage, driver: &Driver, onces: &Onces) {
+fn take_up(live: &LiveMessage, spool: &Spool, driver: &Driver, onces: &Onces) {
     let message = MessageId(live.key);
     let envelope = match record::read_envelope(&live.head) {
         Ok(envelope) => envelope,
@@ -227,6 +227,10 @@ fn take_up(live: &LiveMessage, driver: &Driver, onces: &Onces) {
     };
     if let Some(once) = envelope.once {
         onces.learn(once, message, envelope.accepted_at);
+    }
+    if envelope.recipients.is_empty() {
+        // All were suppressed, and the process ended before it was taken out.
+        return spool.remove(live.key, Vec::new());
     }
     driver.accepted(Arc::new(envelope), standing);
 }

@@ -1,6 +1,7 @@
 //! Does a house keep its promises to tenants who share it, and to the operator who lets them in?
 
 mod a_new_installation_sends;
+mod nobody_is_written_to_in_vain;
 mod the_pool_is_chosen_by_the_rules;
 mod queued_mail_leaves_from_its_ip;
 mod a_scheduled_message_takes_the_route_of_its_time;

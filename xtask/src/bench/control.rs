@@ -8,6 +8,8 @@ use crate::tools::{Fault, Outcome, answer, directory, program, run, target, work
 const ACCOUNTS: &str = "10000";
 const CREDENTIALS: &str = "100000";
 const SUPPRESSED: &str = "1000000";
+/// Entries of the suppression list that is looked into.
+const LISTED: &str = "10000000";
 /// IPs of the shared pool that a route is chosen from.
 const SHARED_IPS: [&str; 3] = ["20", "100", "1000"];
 /// As in `bench/control.toml`.
@@ -19,6 +21,7 @@ pub fn control() -> Outcome<()> {
     for shared in SHARED_IPS {
         say("routes", &mut program(target().join("release/examples/routes"), [shared]))?;
     }
+    say("suppression", &mut program(target().join("release/examples/suppression"), [LISTED]))?;
     let folder = target().join("bench/control");
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(Fault::at(folder.display()))?;

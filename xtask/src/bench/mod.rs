@@ -77,7 +77,13 @@ pub fn bench(words: &[String]) -> Outcome<()> {
 /// All in one go: apart they are built with other features, and so several times.
 fn build() -> Outcome<()> {
     let packages = ["weir", "bench", "control", "engine"].map(|package| ["-p", package]);
-    let targets = [["--bin", "weir"], ["--bin", "bench"], ["--example", "fill"], ["--example", "routes"]];
+    let targets = [
+        ["--bin", "weir"],
+        ["--bin", "bench"],
+        ["--example", "fill"],
+        ["--example", "routes"],
+        ["--example", "suppression"],
+    ];
     run(cargo(["build", "--release"]).args(packages.as_flattened()).args(targets.as_flattened()))
 }
 

@@ -22,6 +22,7 @@ mod setting;
 mod statistics;
 mod subaccount;
 mod webhook;
+mod suppression;
 
 use crate::asked::Listed;
 use crate::caller::{Caller, Desk};
@@ -60,6 +61,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         statistics::routes(),
         subaccount::routes(),
         webhook::routes(),
+        suppression::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::new(), OpenApiRouter::merge)

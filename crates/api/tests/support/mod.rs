@@ -128,8 +128,9 @@ impl House {
     /// What has changed reaches the data plane, as it does in a running house.
     pub async fn publish(&self) {
         let publisher = Publisher::load(self.office.clone(), &Snapshot::empty()).await.unwrap();
-        self.plant.driver.change_snapshot(publisher.snapshot());
-        self.plant.intake.change_snapshot(publisher.snapshot());
+        let snapshot = Arc::new(publisher.snapshot());
+        self.plant.driver.change_snapshot(snapshot.clone());
+        self.plant.intake.change_snapshot(snapshot);
     }
 
     pub async fn key(&self, account: Option<&str>, scopes: &[Scope]) -> String {

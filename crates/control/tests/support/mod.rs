@@ -34,6 +34,8 @@ use std::time::Duration;
 /// 2026-11-01T00:00:00Z
 pub const START: i64 = 1_793_491_200_000_000;
 
+const MASTER: [u8; 32] = [7; 32];
+
 pub struct Bench {
     pub office: Office,
     pub by: Actor,
@@ -50,6 +52,15 @@ impl Bench {
 
     pub fn days(&self, days: u64) {
         self.pass(Duration::from_secs(days * 86_400));
+    }
+
+    pub fn sealer(&self) -> Sealer {
+        Sealer::of_key(&MASTER).unwrap()
+    }
+
+    /// Of the test's own folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// The same database, opened anew: as after a restart.
@@ -86,7 +97,7 @@ impl Bench {
 
     /// The data plane tells that nothing is queued on it any more.
     pub async fn drained(&self, address: IpAddr) {
-        self.office.take_in("queue", 1, &[drained(address)]).await.unwrap();
+        self.office.take_in("queue", 1, &[drained(address)], &[]).await.unwrap();
     }
 
     pub async fn grant(&self, account: &str, ips: &[IpAddr], into: Into) -> Leased {
@@ -186,7 +197,7 @@ async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>) -> 
     Office::new(Setting {
         store: Store::open(location).await.unwrap(),
         archive: archive(location).await,
-        sealer: Sealer::of_key(&[7; 32]).unwrap(),
+        sealer: Sealer::of_key(&MASTER).unwrap(),
         now: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
         dns,
         block_lists: Vec::new(),

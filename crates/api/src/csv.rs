@@ -1,0 +1,67 @@
+//! How is a table written and read as text? RFC 4180, with either line end.
+
+/// The records of a table that have something in them, each with the line it begins in, from one.
+pub fn records(text: &str) -> impl Iterator<Item = (usize, Vec<String>)> + '_ {
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut line = 1;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let (record, octets) = record(rest);
+            let begun = line;
+            line += rest[..octets].matches('\n').count();
+            rest = &rest[octets..];
+            if record.iter().any(|field| !field.is_empty()) || record.len() > 1 {
+                return Some((begun, record));
+            }
+        }
+        None
+    })
+}
+
+/// The first record, and how many octets it takes with its line end.
+fn record(text: &str) -> (Vec<String>, usize) {
+    let (mut fields, mut field, mut is_quoted) = (Vec::new(), String::new(), false);
+    let mut letters = text.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' if is_quoted && letters.peek().is_some_and(|(_, next)| *next == '"') => {
+                letters.next();
+                field.push('"');
+            }
+            '"' if is_quoted || field.is_empty() => is_quoted = !is_quoted,
+            ',' if !is_quoted => fields.push(std::mem::take(&mut field)),
+            '\n' if !is_quoted => {
+                if field.ends_with('\r') {
+                    field.pop();
+                }
+                fields.push(field);
+                return (fields, at + 1);
+            }
+            letter => field.push(letter),
+        }
+    }
+    fields.push(field);
+    (fields, text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::records;
+
+    fn read(text: &str) -> Vec<(usize, Vec<String>)> {
+        records(text).collect()
+    }
+
+    #[test]
+    fn fields_may_be_quoted_and_lines_empty() {
+        let table = "a,b\r\n\"x, \"\"y\"\"\",\"two\nlines\"\n\n,\nlast";
+        let told: Vec<(usize, Vec<&str>)> =
+            vec![(1, vec!["a", "b"]), (2, vec!["x, \"y\"", "two\nlines"]), (5, vec!["", ""]), (6, vec!["last"])];
+        let told: Vec<(usize, Vec<String>)> =
+            told.into_iter().map(|(line, fields)| (line, fields.into_iter().map(str::to_owned).collect())).collect();
+        assert_eq!(read(table), told);
+        assert_eq!(read("\u{feff}a")[0].1, ["a"]);
+        assert_eq!(read("\"never ended, \n x").len(), 1);
+        assert!(read("").is_empty() && read("\n\r\n").len() <= 1);
+    }
+}
