@@ -150,9 +150,21 @@ async fn events(State(desk): State<Desk>, call: Call, list: Listing<Of>) -> Answ
     listed(page, |kept| KeptView::shown(&kept, call.by.is_operator(), &desk))
 }
 
+/// One of a stream.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it only describes what is written piece by piece")]
+struct ServerSentEvent {
+    /// For `Last-Event-ID`.
+    id: Option<String>,
+    /// The kind of the event; or `over` and `dropped` at the end, with the reason in `data`.
+    event: Option<String>,
+    /// An event as JSON, as in the list.
+    data: String,
+}
+
 /// What happens from now on, as server-sent events: `data` is an event as in the list, `id` goes into `Last-Event-ID` to go on after
 /// it. The stream ends by itself after a quarter of an hour, and is then asked for again.
-#[utoipa::path(get, path = "/events:follow", params(Of), responses((status = 200, body = String, content_type = "text/event-stream")))]
+#[utoipa::path(get, path = "/events:follow", params(Of), responses((status = 200, body = ServerSentEvent, content_type = "text/event-stream")))]
 async fn follow(
     State(desk): State<Desk>,
     caller: Caller,
