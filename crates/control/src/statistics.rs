@@ -52,10 +52,10 @@ impl Series {
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let provider = event.provider.as_deref();
         Series {
-            account: text(event.account.as_ref().map(|account| account.as_str())),
+            account: text(event.account.as_ref().map(engine::id::AccountId::as_str)),
             subaccount: text(about.subaccount.as_deref()),
             set: text(about.set.as_deref()),
-            pool: text(event.pool.as_ref().map(|pool| pool.as_str())),
+            pool: text(event.pool.as_ref().map(engine::id::PoolId::as_str)),
             ip: event.ip.map(|ip| ip.to_string()).unwrap_or_default(),
             // A site that has no name of its own is called by its hosts.
             provider: text(provider.map(|name| if name.contains('.') { OTHER_PROVIDER } else { name })),
