@@ -137,7 +137,7 @@ impl KeptView {
             feedback: event.feedback.as_deref().map(str::to_owned),
             link: event.link.as_deref().map(str::to_owned),
             agent: event.agent.as_deref().map(str::to_owned),
-            reader: event.reader.map(|reader| reader.code()),
+            reader: event.reader.map(engine::event::Reader::code),
             message_id: accepted.as_ref().map(|accepted| accepted.message_id_header.clone()),
             from: accepted.and_then(|accepted| accepted.sender.clone()),
         }

@@ -262,7 +262,7 @@ impl Poster {
             match not_public(address.to_canonical(), &self.means.allow_private) {
                 None => return Ok(address),
                 Some(kind) => {
-                    refused = Some(format!("{host} is at {address}, which is {kind}: such targets are refused"))
+                    refused = Some(format!("{host} is at {address}, which is {kind}: such targets are refused"));
                 }
             }
         }

@@ -33,16 +33,16 @@ fn ip(last: u8) -> IpAddr {
 fn envelope(n: u64) -> Envelope {
     let recipient =
         |address: String| Recipient { address, domain: Domain::parse("b.test").unwrap(), notify: None, orcpt: None };
-    let managed = n % 5 == 0;
+    let managed = n.is_multiple_of(5);
     Envelope {
         message: MessageId(u128::from(n) + 1),
-        account: AccountId::new(if n % 3 == 0 { "ann" } else { "bob" }),
+        account: AccountId::new(if n.is_multiple_of(3) { "ann" } else { "bob" }),
         stream: StreamId::new("news"),
         wish: Wish {
             region: RegionId::new("local"),
             pool: None,
             set: Some("weekly".into()),
-            subaccount: (n % 2 == 0).then(|| SubaccountId::new("part")),
+            subaccount: n.is_multiple_of(2).then(|| SubaccountId::new("part")),
         },
         route: Some(Route {
             pool: PoolId::new(if managed { "pool_m" } else { "pool_s" }),
@@ -85,7 +85,7 @@ fn told(n: u64) -> [Told; 2] {
         account: Some(envelope.account.clone()),
         pool: Some(envelope.route.as_ref().unwrap().pool.clone()),
         recipient: Some(of),
-        ip: Some(ip(if n % 4 == 0 { 2 } else { 1 })),
+        ip: Some(ip(if n.is_multiple_of(4) { 2 } else { 1 })),
         provider: Some("gmail".into()),
         reply: Some(Reply::new(250, (2, 0, 0), format!("queued as {n}"))),
         meaning: class,
@@ -257,7 +257,7 @@ fn fits(kept: &Kept, wanted: &Wanted) -> bool {
         && is(&wanted.provider, event.provider.as_deref())
         && (is(&wanted.pool, event.pool.as_ref().map(PoolId::as_str)) || is(&wanted.pool, about.pool_name.as_deref()))
         && wanted.message.is_none_or(|message| event.message == Some(message))
-        && wanted.ip.is_none_or(|ip| event.ip == Some(ip) && !(wanted.concealing && !about.concealed.is_empty()))
+        && wanted.ip.is_none_or(|ip| event.ip == Some(ip) && (!wanted.concealing || about.concealed.is_empty()))
         && tagged
         && (wanted.kinds.is_empty() || wanted.kinds.contains(&event.kind))
         && wanted.from.is_none_or(|from| event.at >= from)

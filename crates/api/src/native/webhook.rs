@@ -57,7 +57,7 @@ impl From<theirs::Webhook> for Webhook {
             subaccount: webhook.subaccount,
             name: webhook.name,
             target: webhook.url,
-            kinds: webhook.kinds.into_iter().map(|kind| kind.code()).collect(),
+            kinds: webhook.kinds.into_iter().map(engine::event::EventKind::code).collect(),
             events_max: webhook.events_max,
             wait_ms: webhook.wait_ms,
             paused: webhook.paused.map(|why| Paused { code: why.code(), words: why.words() }),
