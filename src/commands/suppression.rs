@@ -6,9 +6,10 @@ use crate::commands::show::{items, text};
 use crate::commands::verb::Act::{Delete, Get, Post, Put};
 use crate::commands::verb::Shown::{Card, Page, Said, Table};
 use crate::commands::verb::{Arg, Line, Noun, Verb, body, query};
+use api::csv::is_whole;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 
 const FIELDS: &[&str] = &["account", "address", "stream", "reason", "message", "detail", "created_at", "expires_at"];
 /// In the order of an exported table, which can be imported again.
@@ -141,9 +142,10 @@ impl Whole {
         let mut whole = String::new();
         let begun = self.number + 1;
         loop {
-            let read = self.reader.read_line(&mut whole)?;
+            // A file without line ends is no table, and is not held as a whole.
+            let read = (&mut self.reader).take(OCTETS_A_CALL as u64).read_line(&mut whole)?;
             self.number += usize::from(read > 0);
-            if read == 0 || whole.matches('"').count().is_multiple_of(2) || whole.len() > OCTETS_A_CALL {
+            if read == 0 || is_whole(&whole) || whole.len() > OCTETS_A_CALL {
                 break;
             }
         }

@@ -44,9 +44,24 @@ fn record(text: &str) -> (Vec<String>, usize) {
     (fields, text.len())
 }
 
+/// Whether the text ends outside of quotes: then what follows is another record.
+#[must_use]
+pub fn is_whole(text: &str) -> bool {
+    let (mut begins, mut is_quoted) = (true, false);
+    for letter in text.chars() {
+        match letter {
+            // Two of them within quotes are one sign: out and in again.
+            '"' if is_quoted || begins => (begins, is_quoted) = (is_quoted, !is_quoted),
+            ',' | '\n' if !is_quoted => begins = true,
+            _ => begins = false,
+        }
+    }
+    !is_quoted
+}
+
 #[cfg(test)]
 mod tests {
-    use super::records;
+    use super::{is_whole, records};
 
     fn read(text: &str) -> Vec<(usize, Vec<String>)> {
         records(text).collect()
@@ -62,6 +77,9 @@ mod tests {
         assert_eq!(read(table), told);
         assert_eq!(read("\u{feff}a")[0].1, ["a"]);
         assert_eq!(read("\"never ended, \n x").len(), 1);
+        assert!(
+            is_whole("a,\"b\"\"c\"\n") && is_whole("5\" nails, x\n") && !is_whole("a,\"b\n") && !is_whole("\"a\"\"\n")
+        );
         assert!(read("").is_empty() && read("\n\r\n").len() <= 1);
     }
 }

@@ -335,14 +335,16 @@ impl Office {
     pub async fn tidy_suppressions(&self) -> Result<(), Refusal> {
         const OVER: &str = "SELECT account, address, stream FROM suppressed WHERE expires_at <= $1 LIMIT $2";
         let now = self.now();
-        let old = (now - REMOVED_FOR).0;
+        let (old, forgotten_doubt) = ((now - REMOVED_FOR).0, (now - DoubtKind::MEMORY).0);
         let any = {
             let mut conn = self.store().read().await?;
             let query = q!(
                 "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM suppressed WHERE expires_at <= $1 LIMIT 1) AS e) \
-                 + (SELECT COUNT(*) FROM (SELECT 1 FROM suppression_ended WHERE at < $2 LIMIT 1) AS o)",
+                 + (SELECT COUNT(*) FROM (SELECT 1 FROM suppression_ended WHERE at < $2 LIMIT 1) AS o) \
+                 + (SELECT COUNT(*) FROM (SELECT 1 FROM doubt WHERE last_at < $3 LIMIT 1) AS d)",
                 now.0,
-                old
+                old,
+                forgotten_doubt,
             );
             number(&mut conn, query).await? > 0
         };
@@ -353,6 +355,7 @@ impl Office {
         for over in rows(change.conn(), q!(OVER, now.0, TIDY_BATCH)).await? {
             take_off(&mut change, &over.text(0)?, &over.text(1)?, &over.text(2)?, now).await?;
         }
+        run(change.conn(), q!("DELETE FROM doubt WHERE last_at < $1", forgotten_doubt)).await?;
         let forgotten = q!("SELECT COALESCE(MAX(number), 0) FROM suppression_ended WHERE at < $1", old);
         let forgotten = number(change.conn(), forgotten).await?;
         run(change.conn(), q!("DELETE FROM suppression_ended WHERE number <= $1", forgotten)).await?;
@@ -387,14 +390,17 @@ impl Office {
             }
             let stream = word.stream.clone().filter(|_| reason == Reason::Unsubscribe);
             let there = q!(
-                "SELECT COUNT(*) FROM suppressed WHERE account = $1 AND address = $2 AND stream = $3",
+                "SELECT reason, expires_at FROM suppressed WHERE account = $1 AND address = $2 AND stream = $3",
                 account.to_owned(),
                 address.to_owned(),
                 stream.clone().unwrap_or_default(),
             );
-            // What is there says why; a second reason adds nothing.
-            if number(change.conn(), there).await? > 0 {
-                continue;
+            if let Some(there) = row(change.conn(), there).await? {
+                let until = there.whole_or_none(1)?.map(Timestamp);
+                let listed = Listed { reason: Reason::of(&there.text(0)?).unwrap_or(Reason::Manual), until };
+                if !listed.yields_to(reason) {
+                    continue;
+                }
             }
             let serial = numbers(change, 1).await?;
             let entry = Suppression {
@@ -573,14 +579,13 @@ impl Feed {
             Some(row) => (row.whole(0)?, row.whole(1)?),
             None => (0, 0),
         };
-        // Another database than before, or too long ago: all of it.
-        if self.number > last || self.number < forgotten {
-            self.list = Suppressed::empty(random()?);
-            self.number = 0;
+        let (mut list, mut number, mut any) = (self.list.clone(), self.number, false);
+        // Another database than before, or too long ago: all of it. Whoever looks meanwhile has the list before.
+        if number > last || number < forgotten {
+            (list, number, any) = (Suppressed::empty(random()?), 0, true);
         }
-        let mut any = false;
-        while self.number < last {
-            let changes = rows(conn, q!(FEED, self.number, FEED_BATCH)).await?;
+        while number < last {
+            let changes = rows(conn, q!(FEED, number, FEED_BATCH)).await?;
             let Some(newest) = changes.last() else { break };
             let newest = newest.whole(0)?;
             let mut read = Vec::with_capacity(changes.len());
@@ -591,14 +596,14 @@ impl Feed {
                 });
                 read.push((change.text(1)?, change.text(2)?, change.text(3)?, listed.transpose()?));
             }
-            self.list.change(read.iter().map(|(account, address, stream, listed)| {
+            list.change(read.iter().map(|(account, address, stream, listed)| {
                 let stream = Some(stream.as_str()).filter(|stream| !stream.is_empty());
                 (Place { account, address, stream }, *listed)
             }));
-            (self.number, any) = (newest, true);
+            (number, any) = (newest, true);
         }
         // The last numbers may have been given to entries that were changed again or are gone.
-        self.number = self.number.max(last);
+        (self.list, self.number) = (list, number.max(last));
         self.unkept |= any;
         Ok(any)
     }

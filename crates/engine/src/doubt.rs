@@ -49,10 +49,13 @@ impl DoubtKind {
             .find(|kind| kind.code() == code)
     }
 
+    /// After this long without another word, nothing is remembered.
+    pub const MEMORY: Duration = Duration::from_secs(60 * 86_400);
+
     fn rule(self) -> Rule {
         match self {
-            DoubtKind::MailboxFull => Rule { messages: 3, span: 14 * DAY, memory: 60 * DAY },
-            DoubtKind::Undetermined => Rule { messages: 3, span: 7 * DAY, memory: 60 * DAY },
+            DoubtKind::MailboxFull => Rule { messages: 3, span: 14 * DAY, memory: DoubtKind::MEMORY },
+            DoubtKind::Undetermined => Rule { messages: 3, span: 7 * DAY, memory: DoubtKind::MEMORY },
             DoubtKind::DomainUnknown => Rule { messages: 2, span: 3 * DAY, memory: 30 * DAY },
         }
     }
@@ -70,7 +73,6 @@ pub fn evidence(event: &Event) -> Option<Evidence> {
     match event.kind {
         EventKind::Delivered => Some(Evidence::Delivered),
         EventKind::Complained => Some(Evidence::Enough(Reason::Complaint)),
-        EventKind::Unsubscribed => Some(Evidence::Enough(Reason::Unsubscribe)),
         EventKind::Bounced | EventKind::Returned | EventKind::Expired => of_meaning(event),
         _ => None,
     }
@@ -78,12 +80,16 @@ pub fn evidence(event: &Event) -> Option<Evidence> {
 
 fn of_meaning(event: &Event) -> Option<Evidence> {
     let meaning = event.meaning.as_ref()?;
+    // An expired message's last answer was one to try again, whatever its class: alone it never says enough.
+    if event.kind == EventKind::Expired && meaning.subtype != Subtype::MailboxFull {
+        return (meaning.class == Class::Hard).then_some(Evidence::Doubt(DoubtKind::Undetermined));
+    }
     match (meaning.class, meaning.subtype) {
         (_, Subtype::MailboxFull) => Some(Evidence::Doubt(DoubtKind::MailboxFull)),
         // That a name is not there may be a mistake of a day; that a mailbox is not, the mailbox's own host says.
         (Class::Hard, Subtype::UnknownDomain) => Some(Evidence::Doubt(DoubtKind::DomainUnknown)),
         (Class::Hard, _) => Some(Evidence::Enough(Reason::Bounce)),
-        (Class::Undetermined, _) if event.kind != EventKind::Expired => Some(Evidence::Doubt(DoubtKind::Undetermined)),
+        (Class::Undetermined, _) => Some(Evidence::Doubt(DoubtKind::Undetermined)),
         _ => None,
     }
 }
@@ -155,6 +161,9 @@ mod tests {
         ] {
             assert_eq!(said(EventKind::Bounced, class, subtype), None, "{class:?} {subtype:?}");
         }
+        let undetermined = doubt(DoubtKind::Undetermined);
+        assert_eq!(said(EventKind::Expired, Class::Hard, Subtype::Expired), undetermined, "it was tried again");
+        assert_eq!(said(EventKind::Expired, Class::Soft, Subtype::Expired), None);
         assert_eq!(said(EventKind::Deferred, Class::Hard, Subtype::UnknownUser), None, "it is still tried");
         let complaint = evidence(&Event::new(NOW, EventKind::Complained));
         assert_eq!(complaint, Some(Evidence::Enough(Reason::Complaint)));

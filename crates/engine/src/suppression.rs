@@ -73,6 +73,16 @@ pub struct Listed {
     pub until: Option<Timestamp>,
 }
 
+impl Listed {
+    /// Whether an entry that says this is replaced by what mail has shown since: a complaint weighs more than a bounce, and what was
+    /// to end by itself does not end when it was right. What somebody has put there stays as it was put.
+    #[must_use]
+    pub fn yields_to(&self, reason: Reason) -> bool {
+        self.reason != Reason::Manual
+            && (self.until.is_some() || self.reason == Reason::Bounce && reason == Reason::Complaint)
+    }
+}
+
 /// An entry, as it is known by its digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Slot {
@@ -123,20 +133,26 @@ impl Suppressed {
         self.count == 0
     }
 
-    /// Whether the account has it on its list now, for all its mail or for this stream.
+    /// Whether the account has it on its list now, for all its mail or for this stream, for a reason that is heeded.
     #[must_use]
-    pub fn find(&self, account: &str, address: &str, stream: &str, now: Timestamp) -> Option<Listed> {
-        if self.count == 0 {
-            return None;
-        }
-        let places = [None, (!stream.is_empty()).then_some(stream)];
-        let mut found = places.into_iter().enumerate().filter(|(at, stream)| *at == 0 || stream.is_some());
-        found.find_map(|(_, stream)| {
+    pub fn find(
+        &self,
+        account: &str,
+        address: &str,
+        stream: &str,
+        now: Timestamp,
+        heeds: impl Fn(Reason) -> bool,
+    ) -> Option<Listed> {
+        let at = |stream| {
             let (shard, slot) = self.slot(&Place { account, address, stream });
             let shard = &self.shards[shard];
             let listed = shard[search(shard, &slot).ok()?].listed();
-            listed.until.is_none_or(|until| until > now).then_some(listed)
-        })
+            (heeds(listed.reason) && listed.until.is_none_or(|until| until > now)).then_some(listed)
+        };
+        if self.count == 0 {
+            return None;
+        }
+        at(None).or_else(|| if stream.is_empty() { None } else { at(Some(stream)) })
     }
 
     /// Puts entries on the list, or takes them off (`None`); one shard is copied for each that is touched.
@@ -304,25 +320,25 @@ mod tests {
     #[test]
     fn what_is_listed_is_found_by_its_account_alone() {
         let mut list = Suppressed::empty([7; 16]);
-        assert!(list.find("shop", "bob@b.test", "", NOW).is_none() && list.is_empty());
+        assert!(list.find("shop", "bob@b.test", "", NOW, |_| true).is_none() && list.is_empty());
         let until = NOW + Duration::from_secs(90);
         let ending = Some(Listed { reason: Reason::Complaint, until: Some(until) });
         let news = Place { stream: Some("news"), ..place("shop", "cy@c.test") };
         list.change([(place("shop", "bob@b.test"), BOUNCE), (news, ending)]);
         assert_eq!(list.len(), 2);
-        assert_eq!(list.find("shop", "bob@b.test", "any", NOW), BOUNCE);
-        assert_eq!(list.find("other", "bob@b.test", "", NOW), None);
-        assert_eq!(list.find("sho", "pbob@b.test", "", NOW), None);
-        assert_eq!(list.find("shop", "cy@c.test", "news", NOW).unwrap().reason, Reason::Complaint);
-        assert_eq!(list.find("shop", "cy@c.test", "letters", NOW), None);
-        assert_eq!(list.find("shop", "cy@c.test", "", NOW), None);
+        assert_eq!(list.find("shop", "bob@b.test", "any", NOW, |_| true), BOUNCE);
+        assert_eq!(list.find("other", "bob@b.test", "", NOW, |_| true), None);
+        assert_eq!(list.find("sho", "pbob@b.test", "", NOW, |_| true), None);
+        assert_eq!(list.find("shop", "cy@c.test", "news", NOW, |_| true).unwrap().reason, Reason::Complaint);
+        assert_eq!(list.find("shop", "cy@c.test", "letters", NOW, |_| true), None);
+        assert_eq!(list.find("shop", "cy@c.test", "", NOW, |_| true), None);
         // Not earlier than it was said, and not more than a minute later.
-        assert!(list.find("shop", "cy@c.test", "news", until - Duration::from_secs(1)).is_some());
-        assert!(list.find("shop", "cy@c.test", "news", until + Duration::from_secs(60)).is_none());
+        assert!(list.find("shop", "cy@c.test", "news", until - Duration::from_secs(1), |_| true).is_some());
+        assert!(list.find("shop", "cy@c.test", "news", until + Duration::from_secs(60), |_| true).is_none());
         let before = list.clone();
         list.change([(place("shop", "bob@b.test"), None), (place("shop", "nobody@b.test"), None)]);
-        assert_eq!((list.len(), list.find("shop", "bob@b.test", "", NOW)), (1, None));
-        assert_eq!(before.find("shop", "bob@b.test", "", NOW), BOUNCE, "who holds the list before keeps it");
+        assert_eq!((list.len(), list.find("shop", "bob@b.test", "", NOW, |_| true)), (1, None));
+        assert_eq!(before.find("shop", "bob@b.test", "", NOW, |_| true), BOUNCE, "who holds the list before keeps it");
     }
 
     #[test]
@@ -369,7 +385,7 @@ mod tests {
                 prop_assert_eq!(list.len(), map.len());
                 for who in 0..400 {
                     let address = format!("p{who}@x.test");
-                    let found = list.find("a", &address, "", NOW).map(|listed| listed.reason);
+                    let found = list.find("a", &address, "", NOW, |_| true).map(|listed| listed.reason);
                     prop_assert_eq!(found, map.get(&address).copied());
                 }
             }

@@ -703,8 +703,10 @@ fn suppressed(
     to: &Mailbox,
     now: Timestamp,
 ) -> Option<Reason> {
-    let listed = snapshot.suppressed.find(pass.id.as_str(), &suppression::canonical(to), stream.as_str(), now)?;
-    set.is_none_or(|set| set.heeds(listed.reason)).then_some(listed.reason)
+    let heeds = |reason| set.is_none_or(|set| set.heeds(reason));
+    let address = suppression::canonical(to);
+    let listed = snapshot.suppressed.find(pass.id.as_str(), &address, stream.as_str(), now, heeds)?;
+    Some(listed.reason)
 }
 
 fn suppressed_entry(envelope: &Envelope, to: &str, why: &Why) -> Entry {

@@ -495,9 +495,11 @@ impl Engine {
         let mut event = self.end_recipient(message, recipient, Fate::Expired, EventKind::Expired);
         event.why = Some(Why::LifetimeOver);
         event.reply = Some(Reply::new(550, (5, 4, 7), format!("Could not be delivered within its lifetime. {text}")));
-        // The class of an expired message comes from the last answer (deliverability, 4.1).
-        let class = last.as_ref().and_then(|last| last.meaning.as_ref()).map_or(Class::Soft, |meaning| meaning.class);
-        event.meaning = Some(Meaning::own(class, Subtype::Expired));
+        // The class of an expired message comes from the last answer (deliverability, 4.1), and so does what it says of the mailbox.
+        let last_meaning = last.as_ref().and_then(|last| last.meaning.as_ref());
+        let is_full = last_meaning.is_some_and(|meaning| meaning.subtype == Subtype::MailboxFull);
+        let subtype = if is_full { Subtype::MailboxFull } else { Subtype::Expired };
+        event.meaning = Some(Meaning::own(last_meaning.map_or(Class::Soft, |meaning| meaning.class), subtype));
         event.host = last.as_ref().and_then(|last| last.host.as_deref()).map(Arc::from);
         event
     }
