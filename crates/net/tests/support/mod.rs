@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use net::tls::Acceptor;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
@@ -79,9 +80,11 @@ impl Files {
     }
 }
 
-/// Of a test's own, and empty.
+/// Of one use's own, and empty: tests run beside each other, in processes and in threads.
 pub fn folder(label: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(label);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let own = format!("{label}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(own);
     // What an earlier run left.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
