@@ -33,6 +33,8 @@ pub mod dkim;
 /// Delivery status notifications.
 pub mod dsn;
 
+/// What comes back: reports of delivery, complaints, automatic answers.
+pub mod report;
 /// MTA-STS: does a domain's policy let us speak to this host?
 pub mod mta_sts;
 

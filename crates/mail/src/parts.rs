@@ -109,14 +109,14 @@ fn multipart(
     Some(out)
 }
 
-struct Delimiter {
-    at: usize,
-    end: usize,
-    is_last: bool,
+pub(crate) struct Delimiter {
+    pub at: usize,
+    pub end: usize,
+    pub is_last: bool,
 }
 
 /// The lines `--boundary` and `--boundary--`, of which the second ends the parts.
-fn delimiters<'a>(body: &'a [u8], boundary: &'a str) -> impl Iterator<Item = Delimiter> + 'a {
+pub(crate) fn delimiters<'a>(body: &'a [u8], boundary: &'a str) -> impl Iterator<Item = Delimiter> + 'a {
     let dashed = format!("--{boundary}");
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -142,16 +142,16 @@ fn delimiters<'a>(body: &'a [u8], boundary: &'a str) -> impl Iterator<Item = Del
     })
 }
 
-struct ContentType {
-    main: String,
-    sub: String,
-    boundary: Option<String>,
+pub(crate) struct ContentType {
+    pub main: String,
+    pub sub: String,
+    pub boundary: Option<String>,
     charset: Option<String>,
 }
 
 impl ContentType {
     /// RFC 2045 5.2: without one, it is plain text.
-    fn of(header: &[u8]) -> ContentType {
+    pub fn of(header: &[u8]) -> ContentType {
         let value = value(header, "Content-Type").unwrap_or_else(|| "text/plain".to_owned());
         let (kind, parameters) = value.split_once(';').unwrap_or((&value, ""));
         let (main, sub) = kind.split_once('/').unwrap_or((kind, ""));
@@ -172,7 +172,7 @@ impl ContentType {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
+pub(crate) enum Encoding {
     Plain,
     QuotedPrintable,
     Base64,
@@ -180,7 +180,7 @@ enum Encoding {
 
 impl Encoding {
     /// None: one that nobody knows.
-    fn of(header: &[u8]) -> Option<Encoding> {
+    pub fn of(header: &[u8]) -> Option<Encoding> {
         let name = value(header, "Content-Transfer-Encoding").unwrap_or_default();
         match name.trim().to_ascii_lowercase().as_str() {
             "" | "7bit" | "8bit" | "binary" => Some(Encoding::Plain),
@@ -198,7 +198,7 @@ impl Encoding {
         }
     }
 
-    fn decode(self, body: &[u8]) -> Option<Cow<'_, [u8]>> {
+    pub fn decode(self, body: &[u8]) -> Option<Cow<'_, [u8]>> {
         match self {
             Encoding::Plain => Some(Cow::Borrowed(body)),
             Encoding::QuotedPrintable => Some(Cow::Owned(from_quoted_printable(body))),
@@ -256,7 +256,7 @@ fn is_attached(header: &[u8]) -> bool {
         .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("attachment"))
 }
 
-fn value(header: &[u8], name: &str) -> Option<String> {
+pub(crate) fn value(header: &[u8], name: &str) -> Option<String> {
     let field: Field<'_> = fields(header).find(|field| field.is(name))?;
     Some(String::from_utf8_lossy(&field.unfolded()).into_owned())
 }

@@ -104,6 +104,19 @@ impl EventLog {
         Ok(())
     }
 
+    /// Where to begin reading so that nothing is missed since some moment: before the newest segment whose first event is not
+    /// `too_young`. Of some segments that first event is read, and no more.
+    pub fn before(&self, too_young: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<Cursor> {
+        let segments = self.shared.segments().clone();
+        // Older ones are never younger: the place is found by halving.
+        let (mut from, mut to) = (0, segments.len());
+        while from < to {
+            let middle = usize::midpoint(from, to);
+            if self.begins(&segments[middle], too_young)? { to = middle } else { from = middle + 1 }
+        }
+        Ok(from.checked_sub(1).map_or(Cursor(0), |at| Cursor(segments[at].header.first_sequence.saturating_sub(1))))
+    }
+
     /// Whether the first event of a segment is so; one that is gone, or has none, is passed over by either answer.
     fn begins(&self, segment: &EventSegment, so: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<bool> {
         let mut begins = true;

@@ -65,6 +65,8 @@ pub(crate) struct Small {
     pub what: What,
     pub key: Key,
     pub event: Vec<u8>,
+    /// Who waits until it is durable. Such a one is never held in memory: better a no than a promise.
+    pub answer: Option<oneshot::Sender<Result<(), PutFault>>>,
 }
 
 pub(crate) enum What {
@@ -98,6 +100,17 @@ enum Record {
     Copy {
         from: Place,
     },
+}
+
+impl Record {
+    /// Whether somebody waits until it is durable.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Record::Put { .. } => true,
+            Record::Small(small) => small.answer.is_some(),
+            Record::Copy { .. } => false,
+        }
+    }
 }
 
 struct Emptying {
@@ -239,7 +252,7 @@ impl Log {
             }
         }
         self.write_staged();
-        if self.written.iter().any(|pending| matches!(pending.record, Record::Put { .. })) {
+        if self.written.iter().any(|pending| pending.record.is_awaited()) {
             self.sync();
         }
     }
@@ -340,6 +353,10 @@ impl Log {
         }
         if small.bytes() > RECORD_BYTES_MAX {
             Counts::add(&self.shelf.counts.events_lost, 1);
+            if let Some(answer) = small.answer {
+                let _ = answer
+                    .send(Err(PutFault::TooLarge { octets: small.event.len() as u64, octets_max: RECORD_BYTES_MAX }));
+            }
         } else if self.tail.is_none() || !self.held.is_empty() {
             self.hold(small);
             self.held_to_figures();
@@ -466,7 +483,12 @@ impl Log {
                     let _ = answer.send(Ok(()));
                     self.events.append(header.sequence, header.key, event);
                 }
-                Record::Small(small) => self.events.append(header.sequence, header.key, small.event),
+                Record::Small(small) => {
+                    if let Some(answer) = small.answer {
+                        let _ = answer.send(Ok(()));
+                    }
+                    self.events.append(header.sequence, header.key, small.event);
+                }
                 Record::Copy { .. } => {}
             }
         }
@@ -639,6 +661,10 @@ impl Log {
     /// Takes effect for readers at once. Beyond the limit, events and states are given up (and counted), ends never:
     /// there is at most one for each message, and without it a message would be sent twice.
     fn hold(&mut self, mut small: Small) {
+        if let Some(answer) = small.answer.take() {
+            let _ = answer.send(Err(refused(&self.shelf.health())));
+            return;
+        }
         let mut book = self.shelf.book();
         if self.held_bytes + small.bytes() > self.options.held_bytes_max {
             Counts::add(&self.shelf.counts.events_lost, u64::from(!small.event.is_empty()));

@@ -114,13 +114,17 @@ impl World {
 
     /// A group of orders: some small ones, and some messages among them. Whether each message was taken.
     fn group(&mut self, puts: u64, smalls: u64) -> Vec<Result<(), PutFault>> {
-        let (mut orders, mut answers) = (Vec::new(), Vec::new());
+        let (mut orders, mut answers, mut told) = (Vec::new(), Vec::new(), Vec::new());
         let (mut smalls_left, mut puts_left) = (smalls, puts);
         while smalls_left + puts_left > 0 {
             // A message comes last, so that its answer speaks for the whole group.
             if smalls_left > 0 && (puts_left <= 1 || self.dice.below(2) == 0) {
                 smalls_left -= 1;
-                self.order_small(&mut orders);
+                if self.dice.below(6) == 0 {
+                    told.push(self.order_told(&mut orders))
+                } else {
+                    self.order_small(&mut orders)
+                }
             } else {
                 puts_left -= 1;
                 answers.push(self.order_put(&mut orders));
@@ -139,6 +143,10 @@ impl World {
                 self.events[event].durable = false;
             }
             outcomes.push(outcome);
+        }
+        for (event, mut answer) in told {
+            let durable = answer.try_recv().unwrap().is_ok();
+            (self.events[event].durable, self.events[event].refused) = (durable, !durable);
         }
         if outcomes.last().is_some_and(Result::is_ok) {
             self.synced();
@@ -160,6 +168,15 @@ impl World {
         (key, self.events.len() - 1, answered)
     }
 
+    /// A note that somebody waits for.
+    fn order_told(&mut self, orders: &mut Vec<Order>) -> (usize, oneshot::Receiver<Result<(), PutFault>>) {
+        let event = self.event();
+        let (answer, answered) = oneshot::channel();
+        self.events.push(Event { octets: event.clone(), durable: false, refused: false });
+        orders.push(Order::Small(Small { what: What::Note, key: 0, event, answer: Some(answer) }));
+        (self.events.len() - 1, answered)
+    }
+
     fn order_small(&mut self, orders: &mut Vec<Order>) {
         let event = self.event();
         let (what, key) = match (self.dice.below(5), self.some_key()) {
@@ -175,7 +192,7 @@ impl World {
             }
         };
         self.events.push(Event { octets: event.clone(), durable: false, refused: false });
-        orders.push(Order::Small(Small { what, key, event }));
+        orders.push(Order::Small(Small { what, key, event, answer: None }));
     }
 
     /// Everything ordered so far is durable.
@@ -393,7 +410,9 @@ fn random_life(seed: u64, steps: u64, faults: bool) {
         let event = world.event();
         world.events.push(Event { octets: event.clone(), durable: false, refused: false });
         let now_ms = world.now_ms;
-        world.log().commit(&mut vec![Order::Small(Small { what: What::Remove(None), key, event })], now_ms);
+        world
+            .log()
+            .commit(&mut vec![Order::Small(Small { what: What::Remove(None), key, event, answer: None })], now_ms);
     }
     world.settle();
     world.compare_events_with_model(false);
@@ -444,7 +463,7 @@ fn end(world: &mut World, key: Key) {
     let event = world.event();
     world.events.push(Event { octets: event.clone(), durable: false, refused: false });
     let now_ms = world.now_ms;
-    world.log().commit(&mut vec![Order::Small(Small { what: What::Remove(None), key, event })], now_ms);
+    world.log().commit(&mut vec![Order::Small(Small { what: What::Remove(None), key, event, answer: None })], now_ms);
 }
 
 fn changes_of_script() -> u64 {
@@ -495,6 +514,33 @@ fn refuses_messages_while_the_disk_fails_and_takes_them_again() {
         world.settle();
         world.compare();
         assert!(world.group(1, 1)[0].is_ok());
+        world.settle();
+        world.compare_events_with_model(false);
+        world.power_cut(Unsynced::Lost);
+    }
+}
+
+// A note that somebody waits for is durable when the answer comes, without a message beside it; and refused, it never was.
+#[test]
+fn tells_what_is_durable_and_refuses_the_rest() {
+    let tell = |world: &mut World| {
+        let mut orders = Vec::new();
+        let (event, mut answer) = world.order_told(&mut orders);
+        let now_ms = world.now_ms;
+        world.log().commit(&mut orders, now_ms);
+        let durable = answer.try_recv().unwrap().is_ok();
+        (world.events[event].durable, world.events[event].refused) = (durable, !durable);
+        durable
+    };
+    for nth in 1..8 {
+        let mut world = World::new(4, small_options());
+        assert!(tell(&mut world));
+        world.power_cut(Unsynced::Lost);
+        world.disk.plan(Some(Plan::FailFrom { nth, errno: EIO }));
+        while tell(&mut world) {}
+        world.disk.plan(None);
+        world.settle();
+        assert!(tell(&mut world));
         world.settle();
         world.compare_events_with_model(false);
         world.power_cut(Unsynced::Lost);
@@ -642,8 +688,8 @@ fn holds_no_more_than_it_may() {
     for key in keys {
         let event = vec![1; 300];
         let orders = &mut vec![
-            Order::Small(Small { what: What::Update(vec![2; 300]), key, event: event.clone() }),
-            Order::Small(Small { what: What::Remove(None), key, event }),
+            Order::Small(Small { what: What::Update(vec![2; 300]), key, event: event.clone(), answer: None }),
+            Order::Small(Small { what: What::Remove(None), key, event, answer: None }),
         ];
         world.log().commit(orders, 0);
     }

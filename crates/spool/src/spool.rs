@@ -105,9 +105,29 @@ impl Spool {
         self.small(What::Note, 0, event);
     }
 
+    /// As `note`; Ok = durable. Unlike `note` it may be refused, and is then as if it had never been.
+    pub fn tell(&self, event: Vec<u8>) -> impl Future<Output = Result<(), PutFault>> + Send + 'static + use<> {
+        let (answer, answered) = oneshot::channel();
+        let refusal = match self.0.shelf.health() {
+            Health::Accepting => {
+                let bytes = event.len() as u64;
+                let small = Small { what: What::Note, key: 0, event, answer: Some(answer) };
+                self.0.inbox.submit(Order::Small(small), bytes).err()
+            }
+            Health::Full { free, needed } => Some(PutFault::Full { free, needed }),
+            Health::Failing { what } => Some(PutFault::Failing { what }),
+        };
+        async move {
+            match refusal {
+                Some(refusal) => Err(refusal),
+                None => answered.await.unwrap_or(Err(PutFault::Closed)),
+            }
+        }
+    }
+
     fn small(&self, what: What, key: Key, event: Vec<u8>) {
         // Small records are never refused; only a closed spool takes none.
-        let _ = self.0.inbox.submit(Order::Small(Small { what, key, event }), 0);
+        let _ = self.0.inbox.submit(Order::Small(Small { what, key, event, answer: None }), 0);
     }
 
     /// Blocks for the disk.
