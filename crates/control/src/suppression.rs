@@ -17,6 +17,7 @@ use engine::event::Event;
 use engine::id::MessageId;
 use engine::suppression::{Listed, Place, Reason, Suppressed, canonical};
 use engine::time::Timestamp;
+use engine::why::Why;
 use mail::address::Mailbox;
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
@@ -520,11 +521,19 @@ impl Word {
             evidence,
             account: event.account.as_ref()?.to_string(),
             address: canonical(&mailbox),
-            stream: None,
+            stream: left(event),
             message: event.message?,
             at: event.at,
             said,
         })
+    }
+}
+
+/// Which stream the recipient wants no more of; none: of any.
+fn left(event: &Event) -> Option<String> {
+    match &event.why {
+        Some(Why::StreamLeft { stream }) if !stream.is_empty() => Some(stream.clone()),
+        _ => None,
     }
 }
 

@@ -16,6 +16,8 @@ pub mod envelope;
 pub mod event;
 pub mod counts;
 pub mod reader;
+pub mod aftermath;
+pub mod pace;
 pub mod doubt;
 pub mod provider;
 pub mod retry;

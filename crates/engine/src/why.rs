@@ -106,6 +106,10 @@ pub enum Why {
     RecipientSuppressed {
         reason: Reason,
     },
+    /// The recipient wants no more of this; empty: of mail without a stream.
+    StreamLeft {
+        stream: String,
+    },
 }
 
 /// Which rule of R2.1 chose the pool. New ones stand at the end: the spool knows them by their number.
@@ -172,6 +176,7 @@ impl Why {
             Why::CancelledBySender => "cancelled-by-sender",
             Why::PoolChosen { rule, .. } => rule.code(),
             Why::RecipientSuppressed { .. } => "recipient-suppressed",
+            Why::StreamLeft { .. } => "stream-left",
             Why::MessageUnreadable { .. } => "message-unreadable",
             Why::NotSendable => "not-sendable",
         }
@@ -246,6 +251,8 @@ impl Why {
             Why::RecipientSuppressed { reason } => {
                 format!("it is on the suppression list, because {}; take it off the list to write to it again", reason.words())
             }
+            Why::StreamLeft { stream } if stream.is_empty() => "the recipient wants no more of it".into(),
+            Why::StreamLeft { stream } => format!("the recipient wants no more of the stream {stream}"),
             Why::PoolChosen { rule, instead_of: None } => rule.words().into(),
             Why::PoolChosen { rule, instead_of: Some(pool) } => {
                 let carries = if *rule == PoolRule::Shared { "the shared pool" } else { "the account's default pool" };
