@@ -44,6 +44,7 @@ pub struct Written {
     pub listeners: Vec<Listener>,
     pub http: Option<Http>,
     pub tracking: Option<TrackingSection>,
+    pub returns: Option<ReturnsSection>,
     /// Where accounts, IPs and pools are kept; without it they stand in this file.
     pub control: Option<ControlSection>,
     #[serde(default, rename = "account")]
@@ -180,6 +181,60 @@ pub struct TrackingSection {
     pub certificates: Option<Spanned<PathBuf>>,
     /// How links begin, with `{host}` for the tracking host.
     pub origin: Option<Spanned<String>>,
+}
+
+/// The door for what comes back.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReturnsSection {
+    pub address: Spanned<SocketAddr>,
+    /// Where complaints and ends of streams go to; return paths too, unless `[delivery]` or a domain says otherwise.
+    pub domain: Spanned<String>,
+    /// Local parts of the addresses for complaints; the first stands in messages.
+    #[serde(default = "feedback")]
+    pub feedback: Spanned<Vec<String>>,
+    /// Signs beside the sender's own domain, for `domain`.
+    #[serde(default)]
+    pub dkim: Vec<Dkim>,
+    /// Who we are to Gmail: last in `Feedback-ID`.
+    pub sender_id: Option<Spanned<String>>,
+    /// How links begin that end a stream of mail; without it, they are ended by mail alone.
+    pub unsubscribe_origin: Option<Spanned<String>>,
+    #[serde(default)]
+    pub limits: ReturnsLimits,
+}
+
+fn feedback() -> Spanned<Vec<String>> {
+    plain(["feedback", "abuse", "postmaster"].map(str::to_owned).into())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReturnsLimits {
+    pub message_bytes_max: Spanned<u64>,
+    /// Octets of messages on their way in, held in memory at one time.
+    pub receiving_bytes_max: Spanned<u64>,
+    pub connections_max: Spanned<u32>,
+    pub connections_per_peer_max: Spanned<u32>,
+    /// Going on, all together; ten times as many at once.
+    pub reports_per_second: Spanned<u32>,
+    pub unmatched_max: Spanned<u32>,
+    pub unmatched_bytes_max: Spanned<u64>,
+}
+
+impl Default for ReturnsLimits {
+    fn default() -> ReturnsLimits {
+        ReturnsLimits {
+            // A report brings the whole message back at times.
+            message_bytes_max: plain(40 << 20),
+            receiving_bytes_max: plain(64 << 20),
+            connections_max: plain(200),
+            connections_per_peer_max: plain(20),
+            reports_per_second: plain(200),
+            unmatched_max: plain(1_000),
+            unmatched_bytes_max: plain(64 << 20),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -7,6 +7,7 @@ use aws_lc_rs::digest;
 use engine::classify::Rules;
 use engine::envelope::TlsWish;
 use engine::id::{AccountId, CredentialId, PoolId, RegionId};
+use engine::pace;
 use engine::provider::{LaneChange, Providers};
 use engine::retry::RetrySchedule;
 use engine::snapshot::{
@@ -15,10 +16,13 @@ use engine::snapshot::{
 };
 use engine::suppression::Suppressed;
 use mail::address::Domain;
+use mail::address::Mailbox;
 use mail::dkim::Signer;
 use mta::deliver::Patience;
 use mta::links;
 use mta::listener::{self, Door, DoorTls};
+use mta::return_path::Purpose;
+use mta::{badge, returns, unmatched};
 use net::dns::blocklist::{self, BlockList};
 use net::dns::{FixedAnswers, FixedRule, Network};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +47,7 @@ pub struct House {
     pub http: Option<SocketAddr>,
     pub tls_files: Option<(PathBuf, PathBuf)>,
     pub tracking: Option<TrackingDoor>,
+    pub returns: Option<ReturnsDoor>,
     pub extra_roots: Option<Vec<u8>>,
     pub spool: spool::Options,
     pub patience: Patience,
@@ -59,6 +64,13 @@ pub struct TrackingDoor {
     /// None: something before it speaks TLS.
     pub certificates: Option<PathBuf>,
     pub origin: String,
+}
+
+/// For what comes back.
+pub struct ReturnsDoor {
+    pub address: SocketAddr,
+    pub settings: returns::Settings,
+    pub limits: listener::Limits,
 }
 
 /// Where the control plane is kept, and what it checks with.
@@ -200,6 +212,7 @@ impl Judge<'_> {
             http: written.http.as_ref().map(|http| *http.address.get_ref()),
             tls_files,
             tracking: self.tracking(&written),
+            returns: self.returns(&written),
             extra_roots,
             spool: spool::Options {
                 segment_bytes: *written.spool.segment_bytes.get_ref(),
@@ -231,6 +244,88 @@ impl Judge<'_> {
             address: *section.address.get_ref(),
             certificates: section.certificates.as_ref().map(|folder| self.folder.join(folder.get_ref())),
             origin: origin.to_owned(),
+        })
+    }
+
+    fn returns(&mut self, written: &Written) -> Option<ReturnsDoor> {
+        let section = written.returns.as_ref()?;
+        let domain = self.domain(&section.domain);
+        let feedback = section.feedback.get_ref();
+        let is_local = |local: &String| Mailbox::parse(&format!("{local}@example.com")).is_ok();
+        if feedback.is_empty()
+            || !feedback.iter().all(is_local)
+            || feedback.iter().any(|own| Purpose::of(own).is_some())
+        {
+            self.wrong(&section.feedback, "feedback holds what stands before the @, such as [\"feedback\", \"abuse\"]");
+        }
+        let limits = &section.limits;
+        for (at, name) in [
+            (&limits.message_bytes_max, "message_bytes_max"),
+            (&limits.receiving_bytes_max, "receiving_bytes_max"),
+            (&limits.unmatched_bytes_max, "unmatched_bytes_max"),
+        ] {
+            self.positive(at, name);
+        }
+        for (at, name) in [
+            (&limits.connections_max, "connections_max"),
+            (&limits.connections_per_peer_max, "connections_per_peer_max"),
+            (&limits.reports_per_second, "reports_per_second"),
+            (&limits.unmatched_max, "unmatched_max"),
+        ] {
+            self.positive(at, name);
+        }
+        if let Some(at) = &section.sender_id
+            && !((5..=15).contains(&at.get_ref().len()) && at.get_ref().bytes().all(|b| b.is_ascii_alphanumeric()))
+        {
+            self.wrong(at, "sender_id has 5 to 15 letters and digits, and is the same for all mail");
+        }
+        if let Some(at) = &section.unsubscribe_origin
+            && !(at.get_ref().strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
+                && at.get_ref().chars().all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>' | ',' | '"')))
+        {
+            self.wrong(at, "write it as https://mail.example.com: receivers follow no other links (RFC 8058)");
+        }
+        if let (Some(at), None) = (&section.unsubscribe_origin, &written.tracking) {
+            self.wrong(
+                at,
+                "links are followed at the door of [tracking]: add that section, or leave unsubscribe_origin out",
+            );
+        }
+        let domain = domain?;
+        let dkim: Vec<DkimKey> = section.dkim.iter().filter_map(|key| self.dkim(&domain, key)).collect();
+        let signing =
+            (!dkim.is_empty()).then(|| Arc::new(SendingDomain { name: domain.clone(), return_path: None, dkim }));
+        let own = &written.limits;
+        Some(ReturnsDoor {
+            address: *section.address.get_ref(),
+            settings: returns::Settings {
+                badge: badge::Settings {
+                    domain,
+                    feedback: feedback.first().cloned().unwrap_or_default(),
+                    signing,
+                    sender_id: section.sender_id.as_ref().map(|id| id.get_ref().clone()),
+                    origin: section
+                        .unsubscribe_origin
+                        .as_ref()
+                        .map(|origin| origin.get_ref().trim_end_matches('/').to_owned()),
+                },
+                feedback: feedback.clone(),
+                receiving_bytes_max: *limits.receiving_bytes_max.get_ref(),
+                pace: pace::Limits { per_second: *limits.reports_per_second.get_ref(), ..pace::Limits::default() },
+                unmatched: unmatched::Limits {
+                    items_max: *limits.unmatched_max.get_ref() as usize,
+                    bytes_max: *limits.unmatched_bytes_max.get_ref(),
+                },
+            },
+            limits: listener::Limits {
+                message_bytes_max: *limits.message_bytes_max.get_ref(),
+                recipients_max: returns::RECIPIENTS_MAX,
+                connections_max: *limits.connections_max.get_ref(),
+                connections_per_peer_max: *limits.connections_per_peer_max.get_ref(),
+                idle: Duration::from_secs(*own.idle_s.get_ref()),
+                data: Duration::from_secs(*own.data_s.get_ref()),
+                session: Duration::from_secs(*own.session_s.get_ref()),
+            },
         })
     }
 
@@ -545,7 +640,11 @@ impl Judge<'_> {
                 DeliveryTls::Opportunistic => TlsWish::IfOffered,
                 DeliveryTls::Required => TlsWish::Required,
             },
-            return_path: section.return_path.as_ref().and_then(|at| self.domain(at)),
+            return_path: match (&section.return_path, &written.returns) {
+                (Some(at), _) => self.domain(at),
+                (None, Some(returns)) => Domain::parse(returns.domain.get_ref()).ok(),
+                (None, None) => None,
+            },
         }
     }
 

@@ -9,7 +9,7 @@ use control::Office;
 use mta::deliver::Means;
 use mta::guarded::Guarded;
 use mta::links;
-use mta::listener::{self, Doorkeeper};
+use mta::listener::{self, Door, DoorTls, Doorkeeper};
 use mta::{Plant, StartFault, intake};
 use net::clock::Clock;
 use net::dns::{Dns, FixedDns, Resolver, ResolverSettings, Servers};
@@ -51,6 +51,8 @@ pub struct Running {
     pub http: Option<SocketAddr>,
     /// Where links lead.
     pub tracking: Option<SocketAddr>,
+    /// Where what comes back is taken.
+    pub returns: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     doors: JoinSet<()>,
     stop_wait: Duration,
@@ -91,6 +93,11 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         None => None,
     };
 
+    let returns = match &house.returns {
+        Some(door) => Some((listen(door.address).await?, door.limits.clone())),
+        None => None,
+    };
+
     std::fs::create_dir_all(data).map_err(|cause| OpenFault::Data { data: data.to_owned(), cause })?;
     let opened = match &house.control {
         Some(control) => {
@@ -125,6 +132,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 receiving_bytes_max: receiving_bytes_max(limits),
             },
             link_origin: house.tracking.as_ref().map_or(links::ORIGIN, |door| &door.origin).to_owned(),
+            returns: house.returns.as_ref().map(|door| door.settings.clone()),
             engine: engine::Limits {
                 queue_messages_max: *limits.queue_messages_max.get_ref(),
                 ..engine::Limits::default()
@@ -155,12 +163,12 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
     if let Some(means) = posting {
         doors.spawn(api::post::run(means, stopped.clone()));
     }
-    let keeper = Arc::new(Doorkeeper::new(at_smtp));
+    let keeper = Arc::new(Doorkeeper::new(at_smtp.clone()));
     let mut smtp = Vec::new();
     for (socket, door) in sockets {
         smtp.push(socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?);
         doors.spawn(listener::serve(
-            plant.intake.clone(),
+            listener::Host::Intake(plant.intake.clone()),
             door,
             house.listener_limits(),
             acceptor.clone(),
@@ -169,6 +177,25 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
             stopped.clone(),
         ));
     }
+    let returns = match returns {
+        Some((socket, limits)) => {
+            let address =
+                socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
+            let door = Door { tls: DoorTls::StartTls, trusted: Vec::new(), account: None };
+            // A keeper of its own: whoever floods this door takes nothing from those who submit.
+            doors.spawn(listener::serve(
+                listener::Host::Returns(plant.returns.clone()),
+                door,
+                limits,
+                acceptor.clone(),
+                socket,
+                Arc::new(Doorkeeper::new(at_smtp)),
+                stopped.clone(),
+            ));
+            Some(address)
+        }
+        None => None,
+    };
     let followers = Followers::default();
     let http = match http {
         Some(socket) => {
@@ -180,6 +207,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 intake: plant.intake.clone(),
                 driver: plant.driver.clone(),
                 stories: plant.stories(),
+                unmatched: plant.returns.shelf().clone(),
                 office: office.clone(),
                 message_bytes_max: *limits.message_bytes_max.get_ref(),
                 guarded: at_http,
@@ -196,7 +224,8 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         Some((socket, certificates)) => {
             let address =
                 socket.local_addr().map_err(|cause| OpenFault::Listen { address: ([0, 0, 0, 0], 0).into(), cause })?;
-            let (router, metrics) = (api::tracking::router(plant.tracking.clone()), plant.metrics.clone());
+            let (router, metrics) =
+                (api::tracking::router(plant.tracking.clone(), plant.returns.clone()), plant.metrics.clone());
             doors.spawn(api::server::serve(socket, certificates.clone(), router, metrics, stopped));
             (Some(address), certificates)
         }
@@ -204,7 +233,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
     };
     let stop_wait = Duration::from_secs(*limits.stop_s.get_ref());
     let acceptors = std::iter::once(acceptor).chain(link_certificates).collect();
-    Ok(Running { plant, smtp, http, tracking, stop, doors, acceptors, stop_wait, office, rounds, followers })
+    Ok(Running { plant, smtp, http, tracking, returns, stop, doors, acceptors, stop_wait, office, rounds, followers })
 }
 
 impl Running {

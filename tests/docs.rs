@@ -36,6 +36,8 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Listener", "### `[[listener]]`"),
     ("Http", "### `[http]`"),
     ("TrackingSection", "### `[tracking]`"),
+    ("ReturnsSection", "### `[returns]`"),
+    ("ReturnsLimits", "### `[returns.limits]`"),
     ("ControlSection", "### `[control]`"),
     ("Account", "### `[[account]]`"),
     ("Credential", "### `[[credential]]`"),

@@ -32,6 +32,7 @@ mod setting;
 mod subaccount;
 mod webhook;
 mod suppression;
+mod unmatched;
 
 #[cfg(test)]
 mod covers_the_interface;
@@ -52,6 +53,7 @@ const NOUNS: &[verb::Noun] = &[
     region::NOUN,
     pool::NOUN,
     suppression::NOUN,
+    unmatched::NOUN,
     lease::NOUN,
     person::NOUN,
     me::NOUN,

@@ -66,6 +66,9 @@ async fn serve(arguments: &Arguments, house: judge::House) -> Done {
     if let Some(address) = running.tracking {
         tracing::info!(%address, "leading readers on");
     }
+    if let Some(address) = running.returns {
+        tracing::info!(%address, "taking back what comes back");
+    }
     if let Some(office) = &running.office
         && let Some(first) = init::first_operator(office, &host).await
     {

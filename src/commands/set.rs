@@ -15,6 +15,7 @@ const FIELDS: &[&str] = &[
     "tracking_host",
     "tracks_opens",
     "tracks_clicks",
+    "unsubscribe",
     "destinations",
     "sends",
     "reputation",
@@ -32,6 +33,7 @@ const SUPPRESSION: Arg =
 const TRACKING: Arg = body("tracking-host", "The name that links and pictures lead to");
 const TRACKS_OPENS: Arg = body("tracks-opens", "Whether it is heard of who opens a message").yes_no();
 const TRACKS_CLICKS: Arg = body("tracks-clicks", "Whether it is heard of who follows a link").yes_no();
+const UNSUBSCRIBE: Arg = body("unsubscribe", "Whether readers are offered an end of the stream by one click").yes_no();
 const DESTINATIONS: Arg = body("destinations", "Names of event destinations").list();
 const SENDS: Arg = body("sends", "Whether mail is taken with it").yes_no();
 const REPUTATION: Arg = body("reputation", "Whether its figures are kept apart").yes_no();
@@ -56,6 +58,7 @@ pub const NOUN: Noun = Noun {
             TRACKING,
             TRACKS_OPENS,
             TRACKS_CLICKS,
+            UNSUBSCRIBE,
             DESTINATIONS,
             SENDS,
             REPUTATION,
@@ -87,6 +90,7 @@ pub const NOUN: Noun = Noun {
             TRACKING,
             TRACKS_OPENS,
             TRACKS_CLICKS,
+            UNSUBSCRIBE,
             away("no-tracking-host", "tracking_host", "As the account has it"),
             DESTINATIONS,
             SENDS,

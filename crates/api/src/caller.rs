@@ -15,6 +15,7 @@ use mta::explain::Stories;
 use mta::guarded::Guarded;
 use mta::hidden::Hidden;
 use mta::intake::{Intake, Right, Via, Visitor};
+use mta::unmatched::Shelf;
 use mta::visitor::check_scope;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -30,6 +31,8 @@ pub struct DeskInner {
     pub driver: Driver,
     pub stories: Stories,
     pub message_bytes_max: u64,
+    /// What came back and belongs to no message.
+    pub unmatched: Shelf,
     /// None: the house is run from a file alone.
     pub office: Option<Office>,
     /// How often each credential has called.

@@ -4,7 +4,7 @@ use crate::caller::{Caller, Desk};
 use crate::document::{Door, describe};
 use crate::problem::Problem;
 use crate::rate::{Buckets, Left, Wait};
-use crate::{explanation, health, messages, native, preview, queue};
+use crate::{explanation, health, messages, native, preview, queue, unmatched};
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -33,7 +33,9 @@ fn calls() -> [(Door, OpenApiRouter<Desk>); 4] {
                     .routes(routes!(queue::list))
                     .routes(routes!(queue::order))
                     .routes(routes!(queue::lanes))
-                    .routes(routes!(queue::resume)),
+                    .routes(routes!(queue::resume))
+                    .routes(routes!(unmatched::list))
+                    .routes(routes!(unmatched::show, unmatched::delete)),
             ),
         ),
         (Door::Control, under(native::routes())),

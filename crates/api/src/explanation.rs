@@ -85,7 +85,7 @@ impl RouteView {
 #[schema(as = RecipientStory)]
 pub struct RecipientView {
     pub address: String,
-    /// `queued`, `held`, `delivered`, `bounced`, `expired`, `deleted`, `rejected`, `suppressed`.
+    /// `queued`, `held`, `delivered`, `bounced`, `expired`, `deleted`, `rejected`, `suppressed`, `returned`.
     pub state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<WhyView>,
@@ -268,7 +268,12 @@ fn fate(events: &[&Event]) -> &'static str {
     let mut fates = last.filter(|kind| {
         matches!(
             kind,
-            EventKind::Delivered | EventKind::Bounced | EventKind::Expired | EventKind::Deleted | EventKind::Rejected
+            EventKind::Delivered
+                | EventKind::Bounced
+                | EventKind::Expired
+                | EventKind::Deleted
+                | EventKind::Rejected
+                | EventKind::Returned
         )
     });
     fates.next().map_or("queued", EventKind::code)

@@ -24,6 +24,8 @@ pub mod post;
 pub mod preview;
 /// What waits, why, and what may be done about it?
 pub mod queue;
+/// What came back and belongs to no message?
+pub mod unmatched;
 /// Is the service well?
 pub mod health;
 /// What of the control plane is there to see and to change?

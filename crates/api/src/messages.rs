@@ -70,6 +70,8 @@ pub struct Submission {
     /// RFC 3339.
     send_at: Option<String>,
     tls: Option<Tls>,
+    /// Offers its reader an end of the stream, by one click or mail (RFC 8058).
+    unsubscribe: Option<bool>,
 }
 
 /// One address or several.
@@ -385,6 +387,7 @@ pub fn translate(submission: Submission, id: MessageId, host: &str, now_unix: i6
         ret: None,
         smtputf8,
         once: None,
+        unsubscribe: submission.unsubscribe,
     })
 }
 

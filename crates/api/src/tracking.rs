@@ -1,4 +1,4 @@
-//! What is a visitor of a tracking host answered?
+//! What is a reader answered who follows a link?
 //!
 //! A link leads on, the picture is a picture, and everything else is a page that says what is the matter. The door has no calls and no
 //! credentials; it is a socket of its own, so that nothing else can be reached at a sender's host.
@@ -11,6 +11,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use mta::badge::UNSUBSCRIBE_PATH;
+use mta::returns::{NotEnded, Returns};
 use mta::tracking::{Answer, Asked, Tracking};
 
 /// One transparent pixel.
@@ -18,14 +20,45 @@ const PICTURE: &[u8] =
     b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 
-pub fn router(tracking: Tracking) -> Router {
+pub fn router(tracking: Tracking, returns: Returns) -> Router {
     Router::new()
         .route("/c/{token}", get(click))
         .route("/o/{token}", get(open))
+        .with_state(tracking)
+        .merge(streams(returns))
         .fallback(|| async {
             page(StatusCode::NOT_FOUND, "There is nothing here", "This host only leads on from links in mail.")
         })
-        .with_state(tracking)
+}
+
+/// Links that end a stream of mail. Whoever looks at one ends nothing: filters look at all of them (RFC 8058).
+fn streams(returns: Returns) -> Router {
+    Router::new().route(&format!("{UNSUBSCRIBE_PATH}{{token}}"), get(ask).post(end)).with_state(returns)
+}
+
+async fn ask(State(returns): State<Returns>, Path(token): Path<String>) -> Response {
+    if !returns.ends_a_stream(&token) {
+        return unknown();
+    }
+    let button = "Nothing has changed yet.</p><form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" \
+                  value=\"One-Click\"><button>Send me no more of this</button></form><p>";
+    page(StatusCode::OK, "Do you want no more of this mail?", button)
+}
+
+async fn end(State(returns): State<Returns>, Path(token): Path<String>) -> Response {
+    match returns.end_stream(&token).await {
+        Ok(()) => page(
+            StatusCode::OK,
+            "You get no more of this mail",
+            "It is written down. What is under way already may still come.",
+        ),
+        Err(NotEnded::Unknown) => unknown(),
+        Err(NotEnded::Later) => page(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "This cannot be written down right now",
+            "Please try again in a minute.",
+        ),
+    }
 }
 
 async fn click(
@@ -100,7 +133,10 @@ fn page(status: StatusCode, title: &str, words: &str) -> Response {
 fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
+    );
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
     response

@@ -116,6 +116,7 @@ fn house() -> Snapshot {
         tls: Some(TlsWish::Required),
         lifetime,
         tracking: None,
+        unsubscribe: false,
         suppression: None,
     };
     ann.sets.insert("weekly".into(), set);
@@ -154,6 +155,7 @@ impl House {
         let dns = Arc::new(FixedDns::new(FixedAnswers { rules: vec![rule] }, None));
         let settings = Settings {
             link_origin: mta::links::ORIGIN.to_owned(),
+            returns: None,
             host: Domain::parse("weir.test").unwrap(),
             data: data.to_owned(),
             disk: Arc::new(spool::RealDisk),
@@ -183,6 +185,7 @@ impl House {
         };
         let plant = Plant::start(settings, means).unwrap();
         let desk = Desk(Arc::new(DeskInner {
+            unmatched: plant.returns.shelf().clone(),
             intake: plant.intake.clone(),
             driver: plant.driver.clone(),
             stories: plant.stories(),

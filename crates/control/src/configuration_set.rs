@@ -36,6 +36,8 @@ pub struct ConfigurationSet {
     pub tracking_host: Option<String>,
     pub tracks_opens: bool,
     pub tracks_clicks: bool,
+    /// Whether readers of its mail are offered an end of the stream, where a message does not say.
+    pub unsubscribe: bool,
     /// Names of event destinations.
     pub destinations: Vec<String>,
     pub sends: bool,
@@ -76,6 +78,7 @@ pub struct SetChange {
     pub tracking_host: Option<Option<String>>,
     pub tracks_opens: Option<bool>,
     pub tracks_clicks: Option<bool>,
+    pub unsubscribe: Option<bool>,
     pub destinations: Option<Vec<String>>,
     pub sends: Option<bool>,
     pub reputation: Option<bool>,
@@ -85,7 +88,7 @@ pub struct SetChange {
 macro_rules! columns {
     () => {
         "id, account, name, pool, tls, lifetime_s, suppression, tracking_host, destinations, sending, reputation, revision, created_at, \
-         tracks_opens, tracks_clicks"
+         tracks_opens, tracks_clicks, unsubscribe"
     };
 }
 
@@ -116,6 +119,7 @@ fn read(row: &AnyRow) -> Result<ConfigurationSet, Refusal> {
         created_at: Timestamp(row.whole(12)?),
         tracks_opens: row.yes(13)?,
         tracks_clicks: row.yes(14)?,
+        unsubscribe: row.yes(15)?,
     })
 }
 
@@ -123,7 +127,7 @@ fn told(set: &ConfigurationSet) -> Value {
     json!({
         "name": set.name, "pool": set.pool, "tls": set.tls.map(tls_code), "lifetime_s": set.lifetime_s,
         "suppression": codes(set), "tracking_host": set.tracking_host, "tracks_opens": set.tracks_opens,
-        "tracks_clicks": set.tracks_clicks, "destinations": set.destinations,
+        "tracks_clicks": set.tracks_clicks, "unsubscribe": set.unsubscribe, "destinations": set.destinations,
         "sends": set.sends, "reputation": set.reputation,
     })
 }
@@ -201,6 +205,7 @@ impl Office {
             tracking_host: None,
             tracks_opens: false,
             tracks_clicks: false,
+            unsubscribe: false,
             destinations: Vec::new(),
             sends: true,
             reputation: true,
@@ -212,7 +217,7 @@ impl Office {
             concat!(
                 "INSERT INTO configuration_set (",
                 columns!(),
-                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
             ),
             set.id.clone(),
             set.account.clone(),
@@ -229,6 +234,7 @@ impl Office {
             now.0,
             i64::from(set.tracks_opens),
             i64::from(set.tracks_clicks),
+            i64::from(set.unsubscribe),
         );
         let taken = || {
             let sentence = format!("There is a configuration set {} already.", set.name);
@@ -289,7 +295,7 @@ impl Office {
         is.revision += 1;
         let update = q!(
             "UPDATE configuration_set SET pool = $2, tls = $3, lifetime_s = $4, suppression = $5, tracking_host = $6, \
-             destinations = $7, sending = $8, reputation = $9, revision = $10, tracks_opens = $11, tracks_clicks = $12 WHERE id = $1",
+             destinations = $7, sending = $8, reputation = $9, revision = $10, tracks_opens = $11, tracks_clicks = $12, unsubscribe = $13 WHERE id = $1",
             is.id.clone(),
             is.pool.clone(),
             is.tls.map(tls_code),
@@ -302,6 +308,7 @@ impl Office {
             is.revision,
             i64::from(is.tracks_opens),
             i64::from(is.tracks_clicks),
+            i64::from(is.unsubscribe),
         );
         run(change.conn(), update).await?;
         let line = Line {
@@ -367,6 +374,7 @@ impl Office {
         }
         set.tracks_opens = to.tracks_opens.unwrap_or(set.tracks_opens);
         set.tracks_clicks = to.tracks_clicks.unwrap_or(set.tracks_clicks);
+        set.unsubscribe = to.unsubscribe.unwrap_or(set.unsubscribe);
         if set.tracking_host.is_none() && (set.tracks_opens || set.tracks_clicks) {
             let sentence = "Opens and clicks are heard of at a host of the sender's own, and none is named.";
             let mend = "Name one in tracking_host, below a domain that is verified.";

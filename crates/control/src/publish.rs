@@ -399,6 +399,7 @@ fn told_set(set: &ConfigurationSet) -> snapshot::ConfigurationSet {
         tls: set.tls,
         lifetime: set.lifetime_s.map(|seconds| Duration::from_secs(seconds.unsigned_abs())),
         tracking: told_tracking(set),
+        unsubscribe: set.unsubscribe,
         suppression: set
             .suppression
             .as_ref()
@@ -459,7 +460,7 @@ struct Kept {
 }
 
 /// What the seal is bound to: a snapshot is never taken for anything else.
-const KEPT_AS: &str = "snapshot 3";
+const KEPT_AS: &str = "snapshot 4";
 
 /// A snapshot to be kept; writing it takes its time.
 pub struct ToKeep {

@@ -40,7 +40,12 @@ const STEPS: &[Step] = &[
     Step { both: TRACKING, sqlite: "", postgres: "" },
     Step { both: WEBHOOKS, sqlite: "", postgres: "" },
     Step { both: SUPPRESSION, sqlite: "", postgres: "" },
+    Step { both: UNSUBSCRIBE, sqlite: "", postgres: "" },
 ];
+
+const UNSUBSCRIBE: &str = "
+ALTER TABLE configuration_set ADD COLUMN unsubscribe BIGINT NOT NULL DEFAULT 0 CHECK (unsubscribe IN (0, 1));
+";
 
 const TRACKING: &str = "
 ALTER TABLE configuration_set ADD COLUMN tracks_opens BIGINT NOT NULL DEFAULT 0 CHECK (tracks_opens IN (0, 1));

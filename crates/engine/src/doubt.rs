@@ -73,6 +73,7 @@ pub fn evidence(event: &Event) -> Option<Evidence> {
     match event.kind {
         EventKind::Delivered => Some(Evidence::Delivered),
         EventKind::Complained => Some(Evidence::Enough(Reason::Complaint)),
+        EventKind::Unsubscribed => Some(Evidence::Enough(Reason::Unsubscribe)),
         EventKind::Bounced | EventKind::Returned | EventKind::Expired => of_meaning(event),
         _ => None,
     }

@@ -119,6 +119,8 @@ pub struct ConfigurationSet {
     pub tracking: Option<Tracking>,
     /// Which bounces and complaints end its mail to an address; none: both do. What somebody put on the list always does.
     pub suppression: Option<Vec<Reason>>,
+    /// Whether readers of its mail are offered an end of the stream (RFC 8058), where a message does not say.
+    pub unsubscribe: bool,
 }
 
 impl ConfigurationSet {

@@ -4,6 +4,7 @@
 
 use crate::record::{self, Entry};
 use engine::envelope::Envelope;
+use engine::event::{Event, EventKind};
 use engine::id::MessageId;
 use engine::time::Timestamp;
 use spool::{EventLog, Spool};
@@ -15,6 +16,9 @@ use std::time::Duration;
 const LIFE_MAX: Duration = Duration::from_secs(45 * 24 * 3_600);
 /// Ids are made by the wall clock, events by the time line that it started.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(2 * 24 * 3_600);
+const CLOCKS_APART_USUAL: Duration = Duration::from_secs(60);
+/// Events read at once, looking for one message.
+const EVENTS_AT_ONCE: usize = 4_096;
 /// One record in so many is read for its time alone.
 const TIME_READ_EVERY: u64 = 64;
 
@@ -38,6 +42,117 @@ impl Stories {
         .await
         .map_err(io::Error::other)?
     }
+}
+
+/// What is known of a message that something comes back of.
+#[derive(Clone, Debug)]
+pub struct Past {
+    pub envelope: Envelope,
+    /// In the order of the envelope.
+    pub fates: Vec<Fate>,
+}
+
+/// What became of one recipient.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// It is still tried.
+    Waiting,
+    /// With the event that told it.
+    Met(Box<Event>),
+    /// It has one, and the event log does not tell it yet.
+    NotTold,
+}
+
+impl Past {
+    /// Whether nothing of it can change any more.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.fates.iter().all(|fate| matches!(fate, Fate::Met(_)))
+    }
+}
+
+impl Stories {
+    /// What became of a message; none: nothing is known of it, or no longer. Reads from its acceptance on, and no farther than its
+    /// fates. Blocks for the disk.
+    pub fn past(&self, message: MessageId) -> io::Result<Option<Past>> {
+        let queued = self.0.read(message.0).ok();
+        let state = queued.as_ref().and_then(|stored| record::read_standing(&stored.state).ok().flatten());
+        let mut past = match queued.as_ref().and_then(|stored| record::read_envelope(&stored.head).ok()) {
+            Some(envelope) => {
+                // Without a state it was never tried.
+                let fate = |place: usize| match state.as_ref().and_then(|state| state.state.recipients.get(place)) {
+                    Some(state) if state.finished() => Fate::NotTold,
+                    _ => Fate::Waiting,
+                };
+                let fates = (0..envelope.recipients.len()).map(fate).collect();
+                Some(Past { envelope, fates })
+            }
+            None => None,
+        };
+        let made = made_at(message);
+        // Nearly always, the clocks agree; where they do not, more is read.
+        for apart in [CLOCKS_APART_USUAL, CLOCKS_APART_MAX] {
+            read_past(self.0.events(), message, made, apart, &mut past)?;
+            if past.is_some() {
+                break;
+            }
+        }
+        Ok(past)
+    }
+}
+
+fn read_past(
+    mut log: EventLog,
+    message: MessageId,
+    made: Timestamp,
+    apart: Duration,
+    past: &mut Option<Past>,
+) -> io::Result<()> {
+    let mut cursor = log.before(&mut |octets| time_of(octets).is_some_and(|at| at > made - apart))?;
+    let mut looked_at = 0u64;
+    loop {
+        if past.as_ref().is_some_and(|past| !past.fates.iter().any(|fate| matches!(fate, Fate::NotTold))) {
+            return Ok(());
+        }
+        let records = log.next(cursor, EVENTS_AT_ONCE)?;
+        let Some((last, _)) = records.last() else { return Ok(()) };
+        cursor = *last;
+        for (_, octets) in &records {
+            looked_at += 1;
+            if record::entries_of(octets) == Some(message) {
+                take_in(octets, past);
+            } else if past.is_none()
+                && looked_at.is_multiple_of(TIME_READ_EVERY)
+                && time_of(octets).is_some_and(|at| at > made + apart)
+            {
+                // Its acceptance would have been here.
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn take_in(octets: &[u8], past: &mut Option<Past>) {
+    let Ok(entries) = record::read_entries(octets) else { return };
+    for entry in entries {
+        if let (None, Some(envelope)) = (&past, entry.accepted) {
+            let fates = vec![Fate::NotTold; envelope.recipients.len()];
+            *past = Some(Past { envelope, fates });
+        }
+        let (Some(past), Some(place)) = (&mut *past, entry.event.recipient) else { continue };
+        if let Some(fate) = past.fates.get_mut(usize::from(place))
+            && is_fate(entry.event.kind)
+        {
+            *fate = Fate::Met(Box::new(entry.event));
+        }
+    }
+}
+
+fn is_fate(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Delivered | EventKind::Bounced | EventKind::Expired | EventKind::Deleted | EventKind::Rejected
+    )
 }
 
 /// The log follows the queue at a little distance: who asks right after the acceptance is told of it all the same. And what left the
@@ -98,11 +213,16 @@ struct Span {
     until: Timestamp,
 }
 
+/// UUIDv7: the first 48 bits are milliseconds.
+#[must_use]
+pub fn made_at(message: MessageId) -> Timestamp {
+    let made_ms = i64::try_from(message.0 >> 80).unwrap_or(i64::MAX);
+    Timestamp(made_ms.saturating_mul(1_000))
+}
+
 impl Span {
     fn of(message: MessageId, queued: bool) -> Span {
-        // UUIDv7: the first 48 bits are milliseconds.
-        let made_ms = i64::try_from(message.0 >> 80).unwrap_or(i64::MAX);
-        let made = Timestamp(made_ms.saturating_mul(1_000));
+        let made = made_at(message);
         Span { from: made - CLOCKS_APART_MAX, until: if queued { Timestamp::MAX } else { made + LIFE_MAX } }
     }
 }
@@ -115,7 +235,6 @@ fn time_of(octets: &[u8]) -> Option<Timestamp> {
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
     use super::*;
-    use engine::event::{Event, EventKind};
     use spool::Options;
     use spool::sim::SimDisk;
     use std::path::Path;
@@ -167,6 +286,77 @@ mod tests {
         let mut looks = [Vec::new()].into_iter();
         let told = from_acceptance(|_| Ok(looks.next().unwrap()), false, || unreachable!()).unwrap();
         assert!(told.is_empty());
+    }
+
+    // F4: what became of each, without reading what came later.
+    #[test]
+    fn the_past_of_a_message_is_found_by_the_time_of_its_id() {
+        let options = Options { event_segment_bytes: 8 << 10, ..Options::default() };
+        let (spool, _) = spool::open_on(Arc::new(SimDisk::new()), Path::new("/data"), options).unwrap();
+        let stories = Stories::of(&spool);
+        let told = |ms: u128, kinds: &[(u16, EventKind)]| {
+            let at = Timestamp(i64::try_from(ms * 1_000).unwrap());
+            let recipient = |name: &str| engine::envelope::Recipient {
+                address: format!("{name}@b.test"),
+                domain: mail::address::Domain::parse("b.test").unwrap(),
+                notify: None,
+                orcpt: None,
+            };
+            let envelope = Envelope {
+                message: id(ms),
+                account: engine::id::AccountId::new("ann"),
+                stream: engine::id::StreamId::new(""),
+                wish: engine::envelope::Wish {
+                    region: engine::id::RegionId::new("local"),
+                    pool: None,
+                    set: None,
+                    subaccount: None,
+                },
+                route: None,
+                sender: None,
+                sender_domain: None,
+                return_path: String::new(),
+                recipients: vec![recipient("bob"), recipient("cy")],
+                accepted_at: at,
+                due_at: at,
+                expires_at: at,
+                tls: engine::envelope::TlsWish::IfOffered,
+                size: 1,
+                message_id_header: String::new(),
+                tags: Vec::new(),
+                envid: None,
+                ret: None,
+                smtputf8: false,
+                once: None,
+            };
+            spool.note(record::write_entries(id(ms), &[Entry::of_acceptance(&envelope)]));
+            for (recipient, kind) in kinds {
+                let event = Event { message: Some(id(ms)), recipient: Some(*recipient), ..Event::new(at, *kind) };
+                spool.note(record::write_entries(id(ms), &[Entry::plain(event)]));
+            }
+        };
+        for number in 1..=200 {
+            told(number * HOUR_MS, &[(1, EventKind::Deferred), (0, EventKind::Delivered), (1, EventKind::Bounced)]);
+        }
+        told(201 * HOUR_MS, &[(1, EventKind::Delivered)]);
+        spool.close();
+        for number in [1, 2, 100, 199, 200] {
+            let past = stories.past(id(number * HOUR_MS)).unwrap().unwrap();
+            let fates: Vec<EventKind> = past
+                .fates
+                .iter()
+                .map(|fate| match fate {
+                    Fate::Met(event) => event.kind,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(fates, [EventKind::Delivered, EventKind::Bounced], "number {number}");
+            assert!(past.is_settled());
+        }
+        let past = stories.past(id(201 * HOUR_MS)).unwrap().unwrap();
+        assert!(matches!(past.fates[..], [Fate::NotTold, Fate::Met(_)]) && !past.is_settled());
+        assert!(stories.past(id(100 * HOUR_MS + 1)).unwrap().is_none());
+        assert!(stories.past(id(900 * HOUR_MS)).unwrap().is_none());
     }
 
     #[test]

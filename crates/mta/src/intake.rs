@@ -3,6 +3,7 @@
 //! The one admission of all surfaces (R1.1): the same checks, the same route, the same event, whether it came by SMTP, HTTP or
 //! the command line. `admit` answers only when the message is durable.
 
+use crate::badge::{Badge, Bearer};
 use crate::driver::Driver;
 use crate::links::{Links, Whose};
 use crate::metrics::{Metrics, Refused, Via as ViaLabel};
@@ -30,6 +31,7 @@ use mail::message::{HOPS_MAX, MessageError, Prepared, Preparing, prepare};
 use mail::smtp::command::{RecipientParameters, Ret};
 use mail::smtp::server::Submission;
 use net::clock::Clock;
+use prometheus_client::metrics::gauge::Gauge;
 use spool::{Health, PutFault, Spool};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -67,6 +69,8 @@ pub struct Offer {
     pub smtputf8: bool,
     /// Where the submitter gave an idempotency key (R1.5).
     pub once: Option<Started>,
+    /// Its reader is offered an end of its stream (RFC 8058). None: as the configuration set says.
+    pub unsubscribe: Option<bool>,
 }
 
 /// What a submission names of where it wants to leave from.
@@ -108,6 +112,7 @@ impl Offer {
             ret: submission.parameters.ret,
             smtputf8: submission.parameters.smtputf8,
             once: None,
+            unsubscribe: None,
         }
     }
 }
@@ -149,14 +154,15 @@ struct Inner {
     clock: Clock,
     spool: Spool,
     driver: Driver,
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     links: Arc<Links>,
+    badge: Option<Badge>,
     limits: Limits,
     metrics: Arc<Metrics>,
     signers: Signers,
     snapshot: RwLock<Arc<Snapshot>>,
     onces: Onces,
-    receiving: AtomicU64,
+    receiving: Arc<Memory>,
 }
 
 /// What an admission stands on.
@@ -164,8 +170,10 @@ pub struct Setting {
     pub clock: Clock,
     pub spool: Spool,
     pub driver: Driver,
-    pub sealer: Sealer,
+    pub sealer: Arc<Sealer>,
     pub links: Arc<Links>,
+    /// None: nothing is taken back.
+    pub badge: Option<Badge>,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub snapshot: Arc<Snapshot>,
@@ -177,7 +185,8 @@ impl Intake {
     pub fn new(host: &Domain, setting: Setting) -> Intake {
         let postmaster =
             Mailbox::parse(&format!("mailer-daemon@{host}")).expect("a plain name at a domain is an address");
-        let Setting { clock, spool, driver, sealer, links, limits, metrics, snapshot, onces } = setting;
+        let Setting { clock, spool, driver, sealer, links, badge, limits, metrics, snapshot, onces } = setting;
+        let receiving = Memory::new(limits.receiving_bytes_max, Some(metrics.receiving_bytes.clone()));
         Intake(Arc::new(Inner {
             host: host.to_string(),
             postmaster,
@@ -186,12 +195,13 @@ impl Intake {
             driver,
             sealer,
             links,
+            badge,
             limits,
             metrics,
             signers: Signers::default(),
             snapshot: RwLock::new(snapshot),
             onces,
-            receiving: AtomicU64::new(0),
+            receiving,
         }))
     }
 
@@ -316,22 +326,13 @@ impl Intake {
             let sentence = format!("The queue is full: queue_messages_max is {}.", self.0.limits.queue_messages_max);
             return Err(Refusal::new(Kind::Busy, "queue_full", (4, 3, 1), sentence, "Try again later."));
         }
-        if self.0.receiving.load(Ordering::Relaxed) > self.0.limits.receiving_bytes_max {
-            return Err(self.too_much());
-        }
-        Ok(())
-    }
-
-    fn too_much(&self) -> Refusal {
-        let max = self.0.limits.receiving_bytes_max;
-        let sentence = format!("Too much mail is coming in at this moment: receiving_bytes_max is {max}.");
-        Refusal::new(Kind::Busy, "too_much_at_once", (4, 3, 1), sentence, "Try again in a moment.")
+        self.0.receiving.has_room()
     }
 
     /// Keeps count of octets held for a message on its way in.
     #[must_use]
     pub fn receiving(&self) -> Receiving {
-        Receiving { intake: self.clone(), octets: 0 }
+        self.0.receiving.receiving()
     }
 
     pub fn count_refusal(&self, visitor: &Visitor, refusal: &Refusal) {
@@ -393,7 +394,15 @@ impl Intake {
         // A subaccount's mail takes its turn beside that of the others, as if it were a stream of its own.
         let own_stream =
             || wish.subaccount.as_ref().map_or_else(|| StreamId::new(""), |part| StreamId::new(part.as_str()));
-        let stream = offer.stream.or(controls.stream).unwrap_or_else(own_stream);
+        let named = offer.stream.or(controls.stream);
+        let asked_to_end = offer.unsubscribe.or(controls.unsubscribe);
+        let unsubscribe = asked_to_end.unwrap_or(set.is_some_and(|set| set.unsubscribe));
+        if unsubscribe {
+            self.check_unsubscribe(&offer.recipients, named.as_ref(), wish.set.as_deref())?;
+        }
+        // What a reader can end is never all mail of the account: without a name of its own it is the mail of the set.
+        let of_set = || wish.set.as_deref().filter(|_| unsubscribe).map(StreamId::new);
+        let stream = named.or_else(of_set).unwrap_or_else(own_stream);
         check_stream(&stream)?;
         let due_at = due_at(offer.send_at.or(controls.send_at), now)?;
         // R2.2: what is named must be there now, also where the route is decided later (R1.6).
@@ -406,8 +415,23 @@ impl Intake {
             }
             None => prepared.octets,
         };
+        let bearer = Bearer {
+            message,
+            account: pass.id,
+            set: wish.set.as_deref(),
+            stream: &stream,
+            signed: domain.filter(|domain| !domain.dkim.is_empty()).map(|domain| &domain.name),
+            unsubscribe,
+        };
+        // A notice goes to a sender of ours, who does not send it back.
+        let badge = self.0.badge.as_ref().filter(|_| visitor.via != Via::Notice);
+        let octets = match badge {
+            Some(badge) => badge.put_on(&octets, &bearer),
+            None => octets,
+        };
+        let signing = badge.and_then(|badge| badge.signing(&bearer));
         let signed = match domain {
-            Some(domain) => self.sign(domain, octets, now)?,
+            Some(domain) => self.sign(&[Some(domain), signing], octets, now)?,
             None => octets,
         };
         let delivery = &snapshot.delivery;
@@ -542,14 +566,51 @@ impl Intake {
         Ok(prepared)
     }
 
-    fn sign(&self, domain: &Arc<SendingDomain>, octets: Vec<u8>, now: Timestamp) -> Result<Vec<u8>, Refusal> {
-        let signers = self.0.signers.of(domain);
+    /// A link or address that ends a stream is of one recipient.
+    fn check_unsubscribe(
+        &self,
+        recipients: &[(Mailbox, RecipientParameters)],
+        stream: Option<&StreamId>,
+        set: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let (code, sentence, mend) = if self.0.badge.is_none() {
+            (
+                "unsubscribe_unavailable",
+                "Readers cannot end a stream here: this installation takes nothing back.",
+                "Ask its operator for a [returns] section, or leave unsubscribe out.",
+            )
+        } else if stream.map_or(set.unwrap_or_default(), StreamId::as_str).is_empty() {
+            (
+                "unsubscribe_stream",
+                "It is not said which stream of mail its reader can end.",
+                "Name a stream or a configuration set, such as “newsletter”.",
+            )
+        } else if recipients.len() > 1 {
+            (
+                "unsubscribe_recipients",
+                "A message that its reader can unsubscribe by has one recipient, so that it is known who does.",
+                "Send one message to each recipient, or leave unsubscribe out.",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(Kind::Invalid, code, (5, 6, 0), sentence, mend).at("unsubscribe"))
+    }
+
+    fn sign(
+        &self,
+        domains: &[Option<&Arc<SendingDomain>>],
+        octets: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Refusal> {
+        let signers: Vec<_> = domains.iter().flatten().map(|domain| self.0.signers.of(domain)).collect();
+        let signers: Vec<&Signer> = signers.iter().flat_map(|signers| signers.iter()).collect();
         if signers.is_empty() {
             return Ok(octets);
         }
-        let signers: Vec<&Signer> = signers.iter().collect();
         let mut signed = dkim::sign(&signers, &octets, now.0.div_euclid(1_000_000)).map_err(|error| {
-            tracing::error!(domain = %domain.name, %error, "a message could not be signed");
+            let domain = domains.iter().flatten().next().map(|domain| domain.name.to_string());
+            tracing::error!(domain, %error, "a message could not be signed");
             Refusal::new(
                 Kind::Unavailable,
                 "signing_failed",
@@ -587,38 +648,69 @@ impl Intake {
     }
 }
 
+/// Memory for messages on their way in, counted for all of a door's sessions together.
+pub struct Memory {
+    held: AtomicU64,
+    bytes_max: u64,
+    gauge: Option<Gauge>,
+}
+
+impl Memory {
+    #[must_use]
+    pub fn new(bytes_max: u64, gauge: Option<Gauge>) -> Arc<Memory> {
+        Arc::new(Memory { held: AtomicU64::new(0), bytes_max, gauge })
+    }
+
+    /// Keeps count of octets held for a message on its way in.
+    #[must_use]
+    pub fn receiving(self: &Arc<Memory>) -> Receiving {
+        Receiving { memory: self.clone(), octets: 0 }
+    }
+
+    pub fn has_room(&self) -> Result<(), Refusal> {
+        if self.held.load(Ordering::Relaxed) > self.bytes_max { Err(self.too_much()) } else { Ok(()) }
+    }
+
+    fn too_much(&self) -> Refusal {
+        let sentence = format!("Too much mail is coming in at this moment: receiving_bytes_max is {}.", self.bytes_max);
+        Refusal::new(Kind::Busy, "too_much_at_once", (4, 3, 1), sentence, "Try again in a moment.")
+    }
+
+    fn tell(&self, total: u64) {
+        if let Some(gauge) = &self.gauge {
+            gauge.set(i64::try_from(total).unwrap_or(i64::MAX));
+        }
+    }
+}
+
 /// Octets held for a message on its way in; given back when it is dropped.
 pub struct Receiving {
-    intake: Intake,
+    memory: Arc<Memory>,
     octets: u64,
 }
 
 impl Receiving {
     /// So many are held now; an error says that there is no memory for them.
     pub fn hold(&mut self, octets: u64) -> Result<(), Refusal> {
-        let gauge = &self.intake.0.receiving;
+        let held = &self.memory.held;
         let grows = octets > self.octets;
         let total = if octets >= self.octets {
-            gauge.fetch_add(octets - self.octets, Ordering::Relaxed) + (octets - self.octets)
+            held.fetch_add(octets - self.octets, Ordering::Relaxed) + (octets - self.octets)
         } else {
-            gauge.fetch_sub(self.octets - octets, Ordering::Relaxed) - (self.octets - octets)
+            held.fetch_sub(self.octets - octets, Ordering::Relaxed) - (self.octets - octets)
         };
         self.octets = octets;
-        self.intake.0.metrics.receiving_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
+        self.memory.tell(total);
         // A message that has begun may finish a little above the limit; what is far above is cut off. Who holds no more than before
         // has no part in it, and is told with its own mail.
-        if grows && total > self.intake.0.limits.receiving_bytes_max.saturating_mul(5) / 4 {
-            Err(self.intake.too_much())
-        } else {
-            Ok(())
-        }
+        if grows && total > self.memory.bytes_max.saturating_mul(5) / 4 { Err(self.memory.too_much()) } else { Ok(()) }
     }
 }
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        let total = self.intake.0.receiving.fetch_sub(self.octets, Ordering::Relaxed) - self.octets;
-        self.intake.0.metrics.receiving_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
+        let total = self.memory.held.fetch_sub(self.octets, Ordering::Relaxed) - self.octets;
+        self.memory.tell(total);
     }
 }
 
@@ -816,6 +908,7 @@ struct Controls {
     stream: Option<StreamId>,
     send_at: Option<Timestamp>,
     tls: Option<TlsWish>,
+    unsubscribe: Option<bool>,
 }
 
 impl Controls {
@@ -836,6 +929,8 @@ impl Controls {
                 controls.send_at = Some(send_at_of(value)?);
             } else if name.eq_ignore_ascii_case("X-Weir-TLS") {
                 controls.tls = Some(tls_of(value)?);
+            } else if name.eq_ignore_ascii_case("X-Weir-Unsubscribe") {
+                controls.unsubscribe = Some(unsubscribe_of(value)?);
             }
         }
         Ok(controls)
@@ -887,6 +982,21 @@ fn tls_of(value: &str) -> Result<TlsWish, Refusal> {
             "It may say required or if-offered.",
         )
         .at("X-Weir-TLS")),
+    }
+}
+
+fn unsubscribe_of(value: &str) -> Result<bool, Refusal> {
+    match value.to_ascii_lowercase().as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(Refusal::new(
+            Kind::Invalid,
+            "control_header_invalid",
+            (5, 6, 0),
+            format!("The header X-Weir-Unsubscribe says “{value}”."),
+            "It may say yes or no.",
+        )
+        .at("X-Weir-Unsubscribe")),
     }
 }
 
@@ -984,6 +1094,7 @@ mod tests {
             ("X-Weir-Stream", "weekly"),
             ("X-Weir-Send-At", "2027-01-15T08:00:00Z"),
             ("X-Weir-TLS", "required"),
+            ("X-Weir-Unsubscribe", "Yes"),
             ("X-SES-MESSAGE-TAGS", "a=b"),
         ];
         let fields: Vec<(String, String)> =
@@ -995,9 +1106,15 @@ mod tests {
             stream: Some(StreamId::new("weekly")),
             send_at: Some(Timestamp::from_unix_seconds(1_800_000_000)),
             tls: Some(TlsWish::Required),
+            unsubscribe: Some(true),
         };
         assert_eq!(read, expected);
-        for (name, value) in [("X-MSYS-API", "{"), ("X-Weir-Send-At", "tomorrow"), ("X-Weir-TLS", "maybe")] {
+        for (name, value) in [
+            ("X-Weir-Unsubscribe", "perhaps"),
+            ("X-MSYS-API", "{"),
+            ("X-Weir-Send-At", "tomorrow"),
+            ("X-Weir-TLS", "maybe"),
+        ] {
             let refusal = Controls::read(&[(name.to_owned(), value.to_owned())]).unwrap_err();
             assert_eq!((refusal.code, refusal.field.as_deref()), ("control_header_invalid", Some(name)));
         }

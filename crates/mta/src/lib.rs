@@ -18,8 +18,12 @@ pub mod return_path;
 pub mod record;
 /// Was this submitted before?
 pub mod once;
+/// What came back before?
+pub mod heard;
 /// Which keys sign for which domain?
 pub mod sign;
+/// What does a message bear, so that we know it when it comes back?
+pub mod badge;
 mod connection;
 /// How does one session carry out what the engine decided?
 pub mod deliver;
@@ -29,13 +33,17 @@ pub mod driver;
 pub mod links;
 /// May this message come in?
 pub mod intake;
+/// What became of a message, and why?
+pub mod explain;
+/// What came back that belongs to no message we know?
+pub mod unmatched;
+/// What comes back, of which message, and what does it change?
+pub mod returns;
 /// Did anybody open it, and what did they follow?
 pub mod tracking;
 mod notice;
 /// What does a conversation with a submitter say and hear?
 pub mod listener;
-/// What became of a message, and why?
-pub mod explain;
 /// How does all of it begin and end?
 pub mod plant;
 

@@ -8,6 +8,7 @@ use crate::guarded::Guarded;
 use crate::intake::{Intake, Offer, Receiving, Right, Via, Visitor};
 use crate::metrics::What;
 use crate::refusal::{Kind, Refusal};
+use crate::returns::Returns;
 use engine::id::AccountId;
 use mail::message::HOPS_MAX;
 use mail::reply::Reply;
@@ -117,9 +118,34 @@ impl Drop for Entered {
     }
 }
 
+/// Who is asked what may come in.
+#[derive(Clone)]
+pub enum Host {
+    /// Submissions of those who may send.
+    Intake(Intake),
+    /// What comes back, from anybody.
+    Returns(Returns),
+}
+
+impl Host {
+    fn intake(&self) -> &Intake {
+        match self {
+            Host::Intake(intake) => intake,
+            Host::Returns(returns) => returns.intake(),
+        }
+    }
+
+    fn receiving(&self) -> Receiving {
+        match self {
+            Host::Intake(intake) => intake.receiving(),
+            Host::Returns(returns) => returns.memory().receiving(),
+        }
+    }
+}
+
 /// Everything a conversation needs; one for all of a door's connections.
 struct Porch {
-    intake: Intake,
+    host: Host,
     door: Door,
     limits: Limits,
     acceptor: Acceptor,
@@ -130,7 +156,7 @@ struct Porch {
 
 /// Takes connections until told to stop, then waits for the conversations to end.
 pub async fn serve(
-    intake: Intake,
+    host: Host,
     door: Door,
     limits: Limits,
     acceptor: Acceptor,
@@ -138,13 +164,16 @@ pub async fn serve(
     keeper: Arc<Doorkeeper>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let intake = host.intake().clone();
+    let is_open = matches!(host, Host::Returns(_));
     let settings = |trusted: bool| {
+        let auth = if trusted { Auth::Always } else { Auth::UnderTls };
         Arc::new(Settings {
             host: intake.host().to_owned(),
             size_max: limits.message_bytes_max,
             recipients_max: limits.recipients_max,
-            auth: if trusted { Auth::Always } else { Auth::UnderTls },
-            auth_required: !trusted,
+            auth: if is_open { Auth::Never } else { auth },
+            auth_required: !trusted && !is_open,
             starttls: door.tls == DoorTls::StartTls,
             command_line_max: COMMAND_LINE_MAX,
             errors_max: ERRORS_MAX,
@@ -154,7 +183,7 @@ pub async fn serve(
     let porch = Arc::new(Porch {
         for_trusted: settings(true),
         for_others: settings(false),
-        intake: intake.clone(),
+        host,
         door,
         limits,
         acceptor,
@@ -197,7 +226,7 @@ fn turn_away(intake: &Intake, stream: &TcpStream, limit: &'static str) {
 }
 
 async fn converse(porch: &Porch, stream: TcpStream, peer: SocketAddr, mut stop: watch::Receiver<bool>) {
-    let sessions = porch.intake.metrics().sessions.get_or_create(&What { what: "in" }).clone();
+    let sessions = porch.host.intake().metrics().sessions.get_or_create(&What { what: "in" }).clone();
     sessions.inc();
     let mut conversation = Conversation::new(porch, stream, peer);
     conversation.run(&mut stop).await;
@@ -237,7 +266,7 @@ impl<'a> Conversation<'a> {
             stream: Connection::Clear(stream),
             session: Session::new(settings.clone(), porch.door.tls == DoorTls::Implicit),
             visitor: Visitor { via: Via::Smtp, peer: Some(peer.ip()), right },
-            receiving: porch.intake.receiving(),
+            receiving: porch.host.receiving(),
             out: Vec::new(),
         }
     }
@@ -352,7 +381,10 @@ impl<'a> Conversation<'a> {
     }
 
     async fn answer(&mut self, question: Question) -> Answer {
-        let intake = &self.porch.intake;
+        let intake = match &self.porch.host {
+            Host::Intake(intake) => intake,
+            Host::Returns(returns) => return self.answer_for(returns, question).await,
+        };
         let verdict = match question {
             Question::Authenticate { user, password } => {
                 let visitor = Visitor { right: Right::login(&user, &password), ..self.visitor.clone() };
@@ -412,8 +444,38 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Before data starts: is there room in memory for it, and on the disk?
-    fn visitor_brings(&mut self, size: Option<u64>) -> Result<(), Refusal> {
+    /// Where things come back, it does not matter who brings them.
+    async fn answer_for(&mut self, returns: &Returns, question: Question) -> Answer {
+        match question {
+            // Never offered; a client that tries it all the same is told so by the session.
+            Question::Authenticate { .. } => {
+                Answer::Refuse(Reply::new(503, (5, 5, 1), "Nobody signs in where mail comes back"))
+            }
+            Question::Mail { .. } => match returns.memory().has_room() {
+                Ok(()) => Answer::Yes,
+                Err(refusal) => Answer::Refuse(refusal.to_reply()),
+            },
+            Question::Recipient { to, .. } => match returns.may_come(&to) {
+                Ok(()) => Answer::Yes,
+                Err(reply) => Answer::Refuse(reply),
+            },
+            Question::Data { size } => match self.fits(size) {
+                Ok(()) => Answer::Yes,
+                Err(refusal) => Answer::Refuse(refusal.to_reply()),
+            },
+            Question::Message(submission) => {
+                if let Err(refusal) = self.receiving.hold(submission.body.len() as u64) {
+                    return Answer::Refuse(refusal.to_reply());
+                }
+                let reply = returns.hear(*submission, self.peer.ip()).await;
+                // Less than before is never refused.
+                let _ = self.receiving.hold(0);
+                if reply.is_positive() { Answer::YesSaying(reply) } else { Answer::Refuse(reply) }
+            }
+        }
+    }
+
+    fn fits(&self, size: Option<u64>) -> Result<(), Refusal> {
         if size.is_some_and(|size| size > self.porch.limits.message_bytes_max) {
             return Err(Refusal::new(
                 Kind::TooLarge,
@@ -426,6 +488,12 @@ impl<'a> Conversation<'a> {
                 "Send large files as links.",
             ));
         }
-        self.porch.intake.has_room()
+        Ok(())
+    }
+
+    /// Before data starts: is there room in memory for it, and on the disk?
+    fn visitor_brings(&mut self, size: Option<u64>) -> Result<(), Refusal> {
+        self.fits(size)?;
+        self.porch.host.intake().has_room()
     }
 }

@@ -65,6 +65,14 @@ pub struct Metrics {
     pub submissions_repeated: Counter,
     /// Opens and clicks that came too often to be written down.
     pub visits_unnoted: Counter,
+    /// What came back and was matched, by the event it became, or by why it became none.
+    pub returns: Family<What, Counter>,
+    /// What came back and was turned away at the door, by limit.
+    pub returns_turned_away: Family<What, Counter>,
+    /// What came back and belongs to no message, by why.
+    pub unmatched: Family<What, Counter>,
+    /// Unmatched messages that were not kept, or not any more, for want of room.
+    pub unmatched_dropped: Counter,
     /// Idempotency keys remembered now.
     pub idempotency_keys: Gauge,
     /// Idempotency keys forgotten before their day was over, for want of room.
@@ -100,6 +108,10 @@ impl Default for Metrics {
             delivery_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 14)),
             submissions_repeated: Counter::default(),
             visits_unnoted: Counter::default(),
+            returns: Family::default(),
+            returns_turned_away: Family::default(),
+            unmatched: Family::default(),
+            unmatched_dropped: Counter::default(),
             idempotency_keys: Gauge::default(),
             idempotency_keys_forgotten: Gauge::default(),
             alarms: Family::default(),
@@ -162,6 +174,22 @@ impl Default for Metrics {
             "visits_unnoted",
             "Opens and clicks that came too often to be written down",
             metrics.visits_unnoted.clone(),
+        );
+        registry.register(
+            "returns",
+            "What came back and was matched, by the event it became, or by why it became none",
+            metrics.returns.clone(),
+        );
+        registry.register(
+            "returns_turned_away",
+            "What came back and was turned away at the door, by limit",
+            metrics.returns_turned_away.clone(),
+        );
+        registry.register("unmatched", "What came back and belongs to no message, by why", metrics.unmatched.clone());
+        registry.register(
+            "unmatched_dropped",
+            "Unmatched messages that were not kept, or not any more, for want of room",
+            metrics.unmatched_dropped.clone(),
         );
         registry.register("idempotency_keys", "Idempotency keys remembered now", metrics.idempotency_keys.clone());
         registry.register(

@@ -89,6 +89,7 @@ async fn tell(intake: &Intake, about: MessageId, notice: &Notice, stored: &Store
             ret: None,
             smtputf8: sender.needs_smtputf8(),
             once: None,
+            unsubscribe: None,
         };
         match intake.admit(&visitor, offer).await {
             Ok(admitted) => {

@@ -255,7 +255,7 @@ impl Onces {
         let Some((cursor, _)) = due else { return Ok(()) };
         let octets = table.to_octets(cursor);
         drop(table);
-        write_safely(checkpoint, &octets)
+        write_sealed(checkpoint, octets)
     }
 
     /// As `write`, when no submission is under way any more: all of the log is in it.
@@ -266,7 +266,7 @@ impl Onces {
         }
         let octets = table.to_octets(newest);
         drop(table);
-        write_safely(checkpoint, &octets)
+        write_sealed(checkpoint, octets)
     }
 }
 
@@ -309,8 +309,6 @@ impl Table {
             octets.extend_from_slice(&done.message.0.to_be_bytes());
             octets.extend_from_slice(&at.0.to_be_bytes());
         }
-        let sum = digest(&SHA256, &octets);
-        octets.extend_from_slice(sum.as_ref());
         octets
     }
 }
@@ -318,18 +316,9 @@ impl Table {
 type Keys = Vec<(Once, MessageId, Timestamp)>;
 
 fn read_checkpoint(path: &Path) -> io::Result<Option<(Cursor, Keys)>> {
-    let octets = match fs::read(path) {
-        Ok(octets) => octets,
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(fault) => return Err(fault),
-    };
+    let Some(content) = read_sealed(path, MAGIC)? else { return Ok(None) };
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
-    let (content, sum) = octets.split_last_chunk::<SHA256_OUTPUT_LEN>().ok_or_else(damaged)?;
-    let rest = content.strip_prefix(MAGIC).ok_or_else(damaged)?;
-    if digest(&SHA256, content).as_ref() != sum {
-        return Err(damaged());
-    }
-    let (cursor, mut rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+    let (cursor, mut rest) = content.split_first_chunk().ok_or_else(damaged)?;
     let mut keys = Vec::with_capacity(rest.len() / KEY_OCTETS);
     while let Some((one, after)) = rest.split_first_chunk::<KEY_OCTETS>() {
         rest = after;
@@ -340,11 +329,29 @@ fn read_checkpoint(path: &Path) -> io::Result<Option<(Cursor, Keys)>> {
     Ok(Some((Cursor(u64::from_be_bytes(*cursor)), keys)))
 }
 
-/// Under another name first: a crash in between leaves the one before.
-fn write_safely(path: &Path, octets: &[u8]) -> io::Result<()> {
+/// What stands behind the magic words of a file that ends with the digest of the rest; none: there is no such file.
+pub(crate) fn read_sealed(path: &Path, magic: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let octets = match fs::read(path) {
+        Ok(octets) => octets,
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(fault) => return Err(fault),
+    };
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
+    let (content, sum) = octets.split_last_chunk::<SHA256_OUTPUT_LEN>().ok_or_else(damaged)?;
+    let rest = content.strip_prefix(magic).ok_or_else(damaged)?;
+    if digest(&SHA256, content).as_ref() != sum {
+        return Err(damaged());
+    }
+    Ok(Some(rest.to_vec()))
+}
+
+/// With its digest behind it; under another name first: a crash in between leaves the one before.
+pub(crate) fn write_sealed(path: &Path, mut octets: Vec<u8>) -> io::Result<()> {
+    let sum = digest(&SHA256, &octets);
+    octets.extend_from_slice(sum.as_ref());
     let fresh = path.with_extension("new");
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(octets)?;
+    file.write_all(&octets)?;
     file.sync_all()?;
     fs::rename(&fresh, path)
 }

@@ -3,9 +3,11 @@
 //! Beginning: the spool is opened, the engine's task starts, what was queued is told to it while mail is already taken and sent.
 //! Ending: no new mail, what is in flight is finished, the rest stays in the spool.
 
+use crate::badge::Badge;
 use crate::deliver::Means;
 use crate::driver::{self, Driver};
 use crate::explain::Stories;
+use crate::heard::{HEARD_MAX, Heard};
 use crate::intake::{self, Intake, Limits};
 use crate::links::Links;
 use crate::metrics::Metrics;
@@ -13,14 +15,17 @@ use crate::notice;
 use crate::once::{CHECKPOINT_EVERY, KEYS_MAX, Onces};
 use crate::record;
 use crate::return_path::{NoRandomness, Sealer};
+use crate::returns::{self, Returns};
 use crate::tracking::Tracking;
+use crate::unmatched::{self, Shelf};
 use engine::Learned;
 use engine::id::MessageId;
 use engine::snapshot::Snapshot;
 use engine::time::Timestamp;
 use mail::address::Domain;
+use net::clock::Clock;
 use net::dns::Network;
-use spool::{Disk, EventLog, LiveMessage, Options, Recovered, Spool};
+use spool::{Cursor, Disk, EventLog, LiveMessage, Options, Recovered, Spool};
 use std::fs;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -44,6 +49,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where the tracking hosts of senders are reached; see `links::ORIGIN`.
     pub link_origin: String,
+    /// None: nothing is taken back.
+    pub returns: Option<returns::Settings>,
     pub engine: engine::Limits,
     pub snapshot: Arc<Snapshot>,
     pub allow_private: Vec<Network>,
@@ -56,6 +63,8 @@ pub enum StartFault {
     Spool(#[from] spool::OpenFault),
     #[error("the key for return paths {}: {cause}", .path.display())]
     Key { path: PathBuf, cause: io::Error },
+    #[error("the unmatched messages in {}: {cause}", .path.display())]
+    Unmatched { path: PathBuf, cause: io::Error },
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
 }
@@ -67,18 +76,18 @@ pub struct Plant {
     pub spool: Spool,
     pub metrics: Arc<Metrics>,
     pub tracking: Tracking,
+    pub returns: Returns,
     engine_task: JoinHandle<()>,
     recovery: JoinHandle<()>,
-    onces: Onces,
+    memories: Memories,
     checkpoints: JoinHandle<()>,
-    checkpoint: PathBuf,
 }
 
 impl Plant {
     /// `means` is made of the opened spool, because deliveries read from it.
     pub fn start(settings: Settings, means: impl FnOnce(Spool) -> Means) -> Result<Plant, StartFault> {
         let secret = return_path_secret(&settings.data.join("return-path.key"))?;
-        let (sealer, links) = (Sealer::new(&secret), Arc::new(Links::new(&secret, &settings.link_origin)));
+        let (sealer, links) = (Arc::new(Sealer::new(&secret)), Arc::new(Links::new(&secret, &settings.link_origin)));
         let (spool, recovered) = spool::open_on(settings.disk, &settings.data, settings.spool)?;
         for dropped in &recovered.dropped {
             tracing::warn!("found on start: {dropped}");
@@ -97,15 +106,17 @@ impl Plant {
             notices,
         });
         let engine_task = tokio::spawn(engine_task);
-        let (onces, checkpoint) = (Onces::new(KEYS_MAX), settings.data.join("keys"));
+        let memories = Memories::new(&settings.data);
+        let onces = memories.onces.clone();
         let intake = Intake::new(
             &settings.host,
             intake::Setting {
                 clock: means.clock.clone(),
                 spool: spool.clone(),
                 driver: driver.clone(),
-                sealer,
+                sealer: sealer.clone(),
                 links: links.clone(),
+                badge: settings.returns.as_ref().map(|returns| Badge::new(sealer.clone(), returns.badge.clone())),
                 limits: settings.limits,
                 metrics: metrics.clone(),
                 snapshot: settings.snapshot,
@@ -114,10 +125,16 @@ impl Plant {
         );
         tokio::spawn(notice::run(intake.clone(), spool.clone(), driver.clone(), to_write));
         let tracking = Tracking::new(links, intake.clone(), spool.clone());
-        let now = Timestamp(means.clock.now());
-        let checkpoints = tokio::spawn(remember(onces.clone(), checkpoint.clone(), spool.events(), now));
-        let recovery = tokio::spawn(recover(recovered, spool.clone(), driver.clone(), onces.clone()));
-        Ok(Plant { intake, driver, spool, metrics, tracking, engine_task, recovery, onces, checkpoints, checkpoint })
+        let shelf = {
+            let path = settings.data.join("unmatched");
+            let limits = settings.returns.as_ref().map_or_else(unmatched::Limits::default, |returns| returns.unmatched);
+            Shelf::open(&path, limits).map_err(|cause| StartFault::Unmatched { path, cause })?
+        };
+        let heard = memories.heard.clone();
+        let returns = Returns::new(intake.clone(), sealer, spool.clone(), heard, shelf, settings.returns);
+        let checkpoints = tokio::spawn(remember(memories.clone(), spool.events(), means.clock.clone()));
+        let recovery = tokio::spawn(recover(recovered, spool.clone(), driver.clone(), onces));
+        Ok(Plant { intake, driver, spool, metrics, tracking, returns, engine_task, recovery, memories, checkpoints })
     }
 
     #[must_use]
@@ -142,13 +159,10 @@ impl Plant {
                 "some deliveries did not end in time; they are tried again after the next start"
             );
         }
-        let (spool, onces, checkpoint) = (self.spool, self.onces, self.checkpoint);
+        let (spool, memories) = (self.spool, self.memories);
         let close = move || {
             // Before the spool is closed: what comes into the log after this cursor is read at the next start.
-            let newest = *spool.events().more().borrow();
-            if let Err(fault) = onces.write_last(&checkpoint, newest) {
-                tracing::warn!(%fault, "the keys are not written; the next start reads them from the event log");
-            }
+            memories.write_last(*spool.events().more().borrow());
             spool.close();
         };
         // Closing writes and syncs: it may wait for the disk.
@@ -235,27 +249,65 @@ fn take_up(live: &LiveMessage, spool: &Spool, driver: &Driver, onces: &Onces) {
     driver.accepted(Arc::new(envelope), standing);
 }
 
-/// Reads the idempotency keys of the last day, while mail is already taken; then writes a checkpoint of them now and then.
-async fn remember(onces: Onces, checkpoint: PathBuf, log: EventLog, now: Timestamp) {
+/// What is made of the event log at a start, each with its checkpoint.
+#[derive(Clone)]
+struct Memories {
+    onces: Onces,
+    keys: PathBuf,
+    heard: Heard,
+    returned: PathBuf,
+}
+
+impl Memories {
+    fn new(data: &Path) -> Memories {
+        let (onces, heard) = (Onces::new(KEYS_MAX), Heard::new(HEARD_MAX));
+        Memories { onces, keys: data.join("keys"), heard, returned: data.join("returned") }
+    }
+
+    fn read(&self, log: EventLog, now: Timestamp) {
+        if let Err(fault) = self.onces.read(&self.keys, log.clone(), now) {
+            tracing::error!(%fault, "not all idempotency keys of the last day are known");
+        }
+        if let Err(fault) = self.heard.read(&self.returned, log, now) {
+            tracing::error!(%fault, "not all that came back before is known; some of it may count twice");
+        }
+    }
+
+    fn write(&self, newest: Cursor, now: Timestamp) {
+        if let Err(fault) = self.onces.write(&self.keys, newest) {
+            tracing::warn!(%fault, "the idempotency keys are not written for now");
+        }
+        if let Err(fault) = self.heard.write(&self.returned, newest, now) {
+            tracing::warn!(%fault, "what came back is not written for now");
+        }
+    }
+
+    fn write_last(&self, newest: Cursor) {
+        if let Err(fault) = self.onces.write_last(&self.keys, newest) {
+            tracing::warn!(%fault, "the keys are not written; the next start reads them from the event log");
+        }
+        if let Err(fault) = self.heard.write_last(&self.returned, newest) {
+            tracing::warn!(%fault, "what came back is not written; the next start reads it from the event log");
+        }
+    }
+}
+
+/// Reads what is remembered, while mail is already taken; then writes checkpoints of it now and then.
+async fn remember(memories: Memories, log: EventLog, clock: Clock) {
     let newest = log.more();
     let reading = {
-        let (onces, checkpoint) = (onces.clone(), checkpoint.clone());
-        tokio::task::spawn_blocking(move || onces.read(&checkpoint, log, now))
+        let (memories, now) = (memories.clone(), Timestamp(clock.now()));
+        tokio::task::spawn_blocking(move || memories.read(log, now))
     };
-    match reading.await {
-        Ok(Ok(())) => {}
-        Ok(Err(fault)) => tracing::error!(%fault, "not all idempotency keys of the last day are known"),
-        Err(fault) => tracing::error!(%fault, "the idempotency keys of the last day are not known"),
+    if let Err(fault) = reading.await {
+        tracing::error!(%fault, "what was submitted and what came back before is not known");
     }
     let mut due = tokio::time::interval(CHECKPOINT_EVERY);
     loop {
         due.tick().await;
-        let (onces, checkpoint, newest) = (onces.clone(), checkpoint.clone(), *newest.borrow());
-        let written = tokio::task::spawn_blocking(move || onces.write(&checkpoint, newest)).await;
-        match written {
-            Ok(Ok(())) => {}
-            Ok(Err(fault)) => tracing::warn!(%fault, "the idempotency keys are not written for now"),
-            Err(fault) => tracing::warn!(%fault, "the idempotency keys are not written for now"),
+        let (memories, newest, now) = (memories.clone(), *newest.borrow(), Timestamp(clock.now()));
+        if let Err(fault) = tokio::task::spawn_blocking(move || memories.write(newest, now)).await {
+            tracing::warn!(%fault, "what is remembered is not written for now");
         }
     }
 }

@@ -93,6 +93,7 @@ fn start_on(disk: Arc<dyn spool::Disk>, data: &Path, port: u16, queue_messages_m
         Limits { recipients_max: 100, message_bytes_max: 1 << 20, queue_messages_max, receiving_bytes_max: 1 << 20 };
     let settings = Settings {
         link_origin: mta::links::ORIGIN.to_owned(),
+        returns: None,
         host: Domain::parse("weir.test").unwrap(),
         data: data.to_owned(),
         disk,
@@ -154,6 +155,7 @@ async fn offered(intake: &Intake, to: &str) -> Result<Arc<Envelope>, Refusal> {
         ret: None,
         smtputf8: false,
         once: None,
+        unsubscribe: None,
     };
     intake.admit(&visitor, offer).await.map(|admitted| admitted.envelope)
 }

@@ -121,9 +121,9 @@ impl World {
             if smalls_left > 0 && (puts_left <= 1 || self.dice.below(2) == 0) {
                 smalls_left -= 1;
                 if self.dice.below(6) == 0 {
-                    told.push(self.order_told(&mut orders))
+                    told.push(self.order_told(&mut orders));
                 } else {
-                    self.order_small(&mut orders)
+                    self.order_small(&mut orders);
                 }
             } else {
                 puts_left -= 1;

@@ -1,3 +1,4 @@
 //! Those who read: what is heard of them, and what they can be led to.
 
 mod links_lead_where_they_led;
+mod what_comes_back_is_heard;

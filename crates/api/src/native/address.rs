@@ -165,6 +165,7 @@ async fn mail(desk: &Desk, account: &AccountId, confirmation: &theirs::Confirmat
         ret: None,
         smtputf8,
         once: None,
+        unsubscribe: None,
     };
     desk.intake.admit(&Visitor::notice(account.clone()), offer).await?;
     Ok(())

@@ -45,6 +45,8 @@ struct ConfigurationSet {
     tracks_opens: bool,
     /// Whether it is heard of who follows a link: the links of its HTML lead through the tracking host.
     tracks_clicks: bool,
+    /// Whether readers of its mail are offered an end of the stream by one click (RFC 8058), where a message does not say.
+    unsubscribe: bool,
     /// Names of event destinations.
     destinations: Vec<String>,
     sends: bool,
@@ -67,6 +69,7 @@ impl From<theirs::ConfigurationSet> for ConfigurationSet {
             tracking_host: set.tracking_host,
             tracks_opens: set.tracks_opens,
             tracks_clicks: set.tracks_clicks,
+            unsubscribe: set.unsubscribe,
             destinations: set.destinations,
             sends: set.sends,
             reputation: set.reputation,
@@ -93,6 +96,7 @@ struct NewConfigurationSet {
     tracking_host: Option<String>,
     tracks_opens: Option<bool>,
     tracks_clicks: Option<bool>,
+    unsubscribe: Option<bool>,
     destinations: Option<Vec<String>>,
     sends: Option<bool>,
     reputation: Option<bool>,
@@ -120,6 +124,7 @@ struct ConfigurationSetChange {
     tracking_host: Option<Option<String>>,
     tracks_opens: Option<bool>,
     tracks_clicks: Option<bool>,
+    unsubscribe: Option<bool>,
     destinations: Option<Vec<String>>,
     sends: Option<bool>,
     reputation: Option<bool>,
@@ -142,6 +147,7 @@ async fn create_configuration_set(call: Call, At([account]): At<1>, Body(new): B
         tracking_host: new.tracking_host.map(Some),
         tracks_opens: new.tracks_opens,
         tracks_clicks: new.tracks_clicks,
+        unsubscribe: new.unsubscribe,
         destinations: new.destinations,
         sends: new.sends,
         reputation: new.reputation,
@@ -175,6 +181,7 @@ async fn change_configuration_set(
         tracking_host: to.tracking_host,
         tracks_opens: to.tracks_opens,
         tracks_clicks: to.tracks_clicks,
+        unsubscribe: to.unsubscribe,
         destinations: to.destinations,
         sends: to.sends,
         reputation: to.reputation,

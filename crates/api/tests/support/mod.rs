@@ -109,6 +109,7 @@ impl House {
         let followers = Followers::default();
         followers.close();
         let desk = Desk(Arc::new(DeskInner {
+            unmatched: plant.returns.shelf().clone(),
             intake: plant.intake.clone(),
             driver: plant.driver.clone(),
             stories: plant.stories(),
@@ -238,6 +239,7 @@ fn plant(folder: &Path, clock: Clock, dns: Arc<dyn Dns>) -> Plant {
     };
     let settings = mta::Settings {
         link_origin: mta::links::ORIGIN.to_owned(),
+        returns: None,
         host: Domain::parse("weir.test").unwrap(),
         data: folder.join("data"),
         disk: Arc::new(spool::RealDisk),

@@ -295,7 +295,7 @@ fn reply_of(words: &str, status: Option<Enhanced>, action: Action) -> Reply {
     let (code, enhanced, text) = prose::code_of(words);
     let enhanced = enhanced.or(status);
     let class = enhanced.map(|enhanced| u16::from(enhanced.class));
-    let code = code.unwrap_or_else(|| match (class, action) {
+    let code = code.unwrap_or(match (class, action) {
         (Some(4), _) | (None, Action::Delayed) => 450,
         (Some(2), _) | (None, Action::Delivered | Action::Relayed) => 250,
         _ => 550,

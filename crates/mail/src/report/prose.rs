@@ -210,8 +210,8 @@ fn mailbox(text: &str) -> Option<String> {
 
 /// The first words of the report that hold a code.
 fn first_said(report: &str) -> String {
-    let lines = report.lines().take(LINES_MAX).map(str::trim);
-    lines.filter(|line| code_of(line).0.is_some() || code_of(line).1.is_some()).next().unwrap_or_default().to_owned()
+    let mut lines = report.lines().take(LINES_MAX).map(str::trim);
+    lines.find(|line| code_of(line).0.is_some() || code_of(line).1.is_some()).unwrap_or_default().to_owned()
 }
 
 /// `host mx.b.test[192.0.2.1] said:`, `<mx.b.test #5.1.1 …>`.
