@@ -15,9 +15,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -121,6 +122,11 @@ const KNOWN_VOLUME: f64 = 20_000.0;
 const PORT_TRIES: usize = 16;
 const SILENCE_MAX: Duration = Duration::from_secs(180);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Of the messages that were taken, one in so many comes back after a while; of another one in so many, somebody complains.
+const COMES_BACK: u64 = 40;
+const COMPLAINS: u64 = 75;
+/// What is found out after the 250 takes its time.
+const LATER: Duration = Duration::from_secs(2);
 
 /// What somebody publishes about names of theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,9 +144,13 @@ pub struct World {
     dns: Authority,
     tally: Arc<Mutex<Tally>>,
     texts: Texts,
+    back: Back,
     // Aborted on drop, and with them all conversations.
     _doors: JoinSet<()>,
 }
+
+/// Where those who send take what comes back, and at which address complaints, once that is known.
+type Back = Arc<OnceLock<(SocketAddr, String)>>;
 
 /// TXT records of those who send, by name: their DKIM keys are among them.
 type Texts = Arc<RwLock<HashMap<String, String>>>;
@@ -164,8 +174,8 @@ impl World {
         let dns = Authority::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), zone).await?;
         let hosts: Vec<String> = SITES.iter().flat_map(|site| site.hosts).map(ToString::to_string).collect();
         let acceptor = Acceptor::self_signed(&hosts)?;
-        let (tally, texts) = (Arc::new(Mutex::new(Tally::default())), Texts::default());
-        let presets = provider::presets();
+        let (tally, texts, back) = (Arc::new(Mutex::new(Tally::default())), Texts::default(), Back::default());
+        let (presets, taken) = (provider::presets(), Arc::new(AtomicU64::new(0)));
         let mut doors = JoinSet::new();
         for ((place, site), socket) in (1..).zip(SITES).zip(sockets) {
             let preset = presets.iter().find(|preset| preset.name == site.preset);
@@ -183,10 +193,12 @@ impl World {
                 acceptor: acceptor.clone(),
                 tally: tally.clone(),
                 texts: texts.clone(),
+                back: back.clone(),
+                taken: taken.clone(),
             });
             doors.spawn(door.serve(socket));
         }
-        Ok(World { port, dns, tally, texts, _doors: doors })
+        Ok(World { port, dns, tally, texts, back, _doors: doors })
     }
 
     /// What those who send publish from now on; what they published before is gone.
@@ -196,6 +208,12 @@ impl World {
         let texts = texts.map(|record| (record.name.clone(), record.value.clone())).collect();
         *self.texts.write().unwrap_or_else(PoisonError::into_inner) = texts;
         Ok(())
+    }
+
+    /// From now on bounces that come late go there, and complaints to this address.
+    pub fn send_back_to(&self, door: SocketAddr, feedback: &str) {
+        // Once is enough.
+        let _ = self.back.set((door, feedback.to_owned()));
     }
 
     /// Who answers questions about names.
@@ -296,6 +314,9 @@ struct Door {
     acceptor: Acceptor,
     tally: Arc<Mutex<Tally>>,
     texts: Texts,
+    back: Back,
+    /// Messages that all of them have taken.
+    taken: Arc<AtomicU64>,
 }
 
 impl Door {
@@ -398,9 +419,30 @@ impl Visit {
             Question::Message(submission) => {
                 self.carried += 1;
                 self.keep(&submission);
+                self.answer_later(&submission);
                 Answer::YesSaying(Reply::new(250, (2, 0, 0), "OK, delivered to the mailbox"))
             }
         }
+    }
+
+    /// What a provider finds out when it has taken a message: that nobody is there, or that somebody did not want it.
+    fn answer_later(&self, submission: &Submission) {
+        let number = self.door.taken.fetch_add(1, Ordering::Relaxed) + 1;
+        let (Some((door, feedback)), Some(path)) = (self.door.back.get(), submission.from.as_ref()) else { return };
+        let Some((to, _)) = submission.recipients.first() else { return };
+        let (door, host) = (*door, self.door.settings.host.clone());
+        let (address, octets) = if number.is_multiple_of(COMES_BACK) {
+            (path.to_string(), bounce(&host, &to.to_string()))
+        } else if number.is_multiple_of(COMPLAINS) {
+            (feedback.clone(), complaint(&submission.body))
+        } else {
+            return;
+        };
+        tokio::spawn(async move {
+            tokio::time::sleep(LATER).await;
+            // What cannot be told is not: that is how it is out there.
+            let _ = timeout(SILENCE_MAX, hand_in(door, &host, &address, &octets)).await;
+        });
     }
 
     fn keep(&self, submission: &Submission) {
@@ -412,6 +454,54 @@ impl Visit {
         let mut tally = locked(&self.door.tally);
         *tally.received.entry(self.ip).or_default() += submission.recipients.len() as u64;
         *if holds { &mut tally.signed } else { &mut tally.unsigned } += 1;
+    }
+}
+
+fn bounce(host: &str, to: &str) -> Vec<u8> {
+    format!(
+        "From: MAILER-DAEMON@{host}\r\nSubject: Undelivered mail\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n\
+         --b\r\n\r\nThere is no such mailbox.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n\
+         Reporting-MTA: dns; {host}\r\n\r\nFinal-Recipient: rfc822; {to}\r\nAction: failed\r\nStatus: 5.1.1\r\n\
+         Diagnostic-Code: smtp; 550 5.1.1 No such mailbox here\r\n\r\n--b--\r\n"
+    )
+    .into_bytes()
+}
+
+fn complaint(message: &[u8]) -> Vec<u8> {
+    let head = "From: feedback@loop.test\r\nSubject: A complaint\r\nMIME-Version: 1.0\r\n\
+        Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n\
+        --b\r\n\r\nSomebody complains of this.\r\n--b\r\nContent-Type: message/feedback-report\r\n\r\n\
+        Feedback-Type: abuse\r\nUser-Agent: loop\r\nVersion: 1\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n";
+    [head.as_bytes(), message, b"\r\n--b--\r\n"].concat()
+}
+
+/// One message by SMTP, a command at a time.
+async fn hand_in(door: SocketAddr, host: &str, to: &str, octets: &[u8]) -> io::Result<()> {
+    let mut stream = BufReader::new(TcpStream::connect(door).await?);
+    let envelope = [format!("EHLO {host}"), "MAIL FROM:<>".to_owned(), format!("RCPT TO:<{to}>"), "DATA".to_owned()];
+    for command in envelope {
+        hear(&mut stream).await?;
+        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+    }
+    hear(&mut stream).await?;
+    let text = String::from_utf8_lossy(octets).replace("\r\n.", "\r\n..");
+    stream.write_all(format!("{text}.\r\n").as_bytes()).await?;
+    hear(&mut stream).await?;
+    stream.write_all(b"QUIT\r\n").await?;
+    hear(&mut stream).await
+}
+
+/// A whole answer that is no refusal.
+async fn hear(stream: &mut BufReader<TcpStream>) -> io::Result<()> {
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 || line.starts_with(['4', '5']) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if line.as_bytes().get(3) != Some(&b'-') {
+            return Ok(());
+        }
     }
 }
 

@@ -93,6 +93,9 @@ async fn show(arguments: &Arguments) -> Done {
         return Err(Failure("the demo's own file has no control plane".to_owned()));
     };
     let tenants = tenants::arrange(office, &world).await?;
+    if let Some(returns) = running.returns {
+        world.send_back_to(returns, &house::feedback());
+    }
     if !arguments.json {
         say(&introduction(&tenants, smtp, http, &config))?;
     }
@@ -244,6 +247,11 @@ struct Summary {
     bounced: u64,
     expired: u64,
     deleted: u64,
+    /// Of those delivered: sent back later, and complained of.
+    returned: u64,
+    complained: u64,
+    /// Recipients that nothing was sent to any more, because they had bounced or complained; they were not accepted.
+    suppressed: u64,
     /// Those that the spool still held after everything was closed.
     queued: u64,
     /// Submissions that failed; nothing of them was accepted.
@@ -276,6 +284,9 @@ impl Summary {
             bounced: board.total.bounced,
             expired: board.expired,
             deleted: board.deleted,
+            returned: board.returned,
+            complained: board.complained,
+            suppressed: board.suppressed,
             queued,
             refused,
             received: tally.received.values().sum(),

@@ -56,6 +56,9 @@ pub struct Board {
     pub total: Cell,
     pub expired: u64,
     pub deleted: u64,
+    pub returned: u64,
+    pub complained: u64,
+    pub suppressed: u64,
     lanes: BTreeMap<Lane, Cell>,
     /// By the account's id.
     accounts: BTreeMap<String, Share>,
@@ -88,6 +91,9 @@ impl Board {
             EventKind::Bounced => self.count(event, |cell| cell.bounced += 1),
             EventKind::Expired => self.expired += 1,
             EventKind::Deleted => self.deleted += 1,
+            EventKind::Returned => self.returned += 1,
+            EventKind::Complained => self.complained += 1,
+            EventKind::Suppressed => self.suppressed += 1,
             _ => {}
         }
         // A scheduled message is routed when it is due, every other one when it is accepted.

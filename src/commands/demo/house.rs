@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 const SMTP_USUAL: u16 = 2525;
 const HTTP_USUAL: u16 = 8025;
 pub const HOST: &str = "mail.weir.test";
+/// Where complaints come back to.
+const BACK: &str = "back.weir.test";
 const BLOCK_LISTS: &str = "block-lists.toml";
 
 /// The ports it listens on; 0 lets the kernel choose.
@@ -54,6 +56,11 @@ address = "127.0.0.1:{}"
 [control]
 block_lists = "{BLOCK_LISTS}"
 
+# What providers send back, and readers complain of, comes in here.
+[returns]
+address = "127.0.0.1:0"
+domain = "{BACK}"
+
 [limits]
 stop_s = 5
 
@@ -73,6 +80,11 @@ servers = ["{dns}"]
         doors.http,
         8 << 20,
     )
+}
+
+/// The address that readers complain to.
+pub fn feedback() -> String {
+    format!("feedback@{BACK}")
 }
 
 /// A folder that is gone when the demo is.

@@ -160,6 +160,8 @@ fn headline(board: &Board, refused: u64, (began, now): Span) -> Line {
         .and(Paint::Green, format!("  delivered {}", board.total.delivered))
         .and(Paint::Yellow, format!("  deferred {}", board.total.deferred))
         .and(Paint::Red, format!("  bounced {}", board.total.bounced))
+        .and(Paint::Red, format!("  back {}", board.returned + board.complained))
+        .and(Paint::Dim, format!("  spared {}", board.suppressed))
         .and(Paint::Plain, format!("  queued {}", board.open()))
         .and(if refused > 0 { Paint::Red } else { Paint::Dim }, format!("  refused {refused}"))
 }
@@ -221,12 +223,15 @@ fn told(story: &Story, began: Timestamp) -> Line {
 pub fn status(board: &Board, refused: u64, (began, now): Span) -> String {
     let total = &board.total;
     let mut line = format!(
-        "{}  accepted {}, delivered {}, deferred {}, bounced {}, queued {}, refused {refused}; delivered from",
+        "{}  accepted {}, delivered {}, deferred {}, bounced {}, sent back later {}, complained {}, spared {}, queued {}, refused {refused}; delivered from",
         clock(began, now),
         board.accepted,
         total.delivered,
         total.deferred,
         total.bounced,
+        board.returned,
+        board.complained,
+        board.suppressed,
         board.open()
     );
     for ip in PLANNED.iter().flat_map(|planned| planned.places()).map(|place| place.ip()) {
