@@ -11,7 +11,7 @@ use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::refusal::Refusal;
 use crate::seal::{KeepFault, Sealer, random, write_new};
-use crate::store::{Change, Columns, number, q, row, rows, run};
+use crate::store::{Change, Columns, Engine, number, q, row, rows, run};
 use engine::doubt::{Doubt, DoubtKind, Evidence};
 use engine::event::Event;
 use engine::id::MessageId;
@@ -424,7 +424,7 @@ impl Office {
     /// Brings the list to where the database is; whether anything has changed.
     pub async fn hear(&self, feed: &mut Feed) -> Result<bool, Refusal> {
         let mut conn = self.store().read().await?;
-        feed.refresh(&mut conn).await
+        feed.refresh(&mut conn, self.store().engine()).await
     }
 
     /// The addresses that are in doubt, to know which deliveries matter; none where there are more than so many.
@@ -582,7 +582,7 @@ impl Feed {
     }
 
     /// Takes in what has changed since; whether anything has.
-    async fn refresh(&mut self, conn: &mut AnyConnection) -> Result<bool, Refusal> {
+    async fn refresh(&mut self, conn: &mut AnyConnection, engine: Engine) -> Result<bool, Refusal> {
         let known = q!("SELECT number, forgotten FROM suppression_number WHERE only_one = 1");
         let (last, forgotten) = match row(conn, known).await? {
             Some(row) => (row.whole(0)?, row.whole(1)?),
@@ -592,6 +592,10 @@ impl Feed {
         // Another database than before, or too long ago: all of it. Whoever looks meanwhile has the list before.
         if number > last || number < forgotten {
             (list, number, any) = (Suppressed::empty(random()?), 0, true);
+        }
+        if number == 0 && last > 0 {
+            read_whole(conn, engine, last, &mut list).await?;
+            (number, any) = (last, true);
         }
         while number < last {
             let changes = rows(conn, q!(FEED, number, FEED_BATCH)).await?;
@@ -627,6 +631,58 @@ impl Feed {
     pub fn to_keep(&self) -> FeedToKeep {
         FeedToKeep { list: self.list.clone(), number: self.number }
     }
+}
+
+/// Between the fields of an entry, and between entries: no address, stream or name holds such a character.
+const FIELD: char = '\u{1f}';
+const ENTRY: char = '\u{1e}';
+/// Entries that the database hands over as one value: a row for each costs several times as much.
+const ENTRIES_A_ROW: i64 = 20_000;
+
+macro_rules! whole {
+    ($joined:literal, $letter:literal) => {
+        concat!(
+            "SELECT MAX(number), ",
+            $joined,
+            "(account || ",
+            $letter,
+            "(31) || address || ",
+            $letter,
+            "(31) || stream || ",
+            $letter,
+            "(31) || reason || ",
+            $letter,
+            "(31) || COALESCE(CAST(expires_at AS TEXT), ''), ",
+            $letter,
+            "(30)) \
+             FROM (SELECT * FROM suppressed WHERE number > $1 AND number <= $2 ORDER BY number LIMIT $3) AS part"
+        )
+    };
+}
+
+/// All entries up to a number, onto an empty list.
+async fn read_whole(conn: &mut AnyConnection, engine: Engine, last: i64, list: &mut Suppressed) -> Result<(), Refusal> {
+    let (mut number, mut pieces) = (0, Vec::new());
+    loop {
+        let query = match engine {
+            Engine::Sqlite => q!(whole!("group_concat", "char"), number, last, ENTRIES_A_ROW),
+            Engine::Postgres => q!(whole!("string_agg", "chr"), number, last, ENTRIES_A_ROW),
+        };
+        let Some(piece) = row(conn, query).await? else { break };
+        let (Some(newest), Some(entries)) = (piece.whole_or_none(0)?, piece.text_or_none(1)?) else { break };
+        number = newest;
+        pieces.push(entries);
+    }
+    // In one go: each shard is written once.
+    list.change(pieces.iter().flat_map(|piece| piece.split(ENTRY)).filter_map(|entry| {
+        let mut fields = entry.split(FIELD);
+        let (account, address, stream) = (fields.next()?, fields.next()?, fields.next()?);
+        let reason = Reason::of(fields.next()?)?;
+        let until = fields.next()?.parse().ok().map(Timestamp);
+        let stream = Some(stream).filter(|stream| !stream.is_empty());
+        Some((Place { account, address, stream }, Some(Listed { reason, until })))
+    }));
+    Ok(())
 }
 
 const FEED: &str = "SELECT number, account, address, stream, reason, expires_at FROM suppressed WHERE number > $1 \

@@ -92,7 +92,7 @@ struct Slot {
     said: u32,
 }
 
-type Shard = Arc<Vec<Slot>>;
+type Shard = Arc<[Slot]>;
 
 /// The list.
 #[derive(Clone)]
@@ -170,7 +170,7 @@ impl Suppressed {
         for changes in sorted.chunk_by(|one, other| one.0 == other.0) {
             let shard = &mut shards[changes[0].0];
             let (merged, gain) = merged(shard, changes);
-            *shard = Arc::new(merged);
+            *shard = merged.into();
             self.count = self.count.saturating_add_signed(gain);
         }
     }
@@ -207,8 +207,7 @@ impl Suppressed {
         if !rest.is_empty() || !shards.iter().all(is_sorted) {
             return None;
         }
-        shards.iter_mut().for_each(Vec::shrink_to_fit);
-        let shards = shards.into_iter().map(Arc::new).collect();
+        let shards = shards.into_iter().map(Arc::from).collect();
         Some(Suppressed { key: *key, shards: Arc::new(shards), count: slots.len() })
     }
 
@@ -294,7 +293,6 @@ fn merged(shard: &[Slot], changes: &[(usize, Slot, bool)]) -> (Vec<Slot>, isize)
         }
     }
     out.extend_from_slice(rest);
-    out.shrink_to_fit();
     let gain = out.len() as isize - shard.len() as isize;
     (out, gain)
 }
