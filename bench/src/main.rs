@@ -12,6 +12,7 @@ mod http;
 mod sink;
 
 mod submit;
+mod target;
 
 mod trial;
 
@@ -31,7 +32,7 @@ use crate::generate::{Connections, Order, generate};
 use crate::letter::Run;
 use crate::sink::{Settings, Sink};
 use crate::submit::Door;
-use crate::trial::Trial;
+use crate::trial::{Told, Trial};
 
 #[derive(Parser)]
 #[command(about = "Load generator, sink and measured runs for SMTP servers. Figures go to standard output as JSON.")]
@@ -184,6 +185,12 @@ struct RunOptions {
     http: Option<SocketAddr>,
     #[arg(long)]
     key: Option<String>,
+    /// Listens here for webhooks, and waits until as many events have come as --events says for each message
+    #[arg(long, requires = "events")]
+    webhooks: Option<SocketAddr>,
+    /// Events of a message at all targets together
+    #[arg(long)]
+    events: Option<u64>,
     /// Messages before the measurement
     #[arg(long, default_value_t = 500)]
     warm_up: u64,
@@ -247,6 +254,7 @@ impl RunOptions {
             name: self.name.clone(),
             sink: self.sink_options.settings(self.sink),
             order: self.load.order(self.to.unwrap_or(self.sink), None),
+            told: self.webhooks.zip(self.events).map(|(listen, events)| Told { listen, events }),
             door: self.http.zip(self.key.clone()).map(|(to, key)| Door { to, key }),
             warm_up: self.warm_up,
             paced: self.paced,

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::disk;
 use crate::fence::{Fence, own_cpu_seconds};
@@ -17,6 +17,7 @@ use crate::generate::{Order, Outcome, generate};
 use crate::letter::Run;
 use crate::sink::{self, Sink};
 use crate::submit::{Door, submit};
+use crate::target::Target;
 
 /// Enough for a 99th percentile that one hiccup does not make.
 const PROBES: usize = 300;
@@ -31,6 +32,8 @@ pub struct Trial {
     pub order: Order,
     /// Messages are handed in here instead, over HTTP.
     pub door: Option<Door>,
+    /// Webhooks are listened for.
+    pub told: Option<Told>,
     pub warm_up: u64,
     pub paced: u64,
     pub paced_rate: f64,
@@ -44,12 +47,20 @@ pub struct Trial {
     pub drain_patience: Duration,
 }
 
+/// Where webhooks are told, and of how many events for each message.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub listen: SocketAddr,
+    pub events: u64,
+}
+
 /// One measured run.
 pub fn run(trial: &Trial) -> io::Result<Figures> {
     let sink = Sink::start(&trial.sink)?;
+    let target = trial.told.as_ref().map(|told| Target::listen(told.listen)).transpose()?;
     let fence = Fence::raise()?;
     let mut server = start(trial, &fence)?;
-    let outcome = measure(trial, &fence, &sink, &mut server);
+    let outcome = measure(trial, &fence, &sink, target.as_ref(), &mut server);
     // The processes are ended whatever came of the measurement.
     fence.clear(Duration::from_secs(10))?;
     if let Some(server) = &mut server {
@@ -77,7 +88,13 @@ pub fn spawn(fence: &Fence, words: &[String], log: Option<&Path>) -> io::Result<
     command.spawn()
 }
 
-fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>) -> io::Result<Figures> {
+fn measure(
+    trial: &Trial,
+    fence: &Fence,
+    sink: &Sink,
+    target: Option<&Target>,
+    server: &mut Option<Child>,
+) -> io::Result<Figures> {
     let mut figures = Figures::default();
     figures.text("name", &trial.name);
     if let Some(server) = server {
@@ -88,12 +105,15 @@ fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>
 
     let mut warm_up = Order { run: trial.order.run + 1, messages: trial.warm_up, ..trial.order.clone() };
     warm_up.rate = None;
-    drain(trial, sink, warm_up.run, &hand_in(trial, &warm_up)?);
+    let outcome = hand_in(trial, &warm_up)?;
+    drain(trial, sink, warm_up.run, &outcome);
+    let before = hear(trial, target, outcome.acknowledged);
 
     let watch = fence.watch_memory();
     let (cpu_before, own_before) = (fence.cpu()?, own_cpu_seconds()?);
     let mut outcome = hand_in(trial, &trial.order)?;
     drain(trial, sink, trial.order.run, &outcome);
+    let told = hear(trial, target, outcome.acknowledged + trial.warm_up);
     let own_seconds = own_cpu_seconds()? - own_before;
     // What the server still has to do for these messages belongs to their price: it removes them, it writes its log.
     thread::sleep(Duration::from_secs(1));
@@ -101,8 +121,10 @@ fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>
     let memory = watch.stop();
 
     let received = sink.unique(trial.order.run);
-    let end_to_end =
-        sink.last_arrival().and_then(|last| last.duration_since(outcome.began).ok()).unwrap_or_default().as_secs_f64();
+    let until = |last: Option<SystemTime>| {
+        last.and_then(|last| last.duration_since(outcome.began).ok()).unwrap_or_default().as_secs_f64()
+    };
+    let end_to_end = until(sink.last_arrival());
     let user = cpu_after.user_seconds - cpu_before.user_seconds;
     let system = cpu_after.system_seconds - cpu_before.system_seconds;
     figures.count("received", received);
@@ -118,6 +140,14 @@ fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>
     figures.number("peak_rss_mib", memory.rss_kib as f64 / 1024.0);
     figures.number("peak_pss_mib", memory.pss_kib as f64 / 1024.0);
     figures.count("processes", memory.processes);
+    if let Some(target) = target {
+        let heard = target.heard();
+        figures.count("events_told", told - before);
+        figures.count("events_told_again", heard.again);
+        figures.count("event_requests", heard.requests);
+        figures.number("told_after_mail_seconds", until(heard.last) - end_to_end);
+        figures.number("all_told_per_second", received as f64 / until(heard.last));
+    }
     figures.absorb("", outcome.figures());
 
     if trial.paced > 0 {
@@ -133,6 +163,20 @@ fn measure(trial: &Trial, fence: &Fence, sink: &Sink, server: &mut Option<Child>
         figures.spread_ms("paced_fdatasync", &mut paced_us);
     }
     Ok(figures)
+}
+
+/// Waits until the targets have heard of all events of so many messages, or of nothing new for too long.
+fn hear(trial: &Trial, target: Option<&Target>, messages: u64) -> u64 {
+    let (Some(target), Some(told)) = (target, &trial.told) else { return 0 };
+    let (mut heard, mut since) = (target.heard().events, Instant::now());
+    while heard < messages * told.events && since.elapsed() < trial.drain_patience {
+        thread::sleep(Duration::from_millis(10));
+        let now = target.heard().events;
+        if now > heard {
+            (heard, since) = (now, Instant::now());
+        }
+    }
+    heard
 }
 
 fn hand_in(trial: &Trial, order: &Order) -> io::Result<Outcome> {

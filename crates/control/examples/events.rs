@@ -1,9 +1,10 @@
 //! What does keeping events cost, and finding them? Figures for `bench/README.md`.
 //!
-//! `cargo run --release -p control --example events -- DATA [EVENTS]`
+//! `cargo run --release -p control --example events -- DATA [EVENTS [uncounted]]`
 //!
 //! Messages of two hundred accounts, each accepted and then delivered, deferred or bounced, over 90 days, taken in as from a queue's
-//! log; then searches for single recipients and messages, and statistics of one account. On one core: run it under `taskset -c 0`.
+//! log; then searches for single recipients and messages, and statistics of one account, unless it is left uncounted. On one core: run
+//! it under `taskset -c 0`.
 
 use control::archive::{Archive, Told, ToldEvent};
 use control::block::Wanted;
@@ -166,6 +167,20 @@ async fn office(location: &Location, archive: Archive) -> Result<Office, Box<dyn
     Ok(office)
 }
 
+/// Adds all of it up.
+async fn count(office: &Office, archive: &Archive) -> Result<Duration, Box<dyn Error>> {
+    let mut counting = Duration::ZERO;
+    loop {
+        let since = office.counts_kept_since().await?;
+        let began = Instant::now();
+        let more = archive.count(since).await?;
+        counting += began.elapsed();
+        if !more {
+            return Ok(counting);
+        }
+    }
+}
+
 fn percentiles(what: &str, mut took: Vec<Duration>) {
     took.sort_unstable();
     let at = |part: usize| took[(took.len() - 1) * part / 100];
@@ -177,6 +192,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
     let data = PathBuf::from(words.next().ok_or("which folder?")?);
     let events: u64 = words.next().map_or(Ok(5_000_000), |word| word.parse())?;
+    let is_counted = words.next().is_none();
     std::fs::create_dir_all(&data)?;
     let location = Location::Sqlite(data.join("control.db"));
     let archive = Archive::beside(&location)?;
@@ -198,18 +214,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{events} events kept in {keeping:.1?}: {:.0} events/s", events as f64 / keeping.as_secs_f64());
     println!("longest transaction of {} events: {longest:.1?}", AT_ONCE * 2);
     let office = office(&location, archive.clone()).await?;
-    let mut counting = Duration::ZERO;
-    loop {
-        let since = office.counts_kept_since().await?;
-        let began = Instant::now();
-        let more = archive.count(since).await?;
-        counting += began.elapsed();
-        if !more {
-            break;
-        }
+    let counting = if is_counted { count(&office, &archive).await? } else { Duration::ZERO };
+    if is_counted {
+        println!("{events} events counted in {counting:.1?}: {:.0} events/s", events as f64 / counting.as_secs_f64());
+        println!("kept and counted: {:.0} events/s", events as f64 / (keeping + counting).as_secs_f64());
     }
-    println!("{events} events counted in {counting:.1?}: {:.0} events/s", events as f64 / counting.as_secs_f64());
-    println!("kept and counted: {:.0} events/s", events as f64 / (keeping + counting).as_secs_f64());
     let bytes = archive.bytes().await? as f64;
     let file = std::fs::metadata(data.join("events.db"))?.len() as f64;
     println!("octets an event: {:.0} in blocks, {:.0} on disk", bytes / events as f64, file / events as f64);
@@ -234,6 +243,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     percentiles("search by recipient, a page of 50", by_recipient);
     percentiles("search by message", by_message);
+    if !is_counted {
+        office.close().await;
+        return Ok(());
+    }
     let mut by_provider = Vec::new();
     for account in 0..ACCOUNTS {
         let asked = Question {

@@ -1,15 +1,16 @@
 //! How do we compare with the peers, on this machine, in the same minutes?
 
 mod control;
-mod peers;
 mod table;
+mod tenant;
+mod peers;
 
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
 use self::peers::{SERVER_PORT, SINK_PORT, Server};
-use self::table::{Row, figure, median_of_all, table};
+use self::table::{Row, figure, median_of_all, table, told};
 use crate::tools::{Fault, Outcome, answer, cargo, directory, program, run, target, write};
 
 struct Plan {
@@ -68,6 +69,7 @@ pub fn bench(words: &[String]) -> Outcome<()> {
         plan.messages, plan.rounds
     );
     println!("{}", table(&rows, Server::Postfix.name()));
+    print!("{}", told(&rows));
     if obstacles.is_empty() {
         return Ok(());
     }
@@ -83,6 +85,7 @@ fn build() -> Outcome<()> {
         ["--example", "fill"],
         ["--example", "routes"],
         ["--example", "suppression"],
+        ["--example", "events"],
     ];
     run(cargo(["build", "--release"]).args(packages.as_flattened()).args(targets.as_flattened()))
 }
@@ -131,6 +134,9 @@ impl Plan {
                 command.args(["--to", &format!("127.0.0.1:{SERVER_PORT}")]);
                 if let Some((at, key)) = server.http() {
                     command.args(["--http", at, "--key", key]);
+                }
+                if server.tells() {
+                    command.args(["--webhooks", tenant::TOLD_AT, "--events", &tenant::told_of_each().to_string()]);
                 }
                 command.arg("--disk").arg(disk).arg("--log").arg(&log).arg("--").args(words);
             }

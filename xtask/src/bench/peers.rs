@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::tenant;
 use crate::tools::{Fault, Outcome, directory, is_installed, is_root, program, run, target, workspace, write};
 
 /// All servers listen and relay at the same two ports; only one of them runs at a time.
@@ -18,14 +19,25 @@ pub enum Server {
     WeirDkim,
     /// Submission over HTTP instead; the calls stay on their connections.
     WeirHttp,
+    /// With a database, all events kept and counted, and webhooks that hear of them.
+    WeirEvents,
+    WeirDkimEvents,
     Postfix,
     PostfixOpendkim,
     Opensmtpd,
 }
 
 impl Server {
-    pub const ALL: [Server; 6] =
-        [Server::Weir, Server::WeirHttp, Server::Postfix, Server::Opensmtpd, Server::WeirDkim, Server::PostfixOpendkim];
+    pub const ALL: [Server; 8] = [
+        Server::Weir,
+        Server::WeirEvents,
+        Server::WeirHttp,
+        Server::Postfix,
+        Server::Opensmtpd,
+        Server::WeirDkim,
+        Server::WeirDkimEvents,
+        Server::PostfixOpendkim,
+    ];
 
     /// Where messages are handed in over HTTP, and with which key; as in `examples/sink.toml`.
     pub fn http(self) -> Option<(&'static str, &'static str)> {
@@ -37,6 +49,8 @@ impl Server {
             Server::Weir => "weir",
             Server::WeirDkim => "weir+dkim",
             Server::WeirHttp => "weir+http",
+            Server::WeirEvents => "weir+events",
+            Server::WeirDkimEvents => "weir+dkim+events",
             Server::Postfix => "postfix",
             Server::PostfixOpendkim => "postfix+opendkim",
             Server::Opensmtpd => "opensmtpd",
@@ -46,30 +60,38 @@ impl Server {
     /// Debian's packages that make it.
     fn packages(self) -> &'static [&'static str] {
         match self {
-            Server::Weir | Server::WeirDkim | Server::WeirHttp => &[],
             Server::Postfix => &["postfix"],
             Server::PostfixOpendkim => &["postfix", "opendkim"],
             Server::Opensmtpd => &["opensmtpd"],
+            _ => &[],
         }
     }
 
     fn script(self) -> &'static str {
         match self {
-            Server::Weir | Server::WeirDkim | Server::WeirHttp => "",
             Server::Postfix | Server::PostfixOpendkim => include_str!("postfix.sh"),
             Server::Opensmtpd => include_str!("opensmtpd.sh"),
+            _ => "",
         }
     }
 
-    fn is_weir(self) -> bool {
-        matches!(self, Server::Weir | Server::WeirDkim | Server::WeirHttp)
+    /// Whether webhooks hear of its mail.
+    pub fn tells(self) -> bool {
+        matches!(self, Server::WeirEvents | Server::WeirDkimEvents)
     }
 
-    /// Weir's own configuration for this row: the example as it is, or with a signing domain and a fresh key.
+    fn is_weir(self) -> bool {
+        matches!(self, Server::Weir | Server::WeirDkim | Server::WeirHttp) || self.tells()
+    }
+
+    /// Weir's own configuration for this row: the example as it is, or with a signing domain and a fresh key, or with a database.
     fn configuration(self, state: &Path) -> Outcome<PathBuf> {
         let example = workspace().join("examples/sink.toml");
-        if self != Server::WeirDkim {
-            return Ok(example);
+        match self {
+            Server::WeirEvents => return tenant::prepare(state, None),
+            Server::WeirDkimEvents => return tenant::prepare(state, Some(SENDER_DOMAIN)),
+            Server::WeirDkim => {}
+            _ => return Ok(example),
         }
         let key = state.join("dkim.pem");
         let domain = ["--domain", SENDER_DOMAIN, "--selector", "bench"];

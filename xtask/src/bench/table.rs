@@ -9,6 +9,13 @@ pub fn figure(json: &str, name: &str) -> Option<f64> {
     value[..value.find([',', '}'])?].parse().ok()
 }
 
+/// The value of a text in such an object; these need no escapes.
+pub fn text(json: &str, name: &str) -> Option<String> {
+    let quoted = format!("\"{name}\":\"");
+    let value = &json[json.find(&quoted)? + quoted.len()..];
+    Some(value[..value.find('"')?].to_owned())
+}
+
 /// All rounds of one server in one way of sending.
 pub struct Row {
     pub name: String,
@@ -74,6 +81,33 @@ pub fn table(rows: &[Row], base: &str) -> String {
     out
 }
 
+/// What telling of all that happened costs, beside the same server that tells nobody.
+pub fn told(rows: &[Row]) -> String {
+    let mut out = String::new();
+    for row in rows.iter().filter(|row| row.median("events_told").is_some()) {
+        let plain = row.name.strip_suffix("+events").unwrap_or(&row.name);
+        let other = rows.iter().find(|other| other.name == plain && other.way == row.way);
+        let share = |name: &str| other.and_then(|other| Some(row.median(name)? / other.median(name)?));
+        let value = |name: &str| row.median(name).unwrap_or(f64::NAN);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "{}, {}: {:.0} % of the messages/s of {plain} ({:.0} %, until the last event was told), {:.2} × its CPU; \
+             {:.0} events told, the last {:.1} s after the mail, {:.0} told again",
+            row.name,
+            row.way,
+            share("end_to_end_per_second").unwrap_or(f64::NAN) * 100.0,
+            value("all_told_per_second") * 100.0
+                / other.and_then(|other| other.median("end_to_end_per_second")).unwrap_or(f64::NAN),
+            share("cpu_seconds_per_1000").unwrap_or(f64::NAN),
+            value("events_told"),
+            value("told_after_mail_seconds"),
+            row.greatest("events_told_again"),
+        );
+    }
+    out
+}
+
 /// The medians of all rounds of all rows.
 pub fn median_of_all(rows: &[Row], name: &str) -> Option<f64> {
     let rounds = rows.iter().flat_map(|row| row.rounds.iter().cloned()).collect();
@@ -91,6 +125,7 @@ mod tests {
         assert_eq!(figure(json, "lost"), Some(0.0));
         assert_eq!(figure(json, "seconds"), None);
         assert_eq!(figure(r#"{"rate":null}"#, "rate"), None);
+        assert_eq!(text(r#"{"the_id":"b","id":"a"}"#, "id").as_deref(), Some("a"));
     }
 
     #[test]
