@@ -77,7 +77,13 @@ pub async fn keep(
     let mut more = log.more();
     let mut reader = Some(log);
     let mut at: Option<Cursor> = None;
+    // At the start, of what happened before.
+    let mut is_behind = true;
     loop {
+        if !is_behind {
+            // A row and a transaction for few events each would cost more than the events.
+            sleep(GATHER).await;
+        }
         if at.is_none() {
             let newest = *more.borrow_and_update();
             match begin(&archive, &mut source, newest).await {
@@ -90,20 +96,24 @@ pub async fn keep(
         let read = tokio::task::spawn_blocking(move || {
             let read = own.next(from, RECORDS_MAX).map(|records| {
                 let last = records.last().map(|(last, _)| *last);
-                (last, records.iter().filter_map(|(cursor, octets)| told(*cursor, octets)).collect::<Vec<_>>())
+                let told = records.iter().filter_map(|(cursor, octets)| told(*cursor, octets)).collect::<Vec<_>>();
+                (last, told, records.len() == RECORDS_MAX)
             });
             (read, own)
         });
         let Ok((read, own)) = read.await else { return tracing::error!("reading the event log ended early") };
         reader = Some(own);
         let (last, told) = match read {
-            Ok((Some(last), told)) => (last, told),
-            Ok((None, _)) => {
+            Ok((Some(last), told, is_full)) => {
+                is_behind = is_full;
+                (last, told)
+            }
+            Ok((None, ..)) => {
+                is_behind = false;
                 tokio::select! {
                     changed = more.changed() => if changed.is_err() { return },
                     () = closing(&mut stop) => return,
                 }
-                sleep(GATHER).await;
                 continue;
             }
             Err(fault) => {
@@ -184,9 +194,13 @@ fn told(cursor: Cursor, octets: &[u8]) -> Option<Told> {
     match record::read_entries(octets) {
         Ok(entries) if entries.is_empty() => None,
         Ok(entries) => {
+            let is_alone = entries.len() == 1;
             let event = |entry: record::Entry| ToldEvent {
-                record: (entry.accepted.is_some() || entry.route.is_some()).then(|| {
-                    record::write_entries(entry.event.message.unwrap_or(MessageId(0)), std::slice::from_ref(&entry))
+                record: (entry.accepted.is_some() || entry.route.is_some()).then(|| match is_alone {
+                    true => octets.to_vec(),
+                    false => {
+                        record::write_entries(entry.event.message.unwrap_or(MessageId(0)), std::slice::from_ref(&entry))
+                    }
                 }),
                 event: entry.event,
                 address: entry.address,

@@ -33,6 +33,8 @@ use tokio::time::{Instant, sleep};
 
 /// Changes that come together are published together; a change is known to the data plane within this and what reading it takes.
 const GATHER: Duration = Duration::from_millis(10);
+/// The event log is looked into this often: a look costs about the same for one event and for hundreds.
+const HEAR_EVERY: Duration = Duration::from_millis(50);
 /// Changes made by another process on the same database are looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The snapshot is kept for a start without the database at most this often, and for a small part of the time: it is written as a whole.
@@ -373,7 +375,12 @@ async fn up(office: Office, log: EventLog, mut stop: watch::Receiver<bool>) {
     let mut at: Option<Cursor> = None;
     let mut unnoted = 0;
     let mut doubted = Doubted::default();
+    // At the start, of what happened before.
+    let mut is_behind = true;
     loop {
+        if !is_behind {
+            sleep(HEAR_EVERY).await;
+        }
         if doubted.look_at.is_none_or(|look_at| Instant::now() >= look_at) {
             // A refusal was logged where it arose; until then all deliveries matter.
             doubted.all = office.in_doubt(DOUBTED_MAX).await.ok().flatten().map(|all| all.into_iter().collect());
@@ -402,6 +409,7 @@ async fn up(office: Office, log: EventLog, mut stop: watch::Receiver<bool>) {
                 continue;
             }
         };
+        is_behind = records.len() == EVENTS_MAX;
         let Some((last, _)) = records.last() else {
             tokio::select! {
                 changed = more.changed() => if changed.is_err() { return },
@@ -434,6 +442,15 @@ struct Doubted {
 }
 
 impl Doubted {
+    /// What is only known by its kind cannot matter.
+    fn may_skip(&self, kind: EventKind) -> bool {
+        match kind {
+            EventKind::Accepted => true,
+            EventKind::Delivered => self.all.as_ref().is_some_and(BTreeSet::is_empty),
+            _ => false,
+        }
+    }
+
     fn matters(&mut self, word: &Word) -> bool {
         let Some(all) = &mut self.all else { return true };
         let who = (word.account.clone(), word.address.clone());
@@ -452,6 +469,9 @@ impl Doubted {
 fn matter(records: &[(Cursor, Vec<u8>)], doubted: &mut Doubted) -> (Vec<Event>, Vec<Word>) {
     let (mut events, mut words) = (Vec::new(), Vec::new());
     for (cursor, octets) in records {
+        if record::only_kind(octets).is_some_and(|kind| doubted.may_skip(kind)) {
+            continue;
+        }
         match record::read_entries(octets) {
             Ok(entries) => {
                 for entry in entries {

@@ -10,6 +10,8 @@ pub mod asked;
 pub mod csv;
 /// How often may one credential call?
 pub mod rate;
+/// How is somebody else's HTTP server asked?
+mod line;
 /// Who is asking?
 pub mod caller;
 /// What became of a message?

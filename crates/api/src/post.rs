@@ -4,6 +4,7 @@
 //! a redirect is an answer like any other, and not followed. Every step has a limit in time and size (F6).
 
 use crate::kept::{KeptView, Reader};
+use crate::line::{self, Answered, Line, RESTED_MAX};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,43 +13,33 @@ use control::Office;
 use control::block::Kept;
 use control::webhook::{Batch, Sent, Turn};
 use engine::posting::Answer;
-use engine::snapshot::Snapshot;
 use engine::time::Timestamp;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, StatusCode, Uri};
 use mta::intake::Intake;
 use mta::metrics::What;
 use net::clock::Clock;
 use net::dns::{Dns, Families, Network, not_public};
-use net::tls::{Connector, Policy};
+use net::tls::Connector;
 use serde::Serialize;
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use serde_json::value::RawValue;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-/// For a connection, its TLS included.
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
-/// From the first octet sent to the answer's status.
-const ANSWER_WAIT: Duration = Duration::from_secs(15);
-/// For the rest of an answer: it is only kept for whoever looks.
-const REST_WAIT: Duration = Duration::from_secs(5);
-/// Read of an answer; what comes after it is not looked at.
-const ANSWER_OCTETS_MAX: usize = 16 << 10;
+/// Of a request, beside its events.
+const HEAD_OCTETS_EXPECTED: usize = 256;
 /// Kept of a request and of an answer.
 const SHOWN_OCTETS_MAX: usize = 4 << 10;
-const HEAD_OCTETS_MAX: usize = 32 << 10;
 /// Of one batch; one event alone may be larger.
 const BATCH_OCTETS_MAX: usize = 512 << 10;
+/// Events whose JSON is at hand for the other webhooks that hear of them.
+const TEXTS_MAX: usize = 8_192;
 /// Requests under way at one time to targets that answered last, and to those that did not: a dead one takes no place of a good one.
 const POSTS_MAX: usize = 128;
 const DOUBTFUL_POSTS_MAX: usize = 32;
@@ -76,13 +67,25 @@ struct Poster {
     means: Means,
     good: Semaphore,
     doubtful: Semaphore,
+    texts: Mutex<Texts>,
+}
+
+/// Events in JSON, by their number in the archive.
+#[derive(Default)]
+struct Texts {
+    known: HashMap<i64, Arc<RawValue>>,
+    order: VecDeque<i64>,
 }
 
 /// Every webhook has a task of its own, until the house closes.
 pub async fn run(means: Means, mut stop: watch::Receiver<bool>) {
     let mut changes = means.office.store().changes();
-    let poster =
-        Arc::new(Poster { means, good: Semaphore::new(POSTS_MAX), doubtful: Semaphore::new(DOUBTFUL_POSTS_MAX) });
+    let poster = Arc::new(Poster {
+        means,
+        good: Semaphore::new(POSTS_MAX),
+        doubtful: Semaphore::new(DOUBTFUL_POSTS_MAX),
+        texts: Mutex::default(),
+    });
     let mut running: HashMap<String, Running> = HashMap::new();
     loop {
         changes.borrow_and_update();
@@ -134,6 +137,7 @@ impl Poster {
     async fn serve(self: Arc<Poster>, id: String, mut revision: watch::Receiver<i64>) {
         let mut more = self.means.office.archive().end();
         let (mut nothing_before, mut seen) = (0, *revision.borrow_and_update());
+        let mut line = None;
         loop {
             let is = *revision.borrow_and_update();
             if std::mem::replace(&mut seen, is) != is {
@@ -155,7 +159,7 @@ impl Poster {
                         }
                     };
                     if let Some(batch) = batch {
-                        self.post(*batch).await;
+                        line = self.post(*batch, line.take()).await;
                     }
                     continue;
                 }
@@ -167,7 +171,13 @@ impl Poster {
                         tokio::task::yield_now().await;
                         continue;
                     }
-                    self.idle(&id, before, &mut more, &mut revision).await;
+                    let rested = self.idle(&id, before, &mut more, &mut revision);
+                    tokio::pin!(rested);
+                    if line.is_some() && timeout(RESTED_MAX, &mut rested).await.is_ok() {
+                        continue;
+                    }
+                    line = None;
+                    rested.await;
                     continue;
                 }
                 Ok(Turn::WaitUntil(until)) => self.means.clock.until(until.0),
@@ -198,19 +208,23 @@ impl Poster {
         }
     }
 
-    async fn post(&self, mut batch: Batch) {
+    /// The connection, where it can carry more.
+    async fn post(&self, mut batch: Batch, line: Option<Line>) -> Option<Line> {
         let places = if batch.failures() == 0 { &self.good } else { &self.doubtful };
-        let Ok(_place) = places.acquire().await else { return };
-        let body = body(&mut batch, &self.means.intake.snapshot());
+        let Ok(_place) = places.acquire().await else { return None };
+        let body = self.body(&mut batch);
         let began = Instant::now();
         let now = Timestamp(self.means.clock.now());
-        let told = self.tell(&batch, body.clone(), now).await;
+        let (told, line) = match self.tell(&batch, body.clone(), now, line).await {
+            Ok((told, line)) => (Ok(told), line),
+            Err(words) => (Err(words), None),
+        };
         let took = began.elapsed();
         let request = shown(&body);
         let sent = match told {
-            Ok((status, answered)) => {
+            Ok(Answered { status, body, .. }) => {
                 let (answer, words) = worth(status);
-                Sent { answer, status: Some(status.as_u16()), words, took, request, answered: shown(&answered) }
+                Sent { answer, status: Some(status.as_u16()), words, took, request, answered: shown(&body) }
             }
             Err(words) => Sent { answer: Answer::Failed, status: None, words, took, request, answered: String::new() },
         };
@@ -225,27 +239,23 @@ impl Poster {
         if self.means.office.webhook_sent(&batch, &sent, chance).await.is_err() {
             sleep(AGAIN_AFTER).await;
         }
+        line
     }
 
-    async fn tell(&self, batch: &Batch, body: Bytes, now: Timestamp) -> Result<(StatusCode, Vec<u8>), String> {
-        let uri: Uri = batch.webhook.url.parse().map_err(|_| "the address cannot be read".to_owned())?;
-        let request = request(batch, &uri, body, now)?;
-        let is_tls = uri.scheme_str() == Some("https");
-        let host = uri.host().ok_or("the address names no host")?;
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let address = self.address(host.trim_start_matches('[').trim_end_matches(']')).await?;
-        let to = SocketAddr::new(address, port);
-        let stream = timeout(CONNECT_WAIT, TcpStream::connect(to))
-            .await
-            .map_err(|_| format!("{to} did not answer within {} seconds", CONNECT_WAIT.as_secs()))?
-            .map_err(|fault| format!("{to}: {fault}"))?;
-        let _ = stream.set_nodelay(true);
-        if is_tls {
-            let stream = self.means.connector.connect(stream, host, &Policy::Sts, CONNECT_WAIT).await;
-            converse(stream.map_err(|fault| format!("TLS with {host}: {fault}"))?, request).await
-        } else {
-            converse(stream, request).await
-        }
+    async fn tell(
+        &self,
+        batch: &Batch,
+        body: Bytes,
+        now: Timestamp,
+        line: Option<Line>,
+    ) -> Result<(Answered, Option<Line>), String> {
+        let url = &batch.webhook.url;
+        let uri: Uri = url.parse().map_err(|_| "the address cannot be read".to_owned())?;
+        let open = async {
+            let address = self.address(line::host_of(&uri)?).await?;
+            Line::open(url, &uri, address, &self.means.connector).await
+        };
+        line::ask(line, url, || request(batch, &uri, body.clone(), now), open).await
     }
 
     /// The address to dial: what is looked up here is what is used.
@@ -277,48 +287,6 @@ fn crc(id: &str, now: Timestamp) -> u32 {
     hash.finalize()
 }
 
-/// One request and its answer: status, and the beginning of the body.
-async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Vec<u8>), String> {
-    let broken = |fault: hyper::Error| format!("the conversation broke off: {fault}");
-    let (mut sender, connection) =
-        http1::Builder::new().max_buf_size(HEAD_OCTETS_MAX).handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let conversation = async move {
-        let response = timeout(ANSWER_WAIT, sender.send_request(request))
-            .await
-            .map_err(|_| format!("no answer within {} seconds", ANSWER_WAIT.as_secs()))?
-            .map_err(broken)?;
-        let status = response.status();
-        Ok((status, rest(response).await.map_err(broken)?))
-    };
-    tokio::pin!(conversation, connection);
-    tokio::select! {
-        told = &mut conversation => told,
-        // The peer is done with the connection; what it said before may still wait to be read.
-        _ = &mut connection => conversation.await,
-    }
-}
-
-/// As much of the answer as is looked at. What is slow or endless is left; what breaks off is a fault.
-async fn rest(response: Response<Incoming>) -> Result<Vec<u8>, hyper::Error> {
-    let mut body = response.into_body();
-    let mut octets = Vec::new();
-    let until = Instant::now() + REST_WAIT;
-    while octets.len() < ANSWER_OCTETS_MAX && !body.is_end_stream() {
-        match tokio::time::timeout_at(until, body.frame()).await {
-            Ok(Some(frame)) => {
-                if let Some(data) = frame?.data_ref() {
-                    octets.extend_from_slice(&data[..data.len().min(ANSWER_OCTETS_MAX - octets.len())]);
-                }
-            }
-            Ok(None) | Err(_) => break,
-        }
-    }
-    Ok(octets)
-}
-
 fn worth(status: StatusCode) -> (Answer, String) {
     let code = status.as_u16();
     match code {
@@ -346,26 +314,67 @@ struct Message<'a> {
 struct Data<'a> {
     webhook: &'a str,
     /// In the order in which they happened; each may come again, under its `id`.
-    events: Vec<Box<serde_json::value::RawValue>>,
+    events: Vec<&'a RawValue>,
 }
 
-/// What is sent; where it would be too large, with fewer events.
-fn body(batch: &mut Batch, snapshot: &Snapshot) -> Bytes {
-    let view = |kept: &Kept| serde_json::value::to_raw_value(&KeptView::of(kept, Reader::Account, snapshot));
-    let mut events = Vec::new();
-    let mut octets = 0;
-    for kept in &batch.events {
-        let Ok(event) = view(kept) else { continue };
-        octets += event.get().len() + 1;
-        if octets > BATCH_OCTETS_MAX && !events.is_empty() {
-            break;
+impl Poster {
+    /// What is sent; where it would be too large, with fewer events.
+    fn body(&self, batch: &mut Batch) -> Bytes {
+        let mut events = Vec::with_capacity(batch.events.len());
+        let mut octets = 0;
+        for event in self.texts(&batch.events) {
+            octets += event.get().len() + 1;
+            if octets > BATCH_OCTETS_MAX && !events.is_empty() {
+                break;
+            }
+            events.push(event);
         }
-        events.push(event);
+        batch.cut(events.len().max(1));
+        let timestamp = batch.events.first().map_or_else(String::new, |kept| kept.event.at.to_string());
+        let data = Data { webhook: &batch.webhook.id, events: events.iter().map(|event| &**event).collect() };
+        let message = Message { kind: "events", timestamp, data };
+        let mut body = Vec::with_capacity(octets + HEAD_OCTETS_EXPECTED);
+        // Writing plain values to memory cannot fail.
+        let _ = serde_json::to_writer(&mut body, &message);
+        body.into()
     }
-    batch.cut(events.len().max(1));
-    let timestamp = batch.events.first().map_or_else(String::new, |kept| kept.event.at.to_string());
-    let message = Message { kind: "events", timestamp, data: Data { webhook: &batch.webhook.id, events } };
-    serde_json::to_vec(&message).unwrap_or_default().into()
+
+    /// The events as an account sees them: all of its webhooks are told the same.
+    fn texts(&self, events: &[Arc<Kept>]) -> Vec<Arc<RawValue>> {
+        let snapshot = self.means.intake.snapshot();
+        // Each entry stands alone: a table that a panic left is as good as before.
+        let texts = || self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known: Vec<Option<Arc<RawValue>>> = {
+            let texts = texts();
+            events.iter().map(|kept| texts.known.get(&kept.number).cloned()).collect()
+        };
+        let written = |kept: &Kept| -> Arc<RawValue> {
+            let view = KeptView::of(kept, Reader::Account, &snapshot);
+            serde_json::value::to_raw_value(&view).expect("plain values can always be written").into()
+        };
+        let pairs = events.iter().zip(known);
+        let all: Vec<_> = pairs.map(|(kept, known)| known.unwrap_or_else(|| written(kept))).collect();
+        let mut texts = texts();
+        for (kept, text) in events.iter().zip(&all) {
+            texts.remember(kept.number, text);
+        }
+        all
+    }
+}
+
+impl Texts {
+    fn remember(&mut self, number: i64, text: &Arc<RawValue>) {
+        if self.known.contains_key(&number) {
+            return;
+        }
+        self.known.insert(number, Arc::clone(text));
+        self.order.push_back(number);
+        if self.order.len() > TEXTS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
 }
 
 /// Standard Webhooks: signed is the id, the moment and the body; each good secret signs.

@@ -11,13 +11,14 @@ use crate::block::{About, Block, BlockFault, Kept, Origin, Wanted, folded, write
 use crate::keys::{self, Key, LEVEL_MAX, blocks_of, blocks_with, pages};
 use crate::refusal::{Kind, Refusal};
 use crate::store::{Change, Columns, Location, Store, StoreFault, number, q, row, rows, run};
+use crate::tail::{ReadOn, Tail};
 use engine::envelope::{Envelope, Route};
 use engine::event::{Event, EventKind};
 use engine::id::{AccountId, MessageId};
 use engine::time::Timestamp;
 use sqlx::AnyConnection;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 /// Events of a block. More makes blocks costlier to look into, fewer makes more keys.
@@ -64,14 +65,6 @@ pub struct Found {
     pub next: Option<i64>,
 }
 
-/// What was read on from a number, and the number to go on from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReadOn {
-    /// Oldest first.
-    pub events: Vec<Kept>,
-    pub next: i64,
-}
-
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Archive(Arc<Inner>);
@@ -81,6 +74,7 @@ struct Inner {
     /// The number that the next event will have.
     end: watch::Sender<i64>,
     recent: Mutex<Recent>,
+    tail: RwLock<Tail>,
     /// The newest event of each account that had one lately.
     newest: std::sync::Mutex<HashMap<AccountId, i64>>,
     /// Numbers of series that were counted lately.
@@ -183,7 +177,7 @@ fn tag_key(account: &str, name: &str, value: Option<&str>) -> Key {
 }
 
 /// What the events of a block can be found by.
-fn keys_in(events: &[Kept]) -> Vec<Key> {
+fn keys_in(events: &[Arc<Kept>]) -> Vec<Key> {
     let mut keys = HashSet::new();
     let (mut accounts, mut ips, mut tagged) = (HashSet::new(), HashSet::new(), HashSet::new());
     let mut last_message = None;
@@ -214,7 +208,7 @@ fn keys_in(events: &[Kept]) -> Vec<Key> {
     keys.into_iter().collect()
 }
 
-fn times(events: &[Kept]) -> (i64, i64) {
+fn times(events: &[Arc<Kept>]) -> (i64, i64) {
     let times = events.iter().map(|kept| kept.event.at.0);
     (times.clone().min().unwrap_or(0), times.max().unwrap_or(0))
 }
@@ -231,6 +225,7 @@ impl Archive {
             store,
             end: watch::Sender::new(0),
             recent: Mutex::default(),
+            tail: RwLock::default(),
             newest: Default::default(),
             series: Default::default(),
         })))
@@ -335,10 +330,12 @@ impl Archive {
             }
             end += 1;
         }
-        append(&mut change, kept, end).await?;
+        let kept: Vec<Arc<Kept>> = kept.into_iter().map(Arc::new).collect();
+        append(&mut change, kept.clone(), end).await?;
         let position = i64::try_from(position).unwrap_or(i64::MAX).max(known);
         run(change.conn(), q!("UPDATE event_source SET position = $2 WHERE id = $1", id, position)).await?;
         change.commit().await?;
+        self.0.tail.write().unwrap_or_else(PoisonError::into_inner).append(kept);
         drop(recent);
         self.note_newest(newest);
         self.tell(end);
@@ -481,6 +478,15 @@ impl Archive {
 
     /// What is wanted, oldest first, from this number on.
     pub async fn read_on(&self, wanted: &Wanted, from: i64, limit: usize) -> Result<ReadOn, Refusal> {
+        // A tail that a panic left in the middle of a change is in a row still: what is missing is asked for below.
+        let at_hand = self.0.tail.read().unwrap_or_else(PoisonError::into_inner).read_on(wanted, from, limit);
+        match at_hand {
+            Some(read) => Ok(read),
+            None => self.read_on_from_rows(wanted, from, limit).await,
+        }
+    }
+
+    async fn read_on_from_rows(&self, wanted: &Wanted, from: i64, limit: usize) -> Result<ReadOn, Refusal> {
         let mut tx = self.store().read_still().await?;
         let end = end(&mut tx).await?;
         let sealed = end - end % BLOCK_EVENTS;
@@ -499,7 +505,8 @@ impl Archive {
                     }
                     let Some(octets) = block_at(&mut tx, block, &Wanted::default()).await? else { continue };
                     looked += 1;
-                    events.extend(events_of(block * BLOCK_EVENTS, &octets, wanted, from, i64::MAX));
+                    let found = events_of(block * BLOCK_EVENTS, &octets, wanted, from, i64::MAX);
+                    events.extend(found.into_iter().map(Arc::new));
                     if events.len() >= limit {
                         return Ok(cut_on(events, limit, (block + 1) * BLOCK_EVENTS));
                     }
@@ -515,7 +522,7 @@ impl Archive {
         );
         for row in rows(&mut tx, query).await? {
             let first = row.whole(0)?;
-            events.extend(events_of(first, &row.octets(1)?, wanted, from, i64::MAX));
+            events.extend(events_of(first, &row.octets(1)?, wanted, from, i64::MAX).into_iter().map(Arc::new));
             if events.len() > limit {
                 return Ok(cut_on(events, limit, end));
             }
@@ -617,7 +624,7 @@ fn cut(mut events: Vec<Kept>, limit: usize) -> Found {
     Found { events, next }
 }
 
-fn cut_on(mut events: Vec<Kept>, limit: usize, whole: i64) -> ReadOn {
+fn cut_on(mut events: Vec<Arc<Kept>>, limit: usize, whole: i64) -> ReadOn {
     if events.len() <= limit {
         return ReadOn { events, next: whole };
     }
@@ -728,7 +735,7 @@ async fn block_at(conn: &mut AnyConnection, block: i64, wanted: &Wanted) -> Resu
 }
 
 /// Writes the events behind the others. Full blocks are sealed: they get a run of keys.
-async fn append(change: &mut Change, mut kept: Vec<Kept>, end: i64) -> Result<(), Refusal> {
+async fn append(change: &mut Change, mut kept: Vec<Arc<Kept>>, end: i64) -> Result<(), Refusal> {
     let Some(first) = kept.first().map(|kept| kept.number) else { return Ok(()) };
     let conn = change.conn();
     let mut bytes = 0;
@@ -740,10 +747,11 @@ async fn append(change: &mut Change, mut kept: Vec<Kept>, end: i64) -> Result<()
             let (first, octets) = (row.whole(0)?, row.octets(1)?);
             bytes -= length(octets.len());
             let events = Block::read(first, &octets).and_then(|block| block.events());
-            whole.extend(events.map_err(|fault| {
+            let events = events.map_err(|fault| {
                 unreadable(first, &fault);
                 lost("fresh events")
-            })?);
+            })?;
+            whole.extend(events.into_iter().map(Arc::new));
         }
         run(conn, q!("DELETE FROM event_block WHERE first >= $1", sealed)).await?;
         whole.append(&mut kept);

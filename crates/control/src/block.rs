@@ -176,7 +176,7 @@ impl Words {
 
 /// Writes these events, in their order.
 #[must_use]
-pub fn write(events: &[Kept]) -> Vec<u8> {
+pub fn write(events: &[Arc<Kept>]) -> Vec<u8> {
     let mut words = Words::default();
     let first_at = events.first().map_or(0, |kept| kept.event.at.0);
     let after = |at: Timestamp| at.0.wrapping_sub(first_at);
@@ -252,6 +252,47 @@ pub struct Wanted {
     pub until: Option<Timestamp>,
     /// Managed pools' IPs answer to nobody but the operator (R2.8).
     pub concealing: bool,
+}
+
+impl Wanted {
+    /// As of a block that is looked into, of an event that is at hand.
+    #[must_use]
+    pub fn fits(&self, kept: &Kept) -> bool {
+        let (event, about) = (&kept.event, &*kept.about);
+        let is =
+            |asked: &Option<String>, found: Option<&str>| asked.as_deref().is_none_or(|asked| found == Some(asked));
+        let is_pool = |asked: &str| {
+            event.pool.as_ref().is_some_and(|pool| pool.as_str() == asked) || about.pool_name.as_deref() == Some(asked)
+        };
+        (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+            && self.from.is_none_or(|from| event.at >= from)
+            && self.until.is_none_or(|until| event.at < until)
+            && is(&self.account, event.account.as_ref().map(AccountId::as_str))
+            && is(&self.provider, event.provider.as_deref())
+            && self.message.is_none_or(|message| event.message == Some(message))
+            && self
+                .recipient
+                .as_ref()
+                .is_none_or(|asked| kept.address.as_deref().is_some_and(|is| folded(is) == *asked))
+            && is(&self.class, event.meaning.as_ref().map(class_code))
+            && self.ip.is_none_or(|ip| event.ip == Some(ip) && (!self.concealing || about.concealed.is_empty()))
+            && self.pool.as_deref().is_none_or(is_pool)
+            && self.fits_about(about)
+    }
+
+    /// What it says besides the event itself and the pool.
+    fn fits_about(&self, about: &About) -> bool {
+        let is =
+            |asked: &Option<String>, found: Option<&str>| asked.as_deref().is_none_or(|asked| found == Some(asked));
+        let is_tagged = self.tag.as_ref().is_none_or(|(name, value)| {
+            let fits = |tag: &(String, String)| tag.0 == *name && value.as_ref().is_none_or(|value| tag.1 == *value);
+            about.tags.iter().any(fits)
+        });
+        is_tagged
+            && is(&self.subaccount, about.subaccount.as_deref())
+            && is(&self.stream, Some(&*about.stream))
+            && is(&self.set, about.set.as_deref())
+    }
 }
 
 /// Addresses are compared without regard to case: nobody runs two mailboxes that differ in it.
@@ -439,19 +480,7 @@ impl<'a, 'b> Look<'a, 'b> {
             Some(known) => *known,
             None => {
                 let about: About = block.value(line.about)?.unwrap_or_default();
-                let is = |asked: &Option<String>, found: Option<&str>| {
-                    asked.as_deref().is_none_or(|asked| found == Some(asked))
-                };
-                let tagged = wanted.tag.as_ref().is_none_or(|(name, value)| {
-                    let fits =
-                        |tag: &(String, String)| tag.0 == *name && value.as_ref().is_none_or(|value| tag.1 == *value);
-                    about.tags.iter().any(fits)
-                });
-                let fits = tagged
-                    && is(&wanted.subaccount, about.subaccount.as_deref())
-                    && is(&wanted.stream, Some(&*about.stream))
-                    && is(&wanted.set, about.set.as_deref());
-                let known = (fits, !about.concealed.is_empty());
+                let known = (wanted.fits_about(&about), !about.concealed.is_empty());
                 self.abouts.insert(line.about, known);
                 known
             }

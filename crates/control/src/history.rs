@@ -2,12 +2,12 @@
 
 use crate::account;
 use crate::actor::Actor;
-use crate::archive::ReadOn;
 use crate::block::{Kept, Wanted, folded};
 use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::refusal::Refusal;
 use crate::subaccount;
+use crate::tail::ReadOn;
 
 impl Office {
     /// The question as this actor may put it: of its own account and part, and blind to what is the operator's.

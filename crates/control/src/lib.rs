@@ -18,6 +18,8 @@ mod schema;
 pub mod block;
 /// In which blocks is something?
 mod keys;
+/// What came last?
+pub mod tail;
 /// What has happened, for as long as it is kept, and how is something found in it?
 pub mod archive;
 /// Who wants it, and may they?

@@ -77,15 +77,15 @@ impl Default for Sums {
     }
 }
 
-/// What events add, by grain, series and time.
+/// What events add, by series, grain and time.
 #[derive(Default)]
-struct Added(HashMap<(Grain, Series, i64), Sums>);
+struct Added(HashMap<Series, HashMap<(Grain, i64), Sums>>);
 
 impl Added {
     fn add(&mut self, kept: &Kept, count: Count, by: i64) {
-        let series = Series::of(kept);
+        let of_series = self.0.entry(Series::of(kept)).or_default();
         for grain in GRAINS {
-            let sums = self.0.entry((grain, series.clone(), grain.begin(kept.event.at))).or_default();
+            let sums = of_series.entry((grain, grain.begin(kept.event.at))).or_default();
             sums.counts[count as usize] += by;
             if count == Count::Delivered
                 && let Some(began) = kept.began
@@ -127,19 +127,16 @@ impl Archive {
             return Ok(true);
         }
         let mut known = HashMap::new();
-        for ((grain, series, at), sums) in &added.0 {
-            if *at < kept_since(*grain).unix_seconds() {
-                continue;
+        for (series, sums) in added.0 {
+            let mut id = None;
+            for ((grain, at), sums) in sums.iter().filter(|((grain, at), _)| *at >= kept_since(*grain).unix_seconds()) {
+                let id = match id {
+                    Some(id) => id,
+                    None => *id.insert(self.series(&mut change, &series).await?),
+                };
+                run(change.conn(), put(*grain, id, *at, sums)).await?;
             }
-            let id = match known.get(series) {
-                Some(id) => *id,
-                None => {
-                    let id = self.series(&mut change, series).await?;
-                    known.insert(series.clone(), id);
-                    id
-                }
-            };
-            run(change.conn(), put(*grain, id, *at, sums)).await?;
+            known.extend(id.map(|id| (text_of(&series), id)));
         }
         Archive::set_place(change.conn(), READER, read.next).await?;
         change.commit().await?;
@@ -147,8 +144,8 @@ impl Archive {
         if remembered.len() + known.len() > SERIES_REMEMBERED_MAX {
             remembered.clear();
         }
-        remembered.extend(known.into_iter().map(|(series, id)| (text_of(&series), id)));
-        Ok(read.next < *self.end().borrow())
+        remembered.extend(known);
+        Ok(read.events.len() == EVENTS_AT_ONCE)
     }
 
     /// What comes back after a delivery: once for each recipient, whoever tells it how often (F4).

@@ -23,6 +23,7 @@ use engine::time::Timestamp;
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Each is a task and now and then a connection.
@@ -119,7 +120,7 @@ pub struct Batch {
     pub webhook: Webhook,
     /// Those that are good now; the newest first.
     pub secrets: Vec<Vec<u8>>,
-    pub events: Vec<Kept>,
+    pub events: Vec<Arc<Kept>>,
     /// Where it goes on when all of it is taken.
     pub end: i64,
     /// Where it stood when this was read: who asks for a replay meanwhile has the last word.
@@ -139,7 +140,7 @@ impl Batch {
     /// Names these events for this webhook.
     #[must_use]
     pub fn id(&self) -> String {
-        let number = |kept: Option<&Kept>| kept.map_or(0, |kept| kept.number);
+        let number = |kept: Option<&Arc<Kept>>| kept.map_or(0, |kept| kept.number);
         format!("{}_{}_{}", self.webhook.id, number(self.events.first()), number(self.events.last()))
     }
 

@@ -195,6 +195,8 @@ fn events_are_found_by_what_they_say() {
         let messages = BLOCK * 13 / 4 + 100;
         keep(archive, 0..messages).await;
         let everything = all(archive, &Wanted::default()).await;
+        // Who has kept them has the newest at hand; who comes later reads rows.
+        let later = bench.again().await;
         let some = |text: &str| Some(text.to_owned());
         let (base, ann) = (Wanted::default(), Some("ann".to_owned()));
         let searches = [
@@ -222,14 +224,15 @@ fn events_are_found_by_what_they_say() {
             assert_eq!(all(archive, &wanted).await.len(), expected.len(), "{wanted:?}");
             assert_eq!(all(archive, &wanted).await, expected, "{wanted:?}");
             // Forwards it is the same, from wherever one begins.
-            for from in [0, 1_500, i64::try_from(messages * 4 - 30).unwrap()] {
+            let begins = [0, 1_500, i64::try_from(messages * 3 - 30).unwrap()];
+            for (from, archive) in begins.iter().flat_map(|from| [(*from, archive), (*from, later.archive())]) {
                 let mut found = Vec::new();
                 let mut place = from;
                 let end = *archive.end().borrow();
                 while place < end {
                     let read = archive.read_on(&wanted, place, 97).await.unwrap();
                     assert!(read.next > place && read.events.len() <= 97 + BLOCK as usize);
-                    found.extend(read.events);
+                    found.extend(read.events.iter().map(|kept| (**kept).clone()));
                     place = read.next;
                 }
                 found.reverse();

@@ -5,6 +5,7 @@
 use engine::envelope::{Envelope, MessageState, Route};
 use engine::event::{Event, EventKind};
 use engine::id::MessageId;
+use engine::time::Timestamp;
 use engine::{Learned, NotifyKind};
 use mail::smtp::command::Ret;
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,17 @@ pub fn read_entries(octets: &[u8]) -> Result<Vec<Entry>, RecordFault> {
         return Ok(Vec::new());
     }
     read::<_, Vec<second::Entry>, Vec<first::Entry>>(octets.get(ID_OCTETS..).unwrap_or_default())
+}
+
+/// Of a record with one event, its kind, without reading the rest: in all forms an event begins with its time and kind.
+#[must_use]
+pub fn only_kind(octets: &[u8]) -> Option<EventKind> {
+    let (form, rest) = octets.get(ID_OCTETS..)?.split_first()?;
+    if ![FORM, second::FORM, first::FORM].contains(form) {
+        return None;
+    }
+    let ((count, _, kind), _) = postcard::take_from_bytes::<(usize, Timestamp, EventKind)>(rest).ok()?;
+    (count == 1).then_some(kind)
 }
 
 fn write<T: Serialize>(value: &T) -> Vec<u8> {
@@ -398,7 +410,9 @@ mod first {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
-    use super::{Entry, read_entries, read_envelope, read_standing, write_entries, write_envelope, write_standing};
+    use super::{
+        Entry, only_kind, read_entries, read_envelope, read_standing, write_entries, write_envelope, write_standing,
+    };
     use engine::envelope::{Addresses, PoolRule, RecipientState};
     use engine::event::{Event, EventKind};
     use engine::id::MessageId;
@@ -423,6 +437,17 @@ mod tests {
 
     fn octets(hex: &str) -> Vec<u8> {
         (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_kind_of_a_lone_event_is_known_without_the_rest() {
+        assert_eq!(only_kind(&octets(ENTRY_SECOND)), Some(EventKind::IpBack));
+        assert_eq!(only_kind(&octets(ENTRIES)), None, "there are two");
+        let event = Event::new(Timestamp(1_800_000_000_000_000), EventKind::Delivered);
+        let now = write_entries(MessageId(7), &[Entry::plain(event.clone())]);
+        assert_eq!(only_kind(&now), Some(EventKind::Delivered));
+        assert_eq!(only_kind(&now[..18]), None);
+        assert_eq!(only_kind(&write_entries(MessageId(7), &[Entry::plain(event.clone()), Entry::plain(event)])), None);
     }
 
     #[test]
