@@ -4,6 +4,7 @@
 //! settings or with every problem at once, each with its line, so that one round of mending is enough.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -45,6 +46,7 @@ pub struct Written {
     pub http: Option<Http>,
     pub tracking: Option<TrackingSection>,
     pub returns: Option<ReturnsSection>,
+    pub traces: Option<TracesSection>,
     /// Where accounts, IPs and pools are kept; without it they stand in this file.
     pub control: Option<ControlSection>,
     #[serde(default, rename = "account")]
@@ -181,6 +183,24 @@ pub struct TrackingSection {
     pub certificates: Option<Spanned<PathBuf>>,
     /// How links begin, with `{host}` for the tracking host.
     pub origin: Option<Spanned<String>>,
+}
+
+/// Where traces of messages are sent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TracesSection {
+    /// Takes OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`.
+    pub url: Spanned<String>,
+    /// Of messages whose submission says nothing of it, from 0 to 1.
+    #[serde(default = "every_hundredth")]
+    pub share: Spanned<f64>,
+    /// Sent with each request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Spanned<String>>,
+}
+
+fn every_hundredth() -> Spanned<f64> {
+    plain(0.01)
 }
 
 /// The door for what comes back.

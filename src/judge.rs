@@ -3,6 +3,7 @@
 //! Every value is looked at, and every problem is told with its line, so that one round of mending is enough.
 
 use crate::config::{self, DeliveryTls, ListenerTls, NotifyDefault, Problem, Source, Written};
+use api::trace;
 use aws_lc_rs::digest;
 use engine::classify::Rules;
 use engine::envelope::TlsWish;
@@ -48,6 +49,8 @@ pub struct House {
     pub tls_files: Option<(PathBuf, PathBuf)>,
     pub tracking: Option<TrackingDoor>,
     pub returns: Option<ReturnsDoor>,
+    /// None: nobody collects traces.
+    pub traces: Option<trace::Settings>,
     pub extra_roots: Option<Vec<u8>>,
     pub spool: spool::Options,
     pub patience: Patience,
@@ -213,6 +216,7 @@ impl Judge<'_> {
             tls_files,
             tracking: self.tracking(&written),
             returns: self.returns(&written),
+            traces: self.traces(&written),
             extra_roots,
             spool: spool::Options {
                 segment_bytes: *written.spool.segment_bytes.get_ref(),
@@ -245,6 +249,29 @@ impl Judge<'_> {
             certificates: section.certificates.as_ref().map(|folder| self.folder.join(folder.get_ref())),
             origin: origin.to_owned(),
         })
+    }
+
+    fn traces(&mut self, written: &Written) -> Option<trace::Settings> {
+        let section = written.traces.as_ref()?;
+        let url = section.url.get_ref();
+        if !trace::is_url(url) {
+            self.wrong(
+                &section.url,
+                "url is where a collector takes OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces",
+            );
+        }
+        let share = *section.share.get_ref();
+        if !(0.0..=1.0).contains(&share) {
+            self.wrong(&section.share, "share is from 0 (only what its submission asks for) to 1 (every message)");
+        }
+        let mut headers = Vec::new();
+        for (name, at) in &section.headers {
+            match trace::header(name, at.get_ref()) {
+                Some(header) => headers.push(header),
+                None => self.wrong(at, format!("{name} and its value cannot stand in the head of a request")),
+            }
+        }
+        Some(trace::Settings { url: url.clone(), headers, share, host: written.host.get_ref().clone() })
     }
 
     fn returns(&mut self, written: &Written) -> Option<ReturnsDoor> {

@@ -7,6 +7,7 @@ mod events;
 mod judge;
 mod machine;
 mod rounds;
+mod traces;
 mod wire;
 mod world;
 

@@ -2,9 +2,10 @@
 
 use crate::judge::House;
 use crate::rounds::{self, ControlFault, Rounds};
-use crate::{config, machine};
+use crate::{config, machine, traces};
 use api::caller::{Desk, DeskInner, Followers};
 use api::rate::{self, Buckets};
+use api::trace::{Exporter, Tracer};
 use control::Office;
 use mta::deliver::Means;
 use mta::guarded::Guarded;
@@ -113,6 +114,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
         Sts::new(dns.clone(), connector.clone(), clock.clone(), settings)
     });
     let (hosts, targets) = (dns.clone(), connector.clone());
+    let collecting = (dns.clone(), connector.clone());
     let means = {
         let (clock, dane, port, chunking) = (clock.clone(), delivery.dane, *delivery.port.get_ref(), delivery.chunking);
         let patience = house.patience;
@@ -162,6 +164,11 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
     let mut doors = JoinSet::new();
     if let Some(means) = posting {
         doors.spawn(api::post::run(means, stopped.clone()));
+    }
+    let tracer = house.traces.clone().map(|settings| Arc::new(Tracer::new(settings, plant.metrics.clone())));
+    if let Some(tracer) = &tracer {
+        let exporter = Exporter::new(tracer.clone(), collecting.0, collecting.1);
+        doors.spawn(traces::tell(tracer.clone(), exporter, plant.spool.events(), stopped.clone()));
     }
     let keeper = Arc::new(Doorkeeper::new(at_smtp.clone()));
     let mut smtp = Vec::new();
@@ -213,6 +220,7 @@ pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
                 guarded: at_http,
                 calls: Mutex::new(Buckets::new(calls)),
                 followers: followers.clone(),
+                tracer,
             }));
             let metrics = plant.metrics.clone();
             doors.spawn(api::server::serve(socket, None, api::server::router(desk), metrics, stopped.clone()));

@@ -36,6 +36,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Listener", "### `[[listener]]`"),
     ("Http", "### `[http]`"),
     ("TrackingSection", "### `[tracking]`"),
+    ("TracesSection", "### `[traces]`"),
     ("ReturnsSection", "### `[returns]`"),
     ("ReturnsLimits", "### `[returns.limits]`"),
     ("ControlSection", "### `[control]`"),

@@ -2,6 +2,7 @@
 
 use crate::problem::Problem;
 use crate::rate::Buckets;
+use crate::trace::Tracer;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -41,6 +42,8 @@ pub struct DeskInner {
     pub guarded: Arc<Guarded>,
     /// Who hears of events as they happen.
     pub followers: Followers,
+    /// None: nobody collects traces.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Streams of events open at one time; each is a connection and a reader of the archive.

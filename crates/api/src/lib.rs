@@ -12,6 +12,8 @@ pub mod csv;
 pub mod rate;
 /// How is somebody else's HTTP server asked?
 mod line;
+/// Which way did a message go, for collectors of traces?
+pub mod trace;
 /// Who is asking?
 pub mod caller;
 /// What became of a message?

@@ -7,6 +7,7 @@ use crate::asked::read;
 use crate::caller::{Caller, Desk};
 use crate::explanation::parse_id;
 use crate::problem::Problem;
+use crate::trace::Parent;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -33,6 +34,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 const BODY_OVERHEAD: u64 = 1 << 20;
+const TRACEPARENT: &str = "traceparent";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const TAGS_MAX: usize = 50;
@@ -141,6 +143,7 @@ pub async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let began = desk.intake.now();
     desk.intake.may_submit(&caller.visitor)?;
     let account = caller.account().ok_or_else(|| Problem::not_found("The account"))?;
     let key = idempotency_key(&headers)?;
@@ -164,6 +167,10 @@ pub async fn submit(
     let offer = Offer { once, ..translate(submission, id, desk.intake.host(), now_unix)? };
     let admitted = desk.intake.admit(&caller.visitor, offer).await?;
     tracing::debug!(%account, id = %admitted.message, "accepted");
+    if let Some(tracer) = &desk.tracer {
+        let parent = headers.get(TRACEPARENT).and_then(|value| Parent::parse(value.to_str().ok()?));
+        tracer.submission(admitted.message, parent, began, desk.intake.now());
+    }
     Ok(accepted(admitted.message, admitted.suppressed).into_response())
 }
 

@@ -194,6 +194,7 @@ impl House {
             guarded: Arc::default(),
             calls: std::sync::Mutex::new(api::rate::Buckets::new(api::rate::Limits::default())),
             followers: api::caller::Followers::default(),
+            tracer: None,
         }));
         House { router: router(desk), plant }
     }

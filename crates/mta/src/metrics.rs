@@ -85,6 +85,8 @@ pub struct Metrics {
     pub events_kept_seconds: Histogram,
     /// Requests to webhooks' targets, by what became of them.
     pub webhook_posts: Family<What, Counter>,
+    /// Spans for a collector of traces, by what became of them.
+    pub spans: Family<What, Counter>,
     /// Streams of events open now.
     pub event_streams: Gauge,
     /// 1 while messages are accepted, 0 while the spool is full or failing.
@@ -118,6 +120,7 @@ impl Default for Metrics {
             events_kept: Counter::default(),
             events_kept_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 10)),
             webhook_posts: Family::default(),
+            spans: Family::default(),
             event_streams: Gauge::default(),
             accepting: Gauge::default(),
             registry: Registry::default(),
@@ -213,6 +216,7 @@ impl Default for Metrics {
             "Requests to targets of webhooks, by what became of them",
             metrics.webhook_posts.clone(),
         );
+        registry.register("spans", "Spans for a collector of traces, by what became of them", metrics.spans.clone());
         registry.register("event_streams", "Streams of events open now", metrics.event_streams.clone());
         registry.register(
             "spool_accepting",

@@ -7,10 +7,10 @@ use crate::support::{Manner, Plan, Town, among_others, until};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+pub const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 const HTML: &str = "<html><body><p>Read <a href=\"https://shop.test/sale?a=1&amp;b=2\">on</a>.</p></body></html>";
 
-fn visit(door: SocketAddr, method: &str, host: &str, path: &str, agent: &str) -> HttpAnswer {
+pub fn visit(door: SocketAddr, method: &str, host: &str, path: &str, agent: &str) -> HttpAnswer {
     request(door, method, path, &format!("Host: {host}:8443\r\nUser-Agent: {agent}\r\n"), b"").unwrap()
 }
 
@@ -20,7 +20,7 @@ fn field(answer: &HttpAnswer, name: &str) -> Option<String> {
 }
 
 /// With a host for links below a domain of its own.
-fn tracking_tenant(house: &House, name: &str) -> Tenant {
+pub fn tracking_tenant(house: &House, name: &str) -> Tenant {
     let tenant = house.tenant(name, "standard");
     house.ask("POST", &tenant.at("domains"), &tenant.key, &json!({ "name": format!("{name}.test") }));
     house.operate("POST", &tenant.at(&format!("domains/{name}.test/verification")), &Value::Null);
@@ -32,7 +32,7 @@ fn tracking_tenant(house: &House, name: &str) -> Tenant {
 }
 
 /// The paths of the link and of the picture, as a reader gets them.
-fn paths(text: &str, host: &str) -> (String, String) {
+pub fn paths(text: &str, host: &str) -> (String, String) {
     let text = text.replace("=\r\n", "").replace("=3D", "=");
     let path = |kind: &str| {
         let from = text.split(&format!("https://{host}{kind}")).nth(1).unwrap_or_else(|| panic!("no {kind} in {text}"));

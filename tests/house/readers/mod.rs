@@ -2,3 +2,4 @@
 
 mod links_lead_where_they_led;
 mod what_comes_back_is_heard;
+mod each_path_is_told_everywhere;

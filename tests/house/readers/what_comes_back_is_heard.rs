@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const RETURNS: &str = "[returns]\naddress = \"127.0.0.1:0\"\ndomain = \"back.weir.test\"\n\
     unsubscribe_origin = \"https://mail.weir.test\"\n[tracking]\naddress = \"127.0.0.1:0\"\n";
 
-fn open(town: &Town) -> (House, FakeProvider, Tenant) {
+pub fn open(town: &Town) -> (House, FakeProvider, Tenant) {
     let provider = town.provider(1, Manner::default());
     let house = Plan::new(town).control(None).more(RETURNS).open();
     house.share(&[town.source(0)]);
@@ -20,12 +20,12 @@ fn open(town: &Town) -> (House, FakeProvider, Tenant) {
 }
 
 /// What a reporter is answered.
-fn back(house: &House, from: &str, to: &str, octets: &[u8]) -> u16 {
+pub fn back(house: &House, from: &str, to: &str, octets: &[u8]) -> u16 {
     let mut smtp = Smtp::open(house.door("taking back what comes back"));
     smtp.send(from, &[to], octets).unwrap().code
 }
 
-fn dsn(recipient: &str, status: &str, said: &str) -> Vec<u8> {
+pub fn dsn(recipient: &str, status: &str, said: &str) -> Vec<u8> {
     format!(
         "From: MAILER-DAEMON@mail.test\r\nSubject: Undelivered\r\nMIME-Version: 1.0\r\n\
          Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nIt did not work.\r\n\
@@ -35,7 +35,7 @@ fn dsn(recipient: &str, status: &str, said: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn complaint(original: &[u8]) -> Vec<u8> {
+pub fn complaint(original: &[u8]) -> Vec<u8> {
     let head = "From: feedback@mail.test\r\nSubject: complaint\r\nMIME-Version: 1.0\r\n\
          Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n--b\r\n\r\nSomebody complains.\r\n\
          --b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nUser-Agent: x\r\nVersion: 1\r\n\r\n\
@@ -47,7 +47,7 @@ fn kinds(recipient: &Value) -> Vec<String> {
     recipient["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect()
 }
 
-fn wait_listed(house: &House, shop: &Tenant, entry: &str) -> Value {
+pub fn wait_listed(house: &House, shop: &Tenant, entry: &str) -> Value {
     until(&format!("{entry} is listed"), || {
         let path = format!("/api/v1{}", shop.at(&format!("suppressions/{entry}")));
         let answer = house.call("GET", &path, &shop.key, &Value::Null);

@@ -118,6 +118,7 @@ impl House {
             guarded: Arc::default(),
             calls: Mutex::new(Buckets::new(limits)),
             followers,
+            tracer: None,
         }));
         let router = api::server::router(desk);
         let document = serde_json::from_str(api::doors::document()).unwrap();
