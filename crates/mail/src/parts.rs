@@ -343,6 +343,23 @@ mod tests {
         }
     }
 
+    // Found by fuzzing: where a long line was broken, what followed began with the delimiter.
+    #[test]
+    fn a_text_that_holds_the_delimiter_stays_one_text() {
+        let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n";
+        let long = format!("\r\n{}--b\r\n--b--", "x".repeat(75));
+        let coded = "Content-Transfer-Encoding: quoted-printable\r\n\r\n=2D-b\r\n--b--";
+        for (body, text) in [(long.as_str(), format!("{}--b!", "x".repeat(75))), (coded, "--b!".to_owned())] {
+            let changed = marked(&format!("{head}{body}")).unwrap();
+            let mut read = Vec::new();
+            let nothing = with_html(changed.as_bytes(), &mut |html| {
+                read.push(String::from_utf8(html.to_vec()).unwrap());
+                None
+            });
+            assert!(nothing.is_none() && read == [text], "{read:?}");
+        }
+    }
+
     #[test]
     fn what_is_no_code_stays_as_it_is() {
         assert_eq!(from_quoted_printable(b"=3D=3d=+A=-1=G0=4"), b"===+A=-1=G0=4");
