@@ -116,7 +116,7 @@ pub fn ses(meaning: &Meaning) -> BounceType {
     let (kind, subtype) = match BounceClass::of(meaning) {
         BounceClass::Undetermined => ("Undetermined", "Undetermined"),
         BounceClass::InvalidRecipient => ("Permanent", "NoEmail"),
-        BounceClass::NoRecipient | BounceClass::AdminFailure | BounceClass::RelayingDenied => ("Permanent", "General"),
+        BounceClass::NoRecipient | BounceClass::RelayingDenied => ("Permanent", "General"),
         BounceClass::MailboxFull => ("Transient", "MailboxFull"),
         BounceClass::TooLarge => ("Transient", "MessageTooLarge"),
         BounceClass::SpamContent => ("Transient", "ContentRejected"),
@@ -124,6 +124,7 @@ pub fn ses(meaning: &Meaning) -> BounceType {
         BounceClass::SoftBounce
         | BounceClass::DnsFailure
         | BounceClass::Timeout
+        | BounceClass::AdminFailure
         | BounceClass::MailBlock
         | BounceClass::SpamBlock
         | BounceClass::TransientFailure => ("Transient", "General"),
@@ -259,8 +260,7 @@ mod tests {
                     class == Class::Admin && meaning.is_own() && !clears,
                     "{what}"
                 );
-                let is_permanent =
-                    matches!(theirs.category(), "Hard" | "Admin") || theirs == BounceClass::RelayingDenied;
+                let is_permanent = theirs.category() == "Hard" || theirs == BounceClass::RelayingDenied;
                 assert_eq!(bounce.kind == "Permanent", is_permanent, "{what}");
             }
         }
