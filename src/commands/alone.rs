@@ -1,4 +1,4 @@
-//! What can be asked that belongs to no noun: `weir cancel`, `weir preview`, `weir audit`.
+//! What can be asked that belongs to no noun: `weir cancel`, `weir preview`, `weir classify`, `weir stats`, `weir audit`.
 
 use crate::client::{Answer, Fault};
 use crate::commands::show;
@@ -34,6 +34,17 @@ pub const VERBS: &[Verb] = &[
         body("send-at", "When it is due, such as 2030-01-01T10:00:00Z"),
     ]),
     Verb::row(
+        "classify",
+        (Post, "replies:classify"),
+        "What a remote server's reply means here, by which rule, and what follows; nothing is sent",
+        Page(meaning),
+        "weir classify \"550 5.1.1 The email account that you tried to reach does not exist\" --provider google",
+    )
+    .takes(&[
+        body("reply", "The reply as it came, in quotes").positional(),
+        body("provider", "Whose reply it is, such as google; without it, the rules for everybody are asked"),
+    ]),
+    Verb::row(
         "stats",
         (Get, "statistics"),
         "How much was sent, and what became of it",
@@ -64,6 +75,26 @@ pub const VERBS: &[Verb] = &[
         query("subject", "About one thing, by its id"),
     ]),
 ];
+
+/// The meaning, a line for each sentence of what follows, and what others call it.
+fn meaning(answer: &Value, _: &Line) -> String {
+    let said = |field: &str| show::text(answer, field).to_owned();
+    let mut rows: Vec<(String, String)> =
+        ["class", "subtype", "rule"].map(|field| (field.to_owned(), said(field))).into();
+    let sentences = show::items(answer, "reaction").iter().filter_map(Value::as_str);
+    let names = std::iter::once("reaction").chain(std::iter::repeat(""));
+    rows.extend(names.zip(sentences).map(|(name, sentence)| (name.to_owned(), sentence.to_owned())));
+    let theirs = |fields: [&str; 2]| fields.map(|field| said(&format!("vocabularies/{field}"))).join("/");
+    let code = show::at(answer, "vocabularies/sparkpost/code");
+    let [name, category] = ["name", "category"].map(|field| said(&format!("vocabularies/sparkpost/{field}")));
+    let delay = said("vocabularies/ses/delay_type");
+    rows.extend([
+        ("SparkPost".to_owned(), format!("{code} {name} ({category})")),
+        ("SES".to_owned(), format!("{}; a delay: {delay}", theirs(["ses/bounce_type", "ses/bounce_subtype"]))),
+        ("Resend".to_owned(), theirs(["resend/type", "resend/subtype"])),
+    ]);
+    show::pairs(&rows)
+}
 
 /// A line for each time and place, with what is not nought of the less usual counts.
 fn stats(answer: &Value, _: &Line) -> String {

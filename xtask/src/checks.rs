@@ -175,8 +175,13 @@ pub fn fuzz(words: &[String]) -> Outcome<()> {
         None => listed.lines().collect(),
     };
     for name in targets {
+        // What is found goes into the first folder; the samples that some targets begin with are kept in another.
+        let found = directory(workspace().join("fuzz/corpus").join(name))?;
+        let samples = Some(workspace().join("fuzz/seeds").join(name)).filter(|folder| folder.is_dir());
+        let mut command = cargo(["fuzz", "run", name]);
+        command.arg(found).args(samples).args(["--", &format!("-max_total_time={seconds}")]);
         // The sanitizer flags are unstable; this lets the stable compiler of the workspace take them.
-        run(cargo(["fuzz", "run", name, "--", &format!("-max_total_time={seconds}")]).env("RUSTC_BOOTSTRAP", "1"))?;
+        run(command.env("RUSTC_BOOTSTRAP", "1"))?;
     }
     Ok(())
 }

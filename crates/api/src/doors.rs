@@ -4,7 +4,7 @@ use crate::caller::{Caller, Desk};
 use crate::document::{Door, describe};
 use crate::problem::Problem;
 use crate::rate::{Buckets, Left, Wait};
-use crate::{explanation, health, messages, native, preview, queue, unmatched};
+use crate::{explanation, health, messages, native, preview, queue, reply, unmatched};
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -30,6 +30,7 @@ fn calls() -> [(Door, OpenApiRouter<Desk>); 4] {
                 OpenApiRouter::new()
                     .routes(routes!(explanation::explain, messages::cancel))
                     .routes(routes!(preview::preview))
+                    .routes(routes!(reply::classify))
                     .routes(routes!(queue::list))
                     .routes(routes!(queue::order))
                     .routes(routes!(queue::lanes))

@@ -26,6 +26,8 @@ pub mod messages;
 pub mod post;
 /// Where would a message go?
 pub mod preview;
+/// What would a reply mean?
+pub mod reply;
 /// What waits, why, and what may be done about it?
 pub mod queue;
 /// What came back and belongs to no message?

@@ -3,6 +3,8 @@
 //! Rules are data (`rules/replies.toml`; its head says how a rule reads). Order of trust: the provider's rules, then the rules for
 //! everybody, then the enhanced code, then the basic code. A 4yz may always be tried again, whatever the enhanced code says.
 
+mod words;
+
 use crate::rulefile::{RuleError, Source, duration};
 use mail::reply::{Enhanced, Reply};
 use regex::bytes::{RegexSet, RegexSetBuilder};
@@ -23,10 +25,17 @@ pub struct Meaning {
 }
 
 impl Meaning {
+    const OWN: &str = "own";
+
     /// A meaning of our own making, where no remote spoke.
     #[must_use]
     pub fn own(class: Class, subtype: Subtype) -> Meaning {
-        Meaning { class, subtype, rule: Arc::from("own") }
+        Meaning { class, subtype, rule: Arc::from(Meaning::OWN) }
+    }
+
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        *self.rule == *Meaning::OWN
     }
 }
 

@@ -12,6 +12,7 @@ pub mod tally;
 pub mod attempt;
 pub mod rulefile;
 pub mod classify;
+pub mod vocabulary;
 pub mod envelope;
 pub mod event;
 pub mod counts;

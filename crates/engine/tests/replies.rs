@@ -3,6 +3,7 @@
 
 use engine::classify::{Class, MessageFate, Rules, Subtype, normalised};
 use engine::provider::Providers;
+use engine::vocabulary::{BounceClass, ses};
 use mail::reply::{Enhanced, Reply};
 
 fn reply(text: &str) -> Reply {
@@ -14,27 +15,41 @@ fn reply(text: &str) -> Reply {
     }
 }
 
+/// The fields of each sample.
+fn samples() -> impl Iterator<Item = [&'static str; 4]> {
+    let lines = include_str!("replies.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines.map(|line| line.split(" | ").collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("four fields: {line}")))
+}
+
 // R5.3
 #[test]
 fn every_sample_is_understood_as_it_should_be() {
     let rules = Rules::shipped();
     let mut wrong = Vec::new();
     let mut count = 0;
-    for line in include_str!("replies.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let fields: Vec<&str> = line.split(" | ").collect();
-        let [provider, text, expected] = fields[..] else { panic!("three fields: {line}") };
+    for [provider, text, expected, theirs] in samples() {
         let reply = reply(text);
         let reading = rules.classify(provider, &reply);
         let class = format!("{:?}", reading.meaning.class).to_lowercase();
         let fate = if reading.is_final(&reply, 1) { "end" } else { "again" };
         let found = format!("{}, {class}, {fate}", reading.meaning.rule);
-        if found != expected {
-            wrong.push(format!("{text}\n  expected {expected}\n  found    {found}"));
+        let bounce = ses(&reading.meaning);
+        let words = format!("{} {}/{}", BounceClass::of(&reading.meaning).code(), bounce.kind, bounce.subtype);
+        if found != expected || words != theirs {
+            wrong.push(format!("{provider} | {text} | {found} | {words}\n  expected {expected} | {theirs}"));
         }
         count += 1;
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(count >= 90, "{count} samples");
+    assert!(count >= 150, "{count} samples");
+}
+
+#[test]
+fn every_provider_has_samples() {
+    for name in Providers::shipped().names() {
+        let count = samples().filter(|[provider, ..]| *provider == name).count();
+        assert!(count >= 2, "{name}: {count}");
+    }
 }
 
 #[test]

@@ -200,7 +200,10 @@ fn quoted_line(line: &[u8], out: &mut Vec<u8>) {
     let plain_max = line.len() - usize::from(line.ends_with(b" ") || line.ends_with(b"\t"));
     let (mut column, mut at) = (0, 0);
     while at < line.len() {
-        let run = line[at..plain_max.max(at)].iter().take_while(|byte| quoted_plain(**byte)).count();
+        // A line that begins so might be read as the delimiter of a part, where this text stands within parts.
+        let is_delimiter_like = column == 0 && line[at..].starts_with(b"--");
+        let plain = &line[at..plain_max.max(at)];
+        let run = if is_delimiter_like { 0 } else { plain.iter().take_while(|byte| quoted_plain(**byte)).count() };
         let width = if run == 0 { 3 } else { run };
         let ends = at + run.max(1) == line.len();
         let (fits, room) = (width <= COLUMNS - usize::from(!ends) - column, COLUMNS - 1 - column);
@@ -356,7 +359,7 @@ mod tests {
 
         #[test]
         fn quoted_printable_says_the_same(text in proptest::collection::vec(
-            prop_oneof![Just(b"\r\n".to_vec()), Just(b" ".to_vec()), Just(b"=".to_vec()), any::<u8>().prop_map(|b| vec![b]), Just(b"plain text".to_vec())], 0..200)) {
+            prop_oneof![Just(b"\r\n".to_vec()), Just(b" ".to_vec()), Just(b"=".to_vec()), Just(b"-".to_vec()), any::<u8>().prop_map(|b| vec![b]), Just(b"plain text".to_vec())], 0..200)) {
             let text: Vec<u8> = text.concat();
             let mut out = Vec::new();
             quoted_printable(&text, &mut out);
@@ -366,6 +369,7 @@ mod tests {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
                 prop_assert!(!line.ends_with(b" ") && !line.ends_with(b"\t"));
             }
+            prop_assert!(!out.starts_with(b"--") && memmem::find(&out, b"\n--").is_none());
             prop_assert_eq!(decode_quoted_printable(&out), text);
         }
     }

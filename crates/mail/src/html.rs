@@ -176,7 +176,11 @@ fn decoded(text: &str) -> String {
 }
 
 fn reference(name: &str) -> Option<char> {
-    let number = |digits: &str, base| u32::from_str_radix(digits, base).ok().and_then(char::from_u32);
+    // A sign in front would be read too.
+    let number = |digits: &str, base| {
+        let is_digits = digits.chars().all(|digit| digit.is_digit(base));
+        u32::from_str_radix(digits, base).ok().filter(|_| is_digits).and_then(char::from_u32)
+    };
     match name {
         "amp" => Some('&'),
         "quot" => Some('"'),
@@ -202,13 +206,14 @@ mod tests {
 
     #[test]
     fn links_are_found_where_browsers_find_them() {
-        let cases: [(&str, &[&str]); 14] = [
+        let cases: [(&str, &[&str]); 15] = [
             (r#"<a href="https://a.test/x">x</a>"#, &["https://a.test/x"]),
             (r#"<A class=b HREF = 'HTTP://a.test?p=1&amp;q=2#f' >"#, &["HTTP://a.test?p=1&q=2#f"]),
             ("<a href=https://a.test/x>x</a><area href=http://b.test>", &["https://a.test/x", "http://b.test"]),
             ("<a title='a > b' href='https://a.test'>", &["https://a.test"]),
             ("<a href=\" https://a.test/x \n\">", &["https://a.test/x"]),
             ("<a href='https://a.test/&#x26;&#38;&copy=1'>", &["https://a.test/&&&copy=1"]),
+            ("<a href='https://a.test/&#+38;&#x+26;'>", &["https://a.test/&#+38;&#x+26;"]),
             ("<a href='mailto:a@b.test'><a href='#top'><a href='/x'><a href='javascript:1'><a href='http://'>", &[]),
             ("<a href='https://a.test/one two'>", &[]),
             ("<link href='https://a.test/style.css'><img src='https://a.test/i.png'>", &[]),

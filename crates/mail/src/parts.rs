@@ -66,6 +66,10 @@ fn entity(
     let mut out = Vec::with_capacity(octets.len() + changed.len());
     for field in fields(header).filter(|field| !field.is("Content-Transfer-Encoding")) {
         out.extend_from_slice(field.octets);
+        // The last one of a part without a body has no line end of its own.
+        if !field.octets.ends_with(b"\n") {
+            out.extend_from_slice(b"\r\n");
+        }
     }
     // Text that was plain may have lines by now that are too long for that.
     let encoding = if encoding == Encoding::Base64 { encoding } else { Encoding::QuotedPrintable };
@@ -90,11 +94,12 @@ fn multipart(
     for line in delimiters(body, boundary) {
         if let Some(from) = begun {
             // The line end before a delimiter belongs to the delimiter.
-            let to = if body[..line.at].ends_with(b"\r\n") && line.at >= from + 2 { line.at - 2 } else { line.at };
-            if let Some(changed) = entity(&body[from..to.max(from)], change, left, depth + 1) {
+            let before = body[from..line.at.max(from)].strip_suffix(b"\n").unwrap_or_default();
+            let to = from + before.strip_suffix(b"\r").unwrap_or(before).len();
+            if let Some(changed) = entity(&body[from..to], change, left, depth + 1) {
                 out.extend_from_slice(&body[copied..from]);
                 out.extend_from_slice(&changed);
-                copied = to.max(from);
+                copied = to;
             }
         }
         begun = (!line.is_last).then_some(line.end);
@@ -231,8 +236,9 @@ fn from_quoted_printable(text: &[u8]) -> Vec<u8> {
         rest = soft.unwrap_or(rest);
         while let Some(at) = memchr(b'=', rest) {
             out.extend_from_slice(&rest[..at]);
-            let code = rest.get(at + 1..at + 3).and_then(|code| std::str::from_utf8(code).ok());
-            match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            let digit = |place| rest.get(place).and_then(|letter| char::from(*letter).to_digit(16));
+            let code = digit(at + 1).zip(digit(at + 2));
+            match code.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
                 Some(octet) => {
                     out.push(octet);
                     rest = &rest[at + 3..];
@@ -315,6 +321,48 @@ mod tests {
             let changed = marked(&format!("{head}{encoding}{body}")).unwrap();
             assert_eq!(changed, format!("{head}Content-Transfer-Encoding: {named}\r\n{expected}"));
         }
+    }
+
+    // Found by fuzzing: the encoding was written behind the last field, on its line.
+    #[test]
+    fn a_part_without_a_body_keeps_its_fields_apart() {
+        let message =
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\nX-Last: x\r\n--b--\r\n";
+        let changed = marked(message).unwrap();
+        let part = "X-Last: x\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n!\r\n--b--";
+        assert!(changed.contains(part), "{changed}");
+    }
+
+    // Found by fuzzing: the text was put before the delimiter, on its line.
+    #[test]
+    fn a_delimiter_stays_on_its_line_whatever_ends_the_line_before() {
+        for end in ["\n", "\r\n"] {
+            let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n";
+            let changed = marked(&format!("{head}<p>{end}--b--{end}")).unwrap();
+            assert!(changed.ends_with(&format!("\r\n\r\n<p>!{end}--b--{end}")), "{changed:?}");
+        }
+    }
+
+    // Found by fuzzing: where a long line was broken, what followed began with the delimiter.
+    #[test]
+    fn a_text_that_holds_the_delimiter_stays_one_text() {
+        let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n";
+        let long = format!("\r\n{}--b\r\n--b--", "x".repeat(75));
+        let coded = "Content-Transfer-Encoding: quoted-printable\r\n\r\n=2D-b\r\n--b--";
+        for (body, text) in [(long.as_str(), format!("{}--b!", "x".repeat(75))), (coded, "--b!".to_owned())] {
+            let changed = marked(&format!("{head}{body}")).unwrap();
+            let mut read = Vec::new();
+            let nothing = with_html(changed.as_bytes(), &mut |html| {
+                read.push(String::from_utf8(html.to_vec()).unwrap());
+                None
+            });
+            assert!(nothing.is_none() && read == [text], "{read:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_code_stays_as_it_is() {
+        assert_eq!(from_quoted_printable(b"=3D=3d=+A=-1=G0=4"), b"===+A=-1=G0=4");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use thiserror::Error;
 const LINE_TEXT_WRITTEN_MAX: usize = 480;
 /// Kept of one line that is read; peers write longer ones than they may. What is beyond is dropped, not refused.
 const LINE_OCTETS_MAX: usize = 2_048;
+/// Of what is no reply, for whoever looks into it.
+const NO_REPLY_CHARS: usize = 200;
 /// The longest reply in use is that to EHLO.
 const LINES_MAX: usize = 100;
 
@@ -69,6 +71,18 @@ impl fmt::Display for Reply {
             write!(f, "{enhanced} ")?;
         }
         f.write_str(&self.text.replace('\n', " "))
+    }
+}
+
+/// A whole reply and nothing after it, as it came, on one line or several.
+impl FromStr for Reply {
+    type Err = ReplyError;
+
+    fn from_str(text: &str) -> Result<Reply, ReplyError> {
+        let octets = [text.trim().as_bytes(), b"\n"].concat();
+        let mut rest = &octets[..];
+        let read = ReplyReader::default().receive(&mut rest)?;
+        read.filter(|_| rest.is_empty()).ok_or_else(|| ReplyError::NoReply(text.chars().take(NO_REPLY_CHARS).collect()))
     }
 }
 
@@ -165,7 +179,7 @@ impl ReplyReader {
             .filter(|digits| matches!(digits.as_bytes(), [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9']))
             .and_then(|digits| digits.parse::<u16>().ok());
         let (Some(code), None | Some(' ' | '-')) = (code, text.chars().nth(3)) else {
-            return Err(ReplyError::NoReply(text.chars().take(200).collect()));
+            return Err(ReplyError::NoReply(text.chars().take(NO_REPLY_CHARS).collect()));
         };
         if self.lines.len() == LINES_MAX {
             return Err(ReplyError::TooManyLines);
@@ -268,6 +282,16 @@ mod tests {
             assert!(matches!(read(text), Err(ReplyError::NoReply(_))), "{text:?}");
         }
         assert_eq!(read(&"250-x\r\n".repeat(101)), Err(ReplyError::TooManyLines));
+    }
+
+    #[test]
+    fn a_text_is_one_whole_reply() {
+        let told = |text: &str| text.parse::<Reply>();
+        assert_eq!(told(" 550 5.1.1 No such user\n"), Ok(Reply::new(550, (5, 1, 1), "No such user")));
+        assert_eq!(told("550-5.1.1 No\r\n550 5.1.1 such user"), Ok(Reply::new(550, (5, 1, 1), "No\nsuch user")));
+        for text in ["", "no such user", "550-5.1.1 No 550 5.1.1 such user", "550 5.1.1 No\n550 5.1.1 such user"] {
+            assert!(matches!(told(text), Err(ReplyError::NoReply(_))), "{text:?}");
+        }
     }
 
     #[test]

@@ -100,8 +100,9 @@ pub fn feedback(octets: &[u8]) -> Feedback {
     Feedback { kind: kind.unwrap_or(FeedbackKind::Other), ..feedback }
 }
 
+/// What is no text has no place in an event.
 fn text(field: &Field<'_>) -> String {
-    String::from_utf8_lossy(&field.unfolded()).into_owned()
+    String::from_utf8_lossy(&field.unfolded()).replace(char::is_control, " ")
 }
 
 /// What stands behind the type, as in `rfc822; ann@a.test`.

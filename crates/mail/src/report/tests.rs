@@ -126,6 +126,16 @@ fn what_became_of_it_is_told_for_each_recipient() {
     assert_eq!(recipients[0].addresses, ["a@b.test"]);
 }
 
+// F2: found by fuzzing. An address or a host with control characters went into events as it was.
+#[test]
+fn control_characters_are_no_part_of_what_is_told() {
+    let fields =
+        "Final-Recipient: rfc822; \0a@b.test\nAction: failed\nStatus: 5.1.1\nRemote-MTA: dns; mx\u{1b}[2J.b.test\n";
+    let body = format!("--b\nContent-Type: message/delivery-status\n\n{fields}\n--b--");
+    let told = delivery(&mail("Content-Type: multipart/report; boundary=b", &body)).remove(0);
+    assert_eq!((told.addresses[0].as_str(), told.host.as_deref()), ("a@b.test", Some("mx [2J.b.test")));
+}
+
 #[test]
 fn a_reply_over_several_lines_is_one() {
     let gmail = "550-5.1.1 The email account that you tried to reach does not exist. Please try\n 550-5.1.1 double-checking the \
