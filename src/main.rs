@@ -6,6 +6,7 @@ mod config;
 mod events;
 mod judge;
 mod machine;
+mod readers;
 mod rounds;
 mod traces;
 mod wire;

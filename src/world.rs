@@ -5,6 +5,7 @@
 //! recognised as the real ones are.
 
 use crate::commands::Failure;
+use crate::readers;
 use mail::dkim;
 use mail::reply::Reply;
 use mail::smtp::server::{Answer, Auth, Output, Question, Session, Settings, Submission};
@@ -149,8 +150,16 @@ pub struct World {
     _doors: JoinSet<()>,
 }
 
-/// Where those who send take what comes back, and at which address complaints, once that is known.
-type Back = Arc<OnceLock<(SocketAddr, String)>>;
+/// Where those who send take what comes back, once that is known.
+type Back = Arc<OnceLock<WaysBack>>;
+
+struct WaysBack {
+    /// For bounces that come late, and for complaints.
+    door: SocketAddr,
+    feedback: String,
+    /// Where links lead.
+    links: SocketAddr,
+}
 
 /// TXT records of those who send, by name: their DKIM keys are among them.
 type Texts = Arc<RwLock<HashMap<String, String>>>;
@@ -175,7 +184,7 @@ impl World {
         let hosts: Vec<String> = SITES.iter().flat_map(|site| site.hosts).map(ToString::to_string).collect();
         let acceptor = Acceptor::self_signed(&hosts)?;
         let (tally, texts, back) = (Arc::new(Mutex::new(Tally::default())), Texts::default(), Back::default());
-        let (presets, taken) = (provider::presets(), Arc::new(AtomicU64::new(0)));
+        let (presets, taken, read) = (provider::presets(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let mut doors = JoinSet::new();
         for ((place, site), socket) in (1..).zip(SITES).zip(sockets) {
             let preset = presets.iter().find(|preset| preset.name == site.preset);
@@ -195,6 +204,7 @@ impl World {
                 texts: texts.clone(),
                 back: back.clone(),
                 taken: taken.clone(),
+                read: read.clone(),
             });
             doors.spawn(door.serve(socket));
         }
@@ -210,10 +220,10 @@ impl World {
         Ok(())
     }
 
-    /// From now on bounces that come late go there, and complaints to this address.
-    pub fn send_back_to(&self, door: SocketAddr, feedback: &str) {
+    /// From now on bounces that come late go there, complaints to this address, and who follows a link is led to the other door.
+    pub fn send_back_to(&self, door: SocketAddr, feedback: &str, links: SocketAddr) {
         // Once is enough.
-        let _ = self.back.set((door, feedback.to_owned()));
+        let _ = self.back.set(WaysBack { door, feedback: feedback.to_owned(), links });
     }
 
     /// Who answers questions about names.
@@ -317,6 +327,8 @@ struct Door {
     back: Back,
     /// Messages that all of them have taken.
     taken: Arc<AtomicU64>,
+    /// Of them, those in which there is something to follow.
+    read: Arc<AtomicU64>,
 }
 
 impl Door {
@@ -428,14 +440,15 @@ impl Visit {
     /// What a provider finds out when it has taken a message: that nobody is there, or that somebody did not want it.
     fn answer_later(&self, submission: &Submission) {
         let number = self.door.taken.fetch_add(1, Ordering::Relaxed) + 1;
-        let (Some((door, feedback)), Some(path)) = (self.door.back.get(), submission.from.as_ref()) else { return };
+        let (Some(back), Some(path)) = (self.door.back.get(), submission.from.as_ref()) else { return };
         let Some((to, _)) = submission.recipients.first() else { return };
-        let (door, host) = (*door, self.door.settings.host.clone());
+        let (door, host) = (back.door, self.door.settings.host.clone());
         let (address, octets) = if number.is_multiple_of(COMES_BACK) {
             (path.to_string(), bounce(&host, &to.to_string()))
         } else if number.is_multiple_of(COMPLAINS) {
-            (feedback.clone(), complaint(&submission.body))
+            (back.feedback.clone(), complaint(&submission.body))
         } else {
+            self.hand_to_reader(&submission.body, back.links);
             return;
         };
         tokio::spawn(async move {
@@ -443,6 +456,14 @@ impl Visit {
             // What cannot be told is not: that is how it is out there.
             let _ = timeout(SILENCE_MAX, hand_in(door, &host, &address, &octets)).await;
         });
+    }
+
+    fn hand_to_reader(&self, message: &[u8], links: SocketAddr) {
+        if readers::may_be_read(message) {
+            let number = self.door.read.fetch_add(1, Ordering::Relaxed) + 1;
+            let message = message.to_vec();
+            tokio::spawn(async move { readers::read(number, &message, links).await });
+        }
     }
 
     fn keep(&self, submission: &Submission) {

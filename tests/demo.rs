@@ -28,7 +28,8 @@ fn tempdir() -> std::path::PathBuf {
 
 #[test]
 fn mail_leaves_from_several_ips_to_several_providers_and_none_is_lost() {
-    let printed = demo(&["--for", "4s"]);
+    // Nobody reads within three seconds of a delivery.
+    let printed = demo(&["--for", "12s"]);
     assert!(printed.contains("curl http://127.0.0.1:"), "{printed}");
     let summary: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
     let count = |name: &str| summary[name].as_u64().unwrap_or_else(|| panic!("{name} in {summary}"));
@@ -53,6 +54,12 @@ fn mail_leaves_from_several_ips_to_several_providers_and_none_is_lost() {
         .map(|lane| lane["delivered"].as_u64().unwrap())
         .sum();
     assert_eq!(delivered, count("delivered"), "{summary}");
+
+    // R6.1: what happens to acme's mail is told to its own program, and what its readers do too.
+    let told = |kind: &str| summary["told"][kind].as_u64().unwrap_or_default();
+    assert!(told("accepted") > 0 && told("delivered") > 0, "{summary}");
+    assert!(told("accepted") <= summary["by_tenant"]["acme"]["accepted"].as_u64().unwrap(), "{summary}");
+    assert!(count("opened") > 0 && told("opened") > 0 && told("opened") <= count("opened"), "{summary}");
 
     // R2.1: what names nothing goes by its account's pool or the shared one, the rest by what it names.
     let by_rule = summary["by_rule"].as_object().unwrap();

@@ -5,6 +5,7 @@
 
 mod board;
 mod house;
+mod target;
 mod tenants;
 
 mod screen;
@@ -25,7 +26,8 @@ use std::io::{ErrorKind, IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tenants::{NEWSLETTERS, PLANNED, Tenants};
+use target::Target;
+use tenants::{NEWSLETTERS, PLANNED, Tenants, WEBHOOK};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use traffic::Traffic;
@@ -92,9 +94,10 @@ async fn show(arguments: &Arguments) -> Done {
     let Some(office) = &running.office else {
         return Err(Failure("the demo's own file has no control plane".to_owned()));
     };
-    let tenants = tenants::arrange(office, &world).await?;
-    if let Some(returns) = running.returns {
-        world.send_back_to(returns, &house::feedback());
+    let target = Target::open().await?;
+    let tenants = tenants::arrange(office, &world, target.address).await?;
+    if let (Some(returns), Some(links)) = (running.returns, running.tracking) {
+        world.send_back_to(returns, &house::feedback(), links);
     }
     if !arguments.json {
         say(&introduction(&tenants, smtp, http, &config))?;
@@ -120,7 +123,8 @@ async fn show(arguments: &Arguments) -> Done {
         }
         tokio::task::block_in_place(|| reader.read(&mut board))?;
         board.look(&running.plant.driver.ask(|engine, _| engine.lanes()).await.unwrap_or_default());
-        if let Heard::No = draw(&mut view, &mut board, &tenants, traffic.refused(), (began, Timestamp(clock.now())))? {
+        let counts = (traffic.refused(), target.heard().values().sum());
+        if let Heard::No = draw(&mut view, &mut board, &tenants, counts, (began, Timestamp(clock.now())))? {
             break;
         }
     }
@@ -138,7 +142,7 @@ async fn show(arguments: &Arguments) -> Done {
         Ok((board, waiting))
     };
     let (board, queued) = tokio::task::spawn_blocking(count).await??;
-    let summary = Summary::of(&board, &tenants, seconds, (queued, refused), &world.tally());
+    let summary = Summary::of(&board, &tenants, seconds, (queued, refused), &world.tally(), target.heard());
     match view {
         View::Terminal { .. } => say(&format!("\n{}", summary.spread()?))?,
         View::Lines | View::Nothing => say(&serde_json::to_string(&summary)?)?,
@@ -171,16 +175,16 @@ fn draw(
     view: &mut View,
     board: &mut Board,
     tenants: &Tenants,
-    refused: u64,
+    counts: (u64, u64),
     span: screen::Span,
 ) -> Result<Heard, Failure> {
     board.pass(span.1);
     match view {
         View::Terminal { screen, size } => {
-            screen.draw(&screen::page(board, &tenants.tenants, refused, span, *size), *size)?;
+            screen.draw(&screen::page(board, &tenants.tenants, counts, span, *size), *size)?;
             Ok(Heard::Yes)
         }
-        View::Lines => say(&screen::status(board, refused, span)),
+        View::Lines => say(&screen::status(board, counts, span)),
         View::Nothing => Ok(Heard::Yes),
     }
 }
@@ -250,7 +254,11 @@ struct Summary {
     /// Of those delivered: sent back later, and complained of.
     returned: u64,
     complained: u64,
-    /// Recipients that nothing was sent to any more, because they had bounced or complained; they were not accepted.
+    /// What readers did.
+    opened: u64,
+    clicked: u64,
+    unsubscribed: u64,
+    /// Recipients that nothing was sent to any more, because they had bounced, complained or ended it; they were not accepted.
     suppressed: u64,
     /// Those that the spool still held after everything was closed.
     queued: u64,
@@ -265,6 +273,8 @@ struct Summary {
     /// Messages by the rule that chose their pool.
     by_rule: BTreeMap<&'static str, u64>,
     by_ip: BTreeMap<String, BTreeMap<String, Cell>>,
+    /// Events of acme's mail that its own program was told of, by kind.
+    told: BTreeMap<String, u64>,
 }
 
 impl Summary {
@@ -274,6 +284,7 @@ impl Summary {
         seconds: f64,
         (queued, refused): (u64, u64),
         tally: &world::Tally,
+        told: BTreeMap<String, u64>,
     ) -> Summary {
         let tenants = tenants.tenants.iter();
         Summary {
@@ -286,6 +297,9 @@ impl Summary {
             deleted: board.deleted,
             returned: board.returned,
             complained: board.complained,
+            opened: board.opened,
+            clicked: board.clicked,
+            unsubscribed: board.unsubscribed,
             suppressed: board.suppressed,
             queued,
             refused,
@@ -295,6 +309,7 @@ impl Summary {
             by_tenant: tenants.map(|tenant| (tenant.planned.account, board.share(&tenant.id))).collect(),
             by_rule: board.by_rule().clone(),
             by_ip: board.by_ip(),
+            told,
         }
     }
 
@@ -316,6 +331,7 @@ impl Summary {
             format!("  \"by_ip\": {{\n{}\n  }}", of_ips.join(",\n")),
             format!("  \"by_tenant\": {{\n{}\n  }}", of_tenants.join(",\n")),
             format!("  \"by_rule\": {}", serde_json::to_string(&self.by_rule)?),
+            format!("  \"told\": {}", serde_json::to_string(&self.told)?),
         ];
         if let Value::Object(whole) = serde_json::to_value(self)? {
             let numbers = whole.iter().filter(|(_, value)| value.is_number());
@@ -362,6 +378,14 @@ export WEIR_URL=http://{http} WEIR_KEY={operator}
 {weir} queue lanes
 {weir} queue list
 
+Hear what happens as it happens, count it, see who is written to no more, and what acme's
+own program is told:
+
+{weir} events follow --kind bounced,returned,complained,opened,clicked,unsubscribed
+{weir} stats --by account
+{weir} suppression list --account {}
+{weir} webhook deliveries {WEBHOOK} --account {}
+
 Ask where mail would go now, and by which rule:
 
 curl $WEIR_URL/api/v1/routes:preview -H "Authorization: Bearer $WEIR_KEY" \
@@ -382,6 +406,8 @@ Ctrl-C ends the demo and removes all of it."#,
         acme.key,
         shop.user,
         shop.password,
+        acme.planned.account,
+        acme.planned.account,
         acme.id,
         globex.planned.account,
         globex_ips.join(" "),

@@ -59,6 +59,9 @@ pub struct Board {
     pub returned: u64,
     pub complained: u64,
     pub suppressed: u64,
+    pub opened: u64,
+    pub clicked: u64,
+    pub unsubscribed: u64,
     lanes: BTreeMap<Lane, Cell>,
     /// By the account's id.
     accounts: BTreeMap<String, Share>,
@@ -94,6 +97,9 @@ impl Board {
             EventKind::Returned => self.returned += 1,
             EventKind::Complained => self.complained += 1,
             EventKind::Suppressed => self.suppressed += 1,
+            EventKind::Opened => self.opened += 1,
+            EventKind::Clicked => self.clicked += 1,
+            EventKind::Unsubscribed => self.unsubscribed += 1,
             _ => {}
         }
         // A scheduled message is routed when it is due, every other one when it is accepted.
@@ -248,11 +254,17 @@ fn story(entry: &Entry) -> Option<Story> {
         EventKind::SiteReachable => format!("{provider} is reached again{ip}"),
         EventKind::Returned => format!("{provider} took a message and sent it back later{ip}{said}"),
         EventKind::Complained => format!("a reader at {provider} complains{ip}"),
+        EventKind::Opened => format!("{whom} is looked at by a {}", event.reader.map_or("reader", |is| is.code())),
+        EventKind::Clicked => {
+            format!(
+                "{whom}: a {} follows {}",
+                event.reader.map_or("reader", |is| is.code()),
+                event.link.as_deref().unwrap_or("a link")
+            )
+        }
+        EventKind::Unsubscribed => format!("{whom} wants no more of it{}", why.unwrap_or_default()),
         EventKind::Answered
-        | EventKind::Unsubscribed
         | EventKind::Suppressed
-        | EventKind::Opened
-        | EventKind::Clicked
         | EventKind::Accepted
         | EventKind::Delayed
         | EventKind::IpGone

@@ -55,11 +55,18 @@ address = "127.0.0.1:{}"
 # Accounts, IPs, pools, domains and keys are in a database in the data folder.
 [control]
 block_lists = "{BLOCK_LISTS}"
+# A program on this machine hears of what happens to acme's mail.
+webhooks_allow_private = ["127.0.0.0/8"]
 
 # What providers send back, and readers complain of, comes in here.
 [returns]
 address = "127.0.0.1:0"
 domain = "{BACK}"
+unsubscribe_origin = "https://{HOST}"
+
+# Who follows a link of acme's newsletter comes by here.
+[tracking]
+address = "127.0.0.1:0"
 
 [limits]
 stop_s = 5

@@ -114,8 +114,14 @@ impl Line {
 }
 
 /// The whole page.
-pub fn page(board: &Board, tenants: &[Tenant], refused: u64, (began, now): Span, size: Size) -> Vec<Line> {
-    let mut lines = vec![Line::default(), headline(board, refused, (began, now)), Line::default(), header()];
+pub fn page(
+    board: &Board,
+    tenants: &[Tenant],
+    (refused, told_of): (u64, u64),
+    (began, now): Span,
+    size: Size,
+) -> Vec<Line> {
+    let mut lines = vec![Line::default(), headline(board, refused, (began, now)), heard(board, told_of), header()];
     // What cannot be seen at once is not drawn: a page taller than the terminal cannot be drawn over.
     let detailed = size.rows > page_rows(true) + STORIES_MIN;
     for tenant in tenants {
@@ -160,10 +166,16 @@ fn headline(board: &Board, refused: u64, (began, now): Span) -> Line {
         .and(Paint::Green, format!("  delivered {}", board.total.delivered))
         .and(Paint::Yellow, format!("  deferred {}", board.total.deferred))
         .and(Paint::Red, format!("  bounced {}", board.total.bounced))
-        .and(Paint::Red, format!("  back {}", board.returned + board.complained))
-        .and(Paint::Dim, format!("  spared {}", board.suppressed))
         .and(Paint::Plain, format!("  queued {}", board.open()))
         .and(if refused > 0 { Paint::Red } else { Paint::Dim }, format!("  refused {refused}"))
+}
+
+/// What comes back, at once or later, and how much of what happened acme's program was told.
+fn heard(board: &Board, told_of: u64) -> Line {
+    Line::of(Paint::Red, format!("       sent back {}  complaints {}", board.returned, board.complained))
+        .and(Paint::Dim, format!("  spared {}", board.suppressed))
+        .and(Paint::Green, format!("  opened {}  clicked {}", board.opened, board.clicked))
+        .and(Paint::Plain, format!("  ended {}  told to acme {told_of}", board.unsubscribed))
 }
 
 fn header() -> Line {
@@ -220,10 +232,10 @@ fn told(story: &Story, began: Timestamp) -> Line {
 }
 
 /// For where nothing can be drawn over: one line.
-pub fn status(board: &Board, refused: u64, (began, now): Span) -> String {
+pub fn status(board: &Board, (refused, told_of): (u64, u64), (began, now): Span) -> String {
     let total = &board.total;
     let mut line = format!(
-        "{}  accepted {}, delivered {}, deferred {}, bounced {}, sent back later {}, complained {}, spared {}, queued {}, refused {refused}; delivered from",
+        "{}  accepted {}, delivered {}, deferred {}, bounced {}, sent back later {}, complained {}, spared {}, opened {}, clicked {}, ended {}, told to acme {told_of}, queued {}, refused {refused}; delivered from",
         clock(began, now),
         board.accepted,
         total.delivered,
@@ -232,6 +244,9 @@ pub fn status(board: &Board, refused: u64, (began, now): Span) -> String {
         board.returned,
         board.complained,
         board.suppressed,
+        board.opened,
+        board.clicked,
+        board.unsubscribed,
         board.open()
     );
     for ip in PLANNED.iter().flat_map(|planned| planned.places()).map(|place| place.ip()) {
@@ -274,7 +289,7 @@ mod tests {
         let tenants = PLANNED.map(tenant);
         let now = Timestamp::from_unix_seconds(100);
         for (rows, columns) in [(10, 40), (16, 80), (24, 80), (25, 132), (60, 200)] {
-            let lines = page(&Board::default(), &tenants, 0, (now, now), Size { rows, columns });
+            let lines = page(&Board::default(), &tenants, (0, 0), (now, now), Size { rows, columns });
             assert!(lines.len() < rows, "{} lines on {rows} rows", lines.len());
         }
     }

@@ -10,14 +10,16 @@ use control::domain::{NewDomain, State};
 use control::inventory::NewIps;
 use control::lease::{Grant, Into, Order};
 use control::setting::Setting;
+use control::webhook::NewWebhook;
 use control::{Actor, Office};
 use engine::snapshot::{Plan, Scope};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The configuration set that newsletters are sent with, and the pool of its own that it chooses.
 pub const NEWSLETTERS: &str = "newsletters";
 pub const NEWS_POOL: &str = "news";
+pub const WEBHOOK: &str = "all";
 const SHARED_POOL: &str = "shared";
 
 /// Where an IP is.
@@ -141,7 +143,8 @@ pub struct Tenants {
 
 /// The plan: IPs, with names that lead back to them; then for each tenant its account, leases, domain and
 /// secrets. What is to be published is published in the world, and found there.
-pub async fn arrange(office: &Office, world: &World) -> Result<Tenants, Failure> {
+/// `told`: where acme's own program listens.
+pub async fn arrange(office: &Office, world: &World, told: SocketAddr) -> Result<Tenants, Failure> {
     let by = Actor::command_line();
     let mut published = names();
     world.publish(&published)?;
@@ -186,6 +189,9 @@ pub async fn arrange(office: &Office, world: &World) -> Result<Tenants, Failure>
         if domain.state() != State::Verified {
             return Err(Failure(format!("{}: {}", domain.name, domain.words())));
         }
+        if tenant.planned.has_news() {
+            hear_of_readers(office, &by, tenant, told).await?;
+        }
     }
     let (operator_key, _) = credential(office, &by, CredentialKind::Api, None).await?;
     office.store().published().await;
@@ -202,10 +208,29 @@ async fn lease(office: &Office, by: &Actor, planned: Planned) -> Result<(), Fail
         let order = Order { region: None, quantity: 0, into };
         office.grant(by, planned.account, &Grant { order, ips }).await?;
     }
-    if planned.has_news() {
-        let with = SetChange { pool: Some(Some(NEWS_POOL.to_owned())), ..SetChange::default() };
-        office.create_set(by, planned.account, NEWSLETTERS, with).await?;
-    }
+    Ok(())
+}
+
+/// Its newsletters have a pool of their own, hear of who reads them and can be ended; and of all that happens its own program is told.
+async fn hear_of_readers(office: &Office, by: &Actor, tenant: &Tenant, told: SocketAddr) -> Result<(), Failure> {
+    let with = SetChange {
+        pool: Some(Some(NEWS_POOL.to_owned())),
+        tracking_host: Some(Some(format!("links.{}", tenant.planned.domain))),
+        tracks_opens: Some(true),
+        tracks_clicks: Some(true),
+        unsubscribe: Some(true),
+        ..SetChange::default()
+    };
+    office.create_set(by, &tenant.id, NEWSLETTERS, with).await?;
+    let new = NewWebhook {
+        name: WEBHOOK.to_owned(),
+        url: format!("http://{told}/events"),
+        subaccount: None,
+        kinds: Vec::new(),
+        events_max: None,
+        wait_ms: None,
+    };
+    office.create_webhook(by, &tenant.id, new).await?;
     Ok(())
 }
 

@@ -138,6 +138,7 @@ struct Letter {
     to: Vec<String>,
     kind: &'static str,
     subject: String,
+    html: Option<String>,
     text: String,
 }
 
@@ -177,8 +178,8 @@ impl Writer {
     fn write(&mut self) -> Letter {
         self.written += 1;
         let (kind, occasion) = OCCASIONS[self.dice.below(OCCASIONS.len() as u64) as usize];
-        // Most mail goes to one person.
-        let recipients = if self.dice.below(20) == 0 { 2 + self.dice.below(2) } else { 1 };
+        // Most mail goes to one person, and a newsletter that can be ended to nobody else.
+        let recipients = if kind != NEWSLETTER && self.dice.below(20) == 0 { 2 + self.dice.below(2) } else { 1 };
         let mut to: Vec<String> = (0..recipients).map(|_| self.recipient()).collect();
         to.sort();
         to.dedup();
@@ -187,11 +188,19 @@ impl Writer {
             to,
             kind,
             subject: format!("{occasion} ({})", self.written),
+            html: (kind == NEWSLETTER).then(|| self.newsletter()),
             text: format!(
                 "Good day,\n\nthis is message {} of the demo.\n\n{}\n",
                 self.written, self.tenant.planned.account
             ),
         }
+    }
+
+    fn newsletter(&self) -> String {
+        format!(
+            "<html><body><p>Good day,</p><p>there is <a href=\"https://{}/news/{}\">news</a>.</p></body></html>",
+            self.tenant.planned.domain, self.written
+        )
     }
 
     fn recipient(&mut self) -> String {
@@ -222,6 +231,9 @@ async fn by_http(target: &Target, letter: &Letter, writer: &Writer) -> Result<()
         "text": letter.text,
         "tags": { "kind": letter.kind },
     });
+    if let Some(html) = &letter.html {
+        body["html"] = html.as_str().into();
+    }
     match letter.wish {
         Wish::Nothing => {}
         Wish::Set => body["configuration_set"] = NEWSLETTERS.into(),
@@ -288,7 +300,7 @@ fn octets(letter: &Letter, writer: &Writer) -> Result<Vec<u8>, Failure> {
         reply_to: Vec::new(),
         subject: letter.subject.clone(),
         text: Some(letter.text.clone()),
-        html: None,
+        html: letter.html.clone(),
         attachments: Vec::new(),
         headers,
         date_unix: now.div_euclid(1_000_000),
