@@ -240,7 +240,7 @@ enum Told {
     Resized,
 }
 
-/// What the demo did. All numbers are recipients: what was accepted was delivered, bounced, expired, deleted, or is queued.
+/// What the demo did. All numbers are recipients: what was accepted was delivered, bounced, expired, deleted, rejected, or is queued.
 #[derive(Serialize)]
 struct Summary {
     seconds: f64,
@@ -251,6 +251,8 @@ struct Summary {
     bounced: u64,
     expired: u64,
     deleted: u64,
+    /// Those that came onto the suppression list while they waited.
+    rejected: u64,
     /// Of those delivered: sent back later, and complained of.
     returned: u64,
     complained: u64,
@@ -295,6 +297,7 @@ impl Summary {
             bounced: board.total.bounced,
             expired: board.expired,
             deleted: board.deleted,
+            rejected: board.rejected,
             returned: board.returned,
             complained: board.complained,
             opened: board.opened,

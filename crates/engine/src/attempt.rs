@@ -1,5 +1,6 @@
 //! What came of an attempt to hand a message over, or of an attempt to connect?
 
+use crate::suppression::Reason;
 use mail::reply::Reply;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub enum Outcome {
     /// Our own verdict instead of the remote's: the peer lacks what the message needs, such as SMTPUTF8. It says nothing about the
     /// lane.
     Ours { reply: Reply },
+    /// It came onto the suppression list while the message waited: nothing was sent to it (R5.5).
+    Suppressed { reason: Reason },
     /// The message cannot be read from the spool: nothing was sent. It says nothing about the remote.
     Unreadable { said: String },
 }

@@ -384,6 +384,12 @@ impl Engine {
         true
     }
 
+    /// What it decides by now.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
     fn dice(&mut self) -> u64 {
         self.drawn += 1;
         draw(self.seed, self.drawn)

@@ -1,11 +1,11 @@
 //! What does the data plane need to know of accounts, domains, IPs, pools and policy? One value, replaced as a whole.
 
 use crate::classify::Rules;
-use crate::envelope::TlsWish;
-use crate::id::{AccountId, CredentialId, PoolId, RegionId, SubaccountId};
+use crate::envelope::{Envelope, TlsWish};
+use crate::id::{AccountId, CredentialId, PoolId, RegionId, StreamId, SubaccountId};
 use crate::provider::Providers;
 use crate::retry::RetrySchedule;
-use crate::suppression::{Reason, Suppressed};
+use crate::suppression::{self, Reason, Suppressed};
 use crate::time::Timestamp;
 use mail::address::{Domain, Mailbox};
 use serde::{Deserialize, Serialize};
@@ -398,6 +398,35 @@ impl Snapshot {
     #[must_use]
     pub fn is_usable(&self, ip: IpAddr) -> bool {
         self.ips.get(&ip).is_some_and(|ip| ip.state == IpState::Active)
+    }
+
+    /// R5.5: why the account sends nothing to this address, as its configuration set heeds the list.
+    #[must_use]
+    pub fn suppressed_for(
+        &self,
+        account: &AccountId,
+        set: Option<&ConfigurationSet>,
+        stream: &StreamId,
+        to: &Mailbox,
+        now: Timestamp,
+    ) -> Option<Reason> {
+        if self.suppressed.is_empty() {
+            return None;
+        }
+        let heeds = |reason| set.is_none_or(|set| set.heeds(reason));
+        let address = suppression::canonical(to);
+        Some(self.suppressed.find(account.as_str(), &address, stream.as_str(), now, heeds)?.reason)
+    }
+
+    /// The same of a recipient of a message that is queued.
+    #[must_use]
+    pub fn suppressed_by_now(&self, envelope: &Envelope, to: &str, now: Timestamp) -> Option<Reason> {
+        if self.suppressed.is_empty() {
+            return None;
+        }
+        let account = self.accounts.get(&envelope.account);
+        let set = account.zip(envelope.wish.set.as_ref()).and_then(|(account, set)| account.sets.get(set));
+        self.suppressed_for(&envelope.account, set, &envelope.stream, &Mailbox::parse(to).ok()?, now)
     }
 
     /// Everything that is wrong with it, so that one round of mending is enough. Empty: it may be used.

@@ -10,6 +10,8 @@ use engine::Input;
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage, TlsUsed, TlsVerified};
 use engine::envelope::{Envelope, Recipient, TlsWish};
 use engine::id::{AttemptId, MessageId, SessionId};
+use engine::snapshot::Snapshot;
+use engine::time::Timestamp;
 use mail::smtp::client::{self, Client, ClientSettings, Failure, Opening, Output, Phase, Transaction};
 use mail::smtp::command::RecipientParameters;
 use mail::smtp::data::Piece;
@@ -104,7 +106,7 @@ pub(crate) struct Job {
 }
 
 pub(crate) enum Command {
-    Attempt { attempt: AttemptId, message: MessageId, recipients: Vec<u16> },
+    Attempt { attempt: AttemptId, message: MessageId, recipients: Vec<u16>, snapshot: Arc<Snapshot> },
     Close,
 }
 
@@ -175,8 +177,8 @@ pub(crate) async fn run(means: Arc<Means>, job: Job, mut commands: UnboundedRece
     teller.opened(&line.host);
     loop {
         match line.wait(&mut commands).await {
-            Waited::Command(Some(Command::Attempt { attempt, message, recipients })) => {
-                let (report, envelope) = line.carry(&means, message, &recipients).await;
+            Waited::Command(Some(Command::Attempt { attempt, message, recipients, snapshot })) => {
+                let (report, envelope) = line.carry(&means, message, &recipients, &snapshot).await;
                 if report.session_usable {
                     teller.attempt_ended(attempt, report, envelope);
                     continue;
@@ -505,6 +507,7 @@ impl Line {
         means: &Arc<Means>,
         message: MessageId,
         recipients: &[u16],
+        snapshot: &Snapshot,
     ) -> (Report, Option<Arc<Envelope>>) {
         let began_us = self.clock.now();
         let (envelope, body) = match fetch(means, message).await {
@@ -517,10 +520,21 @@ impl Line {
                 return (self.report(results, began_us, true), None);
             }
         };
-        let wanted = recipients.iter().filter_map(|index| envelope.recipients.get(usize::from(*index)));
+        let (mut results, mut wanted) = (Vec::new(), Vec::new());
+        for index in recipients {
+            let Some(recipient) = envelope.recipients.get(usize::from(*index)) else { continue };
+            match snapshot.suppressed_by_now(&envelope, &recipient.address, Timestamp(began_us)) {
+                // What we tell senders of their mail is no mail of theirs, and goes to no list.
+                Some(reason) if envelope.sender.is_some() => results.push((*index, Outcome::Suppressed { reason })),
+                _ => wanted.push((*index, recipient)),
+            }
+        }
+        if wanted.is_empty() {
+            return (self.report(results, began_us, true), Some(envelope));
+        }
         self.client.begin(Transaction {
             from: Some(envelope.return_path.clone()).filter(|path| !path.is_empty()),
-            recipients: wanted.map(|recipient| (recipient.address.clone(), parameters(recipient))).collect(),
+            recipients: wanted.iter().map(|(_, to)| (to.address.clone(), parameters(to))).collect(),
             prefix: Arc::from([]),
             body: body.as_ref().into(),
             smtputf8: envelope.smtputf8,
@@ -528,7 +542,7 @@ impl Line {
             envid: envelope.envid.clone(),
         });
         let (outcomes, usable) = self.converse().await;
-        let results = recipients.iter().copied().zip(outcomes.into_iter().map(outcome)).collect();
+        results.extend(wanted.iter().map(|(index, _)| *index).zip(outcomes.into_iter().map(outcome)));
         (self.report(results, began_us, usable), Some(envelope))
     }
 

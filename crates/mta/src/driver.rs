@@ -277,7 +277,8 @@ impl Desk {
                 Action::Resolve { domain, anew } => self.resolve(domain, anew),
                 Action::Open { session, source, domain, tls } => self.open(session, source, domain, tls),
                 Action::Attempt { session, attempt, message, recipients } => {
-                    let command = Command::Attempt { attempt, message, recipients };
+                    let snapshot = Arc::clone(self.engine.snapshot());
+                    let command = Command::Attempt { attempt, message, recipients, snapshot };
                     let commands = self.sessions.get(&session);
                     if commands.is_none_or(|commands| commands.send(command).is_err()) {
                         // The session has just ended: nothing was tried, and the message goes on at once.

@@ -22,7 +22,6 @@ use engine::route;
 use engine::snapshot::{
     Account, ConfigurationSet, Credential, Scope, Senders, Sending, SendingDomain, Snapshot, Standing,
 };
-use engine::suppression::{self, Reason};
 use engine::time::Timestamp;
 use engine::why::Why;
 use mail::address::{Domain, Mailbox};
@@ -308,7 +307,7 @@ impl Intake {
         let route = route::choose(&snapshot, pass.id, &wish, Intake::new_id()).map_err(|why| no_route(&why))?;
         let (now, stream) = (self.now(), StreamId::new(""));
         let to = to.iter().filter_map(|to| {
-            let reason = suppressed(&snapshot, &pass, set, &stream, to, now)?;
+            let reason = snapshot.suppressed_for(pass.id, set, &stream, to, now)?;
             Some((to.to_string(), Why::RecipientSuppressed { reason }))
         });
         let suppressed = to.collect();
@@ -773,11 +772,8 @@ fn take_suppressed(
     recipients: &mut Vec<(Mailbox, RecipientParameters)>,
     now: Timestamp,
 ) -> Vec<(String, Why)> {
-    if snapshot.suppressed.is_empty() {
-        return Vec::new();
-    }
     let mut taken = Vec::new();
-    recipients.retain(|(to, _)| match suppressed(snapshot, pass, set, stream, to, now) {
+    recipients.retain(|(to, _)| match snapshot.suppressed_for(pass.id, set, stream, to, now) {
         Some(reason) => {
             taken.push((to.to_string(), Why::RecipientSuppressed { reason }));
             false
@@ -785,20 +781,6 @@ fn take_suppressed(
         None => true,
     });
     taken
-}
-
-fn suppressed(
-    snapshot: &Snapshot,
-    pass: &Pass<'_>,
-    set: Option<&ConfigurationSet>,
-    stream: &StreamId,
-    to: &Mailbox,
-    now: Timestamp,
-) -> Option<Reason> {
-    let heeds = |reason| set.is_none_or(|set| set.heeds(reason));
-    let address = suppression::canonical(to);
-    let listed = snapshot.suppressed.find(pass.id.as_str(), &address, stream.as_str(), now, heeds)?;
-    Some(listed.reason)
 }
 
 fn suppressed_entry(envelope: &Envelope, to: &str, why: &Why) -> Entry {

@@ -56,6 +56,7 @@ pub struct Board {
     pub total: Cell,
     pub expired: u64,
     pub deleted: u64,
+    pub rejected: u64,
     pub returned: u64,
     pub complained: u64,
     pub suppressed: u64,
@@ -94,6 +95,7 @@ impl Board {
             EventKind::Bounced => self.count(event, |cell| cell.bounced += 1),
             EventKind::Expired => self.expired += 1,
             EventKind::Deleted => self.deleted += 1,
+            EventKind::Rejected => self.rejected += 1,
             EventKind::Returned => self.returned += 1,
             EventKind::Complained => self.complained += 1,
             EventKind::Suppressed => self.suppressed += 1,
@@ -200,7 +202,7 @@ impl Board {
 
     /// Recipients whose fate is open, by the events.
     pub fn open(&self) -> u64 {
-        let settled = self.total.delivered + self.total.bounced + self.expired + self.deleted;
+        let settled = self.total.delivered + self.total.bounced + self.expired + self.deleted + self.rejected;
         self.accepted.saturating_sub(settled)
     }
 

@@ -157,3 +157,29 @@ fn a_long_list_is_imported_and_exported() {
     assert!(exported.starts_with("address,stream,reason,detail,created_at,expires_at\n"), "{}", &exported[..200]);
     assert_eq!(sent(&house, &shop, &json!("p777@mail.test"), &json!({}))["suppressed"], json!(["p777@mail.test"]));
 }
+
+// R5.5: an address that came onto the list while a message waited is spared too, and the message's other recipients are not.
+#[test]
+fn what_waits_is_looked_at_again_before_it_leaves() {
+    let _others = among_others();
+    let town = Town::new();
+    let (house, provider, shop) = open(&town);
+    let answer = sent(&house, &shop, &json!(["grey1@mail.test", "grey2@mail.test"]), &json!({}));
+    let id = answer["id"].as_str().unwrap();
+    house.wait_why(id, "greylisted");
+    house.wait_why_of(id, 1, "greylisted");
+    house.ask("PUT", &entry(&shop, "grey1@mail.test"), &shop.key, &json!({}));
+    wait_spared(&house, &shop, "grey1@mail.test");
+    house.retry(id);
+    house.wait_state(id, "rejected");
+    let story = until("the other one has its message", || {
+        Some(house.explain(id)).filter(|story| story["recipients"][1]["state"] == "delivered")
+    });
+    assert_eq!(story["recipients"][0]["why"]["code"], "recipient-suppressed");
+    assert_eq!((provider.to("grey1@mail.test").len(), provider.to("grey2@mail.test").len()), (0, 1));
+    let rejected = until("the event is kept", || {
+        let found = house.ask("GET", &format!("/events?message={id}&kind=rejected"), &shop.key, &Value::Null);
+        found["items"].get(0).cloned()
+    });
+    assert_eq!(rejected["recipient"], "grey1@mail.test");
+}

@@ -99,7 +99,7 @@ impl Engine {
                 event.tls.clone_from(&report.tls);
                 event.took = Some(report.took);
                 match event.kind {
-                    EventKind::Bounced | EventKind::Expired
+                    EventKind::Bounced | EventKind::Expired | EventKind::Rejected
                         if self.wants_notice(message, recipient, NotifyKind::Failed) =>
                     {
                         failed.push(recipient);
@@ -185,7 +185,10 @@ impl Engine {
                     }
                 }
                 Outcome::NotTried => left += 1,
-                Outcome::Lost { .. } | Outcome::Ours { .. } | Outcome::Unreadable { .. } => {}
+                Outcome::Lost { .. }
+                | Outcome::Ours { .. }
+                | Outcome::Suppressed { .. }
+                | Outcome::Unreadable { .. } => {}
             }
             tried += 1;
         }
@@ -251,6 +254,16 @@ impl Engine {
             Outcome::Ours { reply } => {
                 let meaning = Meaning::own(Class::Soft, Subtype::Own);
                 Next::Again { at: self.retry_at(common, attempts), reply: Some(reply), meaning, why: Why::NotSendable }
+            }
+            Outcome::Suppressed { reason } => {
+                let why = Why::RecipientSuppressed { reason };
+                Next::Over {
+                    fate: Fate::Rejected,
+                    kind: EventKind::Rejected,
+                    reply: Some(Reply::new(550, (5, 7, 1), why.words())),
+                    meaning: Some(Meaning::own(Class::Admin, Subtype::Policy)),
+                    why: Some(why),
+                }
             }
             // A disk may come back, and a file be restored, while the message lives.
             Outcome::Unreadable { said } => {
@@ -658,7 +671,10 @@ fn outcomes(recipients: &[u16], mut results: Vec<(u16, Outcome)>) -> Vec<(u16, O
 
 /// Then the place it took of the lane's rate is free again.
 fn nothing_sent(outcomes: &[(u16, Outcome)]) -> bool {
-    outcomes
-        .iter()
-        .all(|(_, outcome)| matches!(outcome, Outcome::NotTried | Outcome::Ours { .. } | Outcome::Unreadable { .. }))
+    outcomes.iter().all(|(_, outcome)| {
+        matches!(
+            outcome,
+            Outcome::NotTried | Outcome::Ours { .. } | Outcome::Suppressed { .. } | Outcome::Unreadable { .. }
+        )
+    })
 }
