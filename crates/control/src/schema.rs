@@ -41,7 +41,13 @@ const STEPS: &[Step] = &[
     Step { both: WEBHOOKS, sqlite: "", postgres: "" },
     Step { both: SUPPRESSION, sqlite: "", postgres: "" },
     Step { both: UNSUBSCRIBE, sqlite: "", postgres: "" },
+    Step { both: DOUBT, sqlite: "", postgres: "" },
 ];
+
+const DOUBT: &str = "
+ALTER TABLE doubt ADD COLUMN delivered_message TEXT;
+ALTER TABLE doubt ADD COLUMN delivered_at BIGINT;
+";
 
 const UNSUBSCRIBE: &str = "
 ALTER TABLE configuration_set ADD COLUMN unsubscribe BIGINT NOT NULL DEFAULT 0 CHECK (unsubscribe IN (0, 1));

@@ -374,7 +374,12 @@ impl Office {
             let (account, address) = (word.account.as_str(), word.address.as_str());
             let reason = match word.evidence {
                 Evidence::Delivered => {
-                    run(change.conn(), forget(account, address)).await?;
+                    if let Some(doubt) = doubt_of(change, word).await? {
+                        match doubt.delivered(word.message, word.at) {
+                            Some(doubt) => put_doubt(change, word, &doubt).await?,
+                            None => _ = run(change.conn(), forget(account, address)).await?,
+                        }
+                    }
                     continue;
                 }
                 Evidence::Enough(reason) => reason,
@@ -454,42 +459,53 @@ fn forget(account: &str, address: &str) -> crate::store::Query {
     q!("DELETE FROM doubt WHERE account = $1 AND address = $2", account.to_owned(), address.to_owned())
 }
 
-/// Writes down one more word against an address; whether that is enough.
-async fn doubted(change: &mut Change, word: &Word, kind: DoubtKind) -> Result<bool, Refusal> {
+async fn doubt_of(change: &mut Change, word: &Word) -> Result<Option<Doubt>, Refusal> {
     let query = q!(
-        "SELECT kind, messages, first_at, last_at, last_message FROM doubt WHERE account = $1 AND address = $2",
+        "SELECT kind, messages, first_at, last_at, last_message, delivered_message, delivered_at FROM doubt \
+         WHERE account = $1 AND address = $2",
         word.account.clone(),
         word.address.clone(),
     );
-    let before = match row(change.conn(), query).await? {
-        None => None,
-        Some(row) => match (DoubtKind::of(&row.text(0)?), u128::from_str_radix(&row.text(4)?, 16)) {
-            (Some(kind), Ok(last)) => Some(Doubt {
-                kind,
-                messages: u32::try_from(row.whole(1)?).unwrap_or(u32::MAX),
-                first_at: Timestamp(row.whole(2)?),
-                last_at: Timestamp(row.whole(3)?),
-                last: MessageId(last),
-            }),
-            _ => None,
-        },
-    };
+    let Some(row) = row(change.conn(), query).await? else { return Ok(None) };
+    let message = |text: &str| u128::from_str_radix(text, 16).ok().map(MessageId);
+    let delivered = row.text_or_none(5)?.as_deref().and_then(message).zip(row.whole_or_none(6)?.map(Timestamp));
+    let (Some(kind), Some(last)) = (DoubtKind::of(&row.text(0)?), message(&row.text(4)?)) else { return Ok(None) };
+    Ok(Some(Doubt {
+        kind,
+        messages: u32::try_from(row.whole(1)?).unwrap_or(u32::MAX),
+        first_at: Timestamp(row.whole(2)?),
+        last_at: Timestamp(row.whole(3)?),
+        last,
+        delivered,
+    }))
+}
+
+async fn put_doubt(change: &mut Change, word: &Word, doubt: &Doubt) -> Result<(), Refusal> {
+    let put = q!(
+        "INSERT INTO doubt (account, address, kind, messages, first_at, last_at, last_message, delivered_message, \
+         delivered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (account, address) DO UPDATE SET \
+         kind = excluded.kind, messages = excluded.messages, first_at = excluded.first_at, last_at = excluded.last_at, \
+         last_message = excluded.last_message, delivered_message = excluded.delivered_message, \
+         delivered_at = excluded.delivered_at",
+        word.account.clone(),
+        word.address.clone(),
+        doubt.kind.code(),
+        i64::from(doubt.messages),
+        doubt.first_at.0,
+        doubt.last_at.0,
+        doubt.last.to_string(),
+        doubt.delivered.map(|(message, _)| message.to_string()),
+        doubt.delivered.map(|(_, at)| at.0),
+    );
+    run(change.conn(), put).await.map(|_| ())
+}
+
+/// Writes down one more word against an address; whether that is enough.
+async fn doubted(change: &mut Change, word: &Word, kind: DoubtKind) -> Result<bool, Refusal> {
+    let before = doubt_of(change, word).await?;
     let (doubt, enough) = Doubt::with(before, kind, word.message, word.at);
     if !enough {
-        let put = q!(
-            "INSERT INTO doubt (account, address, kind, messages, first_at, last_at, last_message) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (account, address) DO UPDATE SET kind = excluded.kind, \
-             messages = excluded.messages, first_at = excluded.first_at, last_at = excluded.last_at, \
-             last_message = excluded.last_message",
-            word.account.clone(),
-            word.address.clone(),
-            doubt.kind.code(),
-            i64::from(doubt.messages),
-            doubt.first_at.0,
-            doubt.last_at.0,
-            doubt.last.to_string(),
-        );
-        run(change.conn(), put).await?;
+        put_doubt(change, word, &doubt).await?;
     }
     Ok(enough)
 }

@@ -19,7 +19,7 @@ pub enum Evidence {
     Enough(Reason),
     /// It speaks against the address, alone not enough.
     Doubt(DoubtKind),
-    /// It takes mail: all doubt is gone.
+    /// It takes mail: all doubt is gone, unless the message comes back.
     Delivered,
 }
 
@@ -95,6 +95,9 @@ fn of_meaning(event: &Event) -> Option<Evidence> {
     }
 }
 
+/// A delivered message that has not come back by then will not: queues give up within five days.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(6 * 86_400);
+
 /// What is remembered of an address in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
@@ -103,16 +106,39 @@ pub struct Doubt {
     pub first_at: Timestamp,
     pub last_at: Timestamp,
     pub last: MessageId,
+    /// The first message that was delivered since then and has not come back, and when. Many hosts take everything and send it back later:
+    /// only what stays delivered speaks for the address.
+    pub delivered: Option<(MessageId, Timestamp)>,
 }
 
 impl Doubt {
+    /// After a delivery; none: no doubt is left.
+    #[must_use]
+    pub fn delivered(self, message: MessageId, at: Timestamp) -> Option<Doubt> {
+        match self.delivered {
+            Some((_, before)) if at.since(before) >= COMES_BACK_WITHIN => None,
+            Some(_) => Some(self),
+            None => Some(Doubt { delivered: Some((message, at)), ..self }),
+        }
+    }
+
+    /// As it is when this message comes back, or another one is refused.
+    fn without(self, returned: MessageId, at: Timestamp) -> Option<Doubt> {
+        match self.delivered {
+            Some((message, _)) if message == returned => Some(Doubt { delivered: None, ..self }),
+            Some((_, before)) if at.since(before) >= COMES_BACK_WITHIN => None,
+            _ => Some(self),
+        }
+    }
+
     /// With one more word against it; whether that is enough.
     #[must_use]
     pub fn with(before: Option<Doubt>, kind: DoubtKind, message: MessageId, at: Timestamp) -> (Doubt, bool) {
         let rule = kind.rule();
+        let before = before.and_then(|before| before.without(message, at));
         let before = before.filter(|before| before.kind == kind && at.since(before.last_at) < rule.memory);
         let doubt = match before {
-            None => Doubt { kind, messages: 1, first_at: at, last_at: at, last: message },
+            None => Doubt { kind, messages: 1, first_at: at, last_at: at, last: message, delivered: None },
             // The same message says nothing new.
             Some(before) if before.last == message => before,
             Some(before) => Doubt {
@@ -168,6 +194,29 @@ mod tests {
         assert_eq!(said(EventKind::Deferred, Class::Hard, Subtype::UnknownUser), None, "it is still tried");
         let complaint = evidence(&Event::new(NOW, EventKind::Complained));
         assert_eq!(complaint, Some(Evidence::Enough(Reason::Complaint)));
+    }
+
+    // A host that takes every message and sends it back later is in doubt all the same; what stays delivered ends it.
+    #[test]
+    fn a_delivery_that_comes_back_ends_no_doubt() {
+        let full = DoubtKind::MailboxFull;
+        let mut doubt = None;
+        let mut enough = false;
+        for (message, day) in [(1, 0), (2, 8), (3, 15)] {
+            doubt = doubt.and_then(|doubt: Doubt| doubt.delivered(MessageId(message), NOW + day * DAY));
+            let (now, is_enough) = Doubt::with(doubt, full, MessageId(message), NOW + day * DAY + DAY);
+            (doubt, enough) = (Some(now), is_enough);
+        }
+        assert!(enough, "{doubt:?}");
+        let (first, _) = Doubt::with(None, full, MessageId(1), NOW);
+        let taken = first.delivered(MessageId(2), NOW + DAY).unwrap();
+        let again = taken.delivered(MessageId(3), NOW + 2 * DAY).unwrap();
+        assert_eq!(again.delivered, Some((MessageId(2), NOW + DAY)), "the first one has waited longest");
+        assert_eq!(again.delivered(MessageId(4), NOW + 7 * DAY), None, "it stayed delivered");
+        let (anew, _) = Doubt::with(Some(again), full, MessageId(5), NOW + 7 * DAY);
+        assert_eq!((anew.messages, anew.delivered), (1, None));
+        let (more, _) = Doubt::with(Some(again), full, MessageId(5), NOW + 3 * DAY);
+        assert_eq!((more.messages, more.delivered), (2, again.delivered), "it is too soon to know");
     }
 
     #[test]
