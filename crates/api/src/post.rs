@@ -146,19 +146,7 @@ impl Poster {
             more.borrow_and_update();
             let until = match self.means.office.webhook_turn(&id, &self.means.name, nothing_before).await {
                 Ok(Turn::Send(batch)) => {
-                    // A pause makes it fuller, where somebody asked for that.
-                    let wait = Duration::from_millis(u64::try_from(batch.webhook.wait_ms).unwrap_or(0));
-                    let is_full = batch.events.len() >= usize::try_from(batch.webhook.events_max).unwrap_or(1);
-                    let batch = if wait.is_zero() || is_full || batch.failures() > 0 {
-                        Some(batch)
-                    } else {
-                        sleep(wait).await;
-                        match self.means.office.webhook_turn(&id, &self.means.name, nothing_before).await {
-                            Ok(Turn::Send(batch)) => Some(batch),
-                            _ => None,
-                        }
-                    };
-                    if let Some(batch) = batch {
+                    if let Some(batch) = self.fuller(batch, &id, nothing_before).await {
                         line = self.post(*batch, line.take()).await;
                     }
                     continue;
@@ -171,13 +159,12 @@ impl Poster {
                         tokio::task::yield_now().await;
                         continue;
                     }
-                    let rested = self.idle(&id, before, &mut more, &mut revision);
-                    tokio::pin!(rested);
-                    if line.is_some() && timeout(RESTED_MAX, &mut rested).await.is_ok() {
-                        continue;
+                    let idle = self.idle(&id, before, &mut more, &mut revision);
+                    tokio::pin!(idle);
+                    if line.is_none() || timeout(RESTED_MAX, &mut idle).await.is_err() {
+                        line = None;
+                        idle.await;
                     }
-                    line = None;
-                    rested.await;
                     continue;
                 }
                 Ok(Turn::WaitUntil(until)) => self.means.clock.until(until.0),
@@ -187,6 +174,20 @@ impl Poster {
                 () = sleep(until) => {}
                 _ = revision.changed() => {}
             }
+        }
+    }
+
+    /// A pause makes a batch fuller, where somebody asked for that.
+    async fn fuller(&self, batch: Box<Batch>, id: &str, nothing_before: i64) -> Option<Box<Batch>> {
+        let wait = Duration::from_millis(u64::try_from(batch.webhook.wait_ms).unwrap_or(0));
+        let is_full = batch.events.len() >= usize::try_from(batch.webhook.events_max).unwrap_or(1);
+        if wait.is_zero() || is_full || batch.failures() > 0 {
+            return Some(batch);
+        }
+        sleep(wait).await;
+        match self.means.office.webhook_turn(id, &self.means.name, nothing_before).await {
+            Ok(Turn::Send(batch)) => Some(batch),
+            _ => None,
         }
     }
 
