@@ -44,7 +44,9 @@ const OVERLAP_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// Deliveries that are told of: the last of each webhook, for a week.
 const DELIVERIES_MAX: i64 = 500;
 const DELIVERIES_KEPT: Duration = Duration::from_secs(7 * 86_400);
-/// Who sends has this long, and then another process may.
+/// Those that are too many are looked for after so much of what is sent, because to look costs as much as to send.
+const TRIMMED_SHARE: f64 = 1.0 / 16.0;
+/// Who sends has this long, and then another process may; what is taken gives as much again.
 const CLAIMED_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -645,6 +647,16 @@ impl Office {
             self.set_place_of(id, end).await?;
             return Ok(Turn::Idle(end));
         }
+        let is_claimed = place.claimed_by == me && place.claimed_until > now + CLAIMED_FOR / 2;
+        if !is_claimed && !self.claim_webhook(id, me, now).await? {
+            return Ok(Turn::WaitUntil(now + CLAIMED_FOR / 10));
+        }
+        let position = place.position;
+        Ok(Turn::Send(Box::new(Batch { webhook, secrets, events, end, position, trouble: place.trouble })))
+    }
+
+    /// Whether it is for this process to send; not while another one does.
+    async fn claim_webhook(&self, id: &str, me: &str, now: Timestamp) -> Result<bool, Refusal> {
         let mut change = self.archive().store().change().await?;
         let claim = q!(
             "UPDATE webhook_place SET claimed_until = $2, claimed_by = $3 WHERE webhook = $1 AND \
@@ -656,11 +668,7 @@ impl Office {
         );
         let is_mine = run(change.conn(), claim).await? == 1;
         change.commit().await?;
-        if !is_mine {
-            return Ok(Turn::WaitUntil(now + CLAIMED_FOR / 10));
-        }
-        let position = place.position;
-        Ok(Turn::Send(Box::new(Batch { webhook, secrets, events, end, position, trouble: place.trouble })))
+        Ok(is_mine)
     }
 
     /// Writes down what became of a batch, and what comes next.
@@ -671,11 +679,12 @@ impl Office {
         let next = next(sent.answer, batch.trouble, now, chance);
         let update = match next {
             Next::GoOn => q!(
-                "UPDATE webhook_place SET position = $2, pending = NULL, failing_since = NULL, failures = 0, next_at = 0 \
-                 WHERE webhook = $1 AND position = $3",
+                "UPDATE webhook_place SET position = $2, pending = NULL, failing_since = NULL, failures = 0, next_at = 0, \
+                 claimed_until = $4 WHERE webhook = $1 AND position = $3",
                 id.clone(),
                 batch.end,
                 batch.position,
+                (now + CLAIMED_FOR).0,
             ),
             Next::TryAgain { at, trouble } => q!(
                 "UPDATE webhook_place SET pending = $2, failing_since = $3, failures = $4, next_at = $5 \
@@ -705,15 +714,19 @@ impl Office {
             sent.answered.replace('\0', ""),
         );
         run(change.conn(), insert).await?;
-        let old = q!(
-            "DELETE FROM webhook_delivery WHERE webhook = $1 AND id <= (SELECT d.id FROM webhook_delivery d \
+        if chance < TRIMMED_SHARE {
+            let old = q!(
+                "DELETE FROM webhook_delivery WHERE webhook = $1 AND id <= (SELECT d.id FROM webhook_delivery d \
              WHERE d.webhook = $1 ORDER BY d.id DESC LIMIT 1 OFFSET $2)",
-            id.clone(),
-            DELIVERIES_MAX,
-        );
-        run(change.conn(), old).await?;
-        let let_go = q!("UPDATE webhook_place SET claimed_until = 0 WHERE webhook = $1", id.clone());
-        run(change.conn(), let_go).await?;
+                id.clone(),
+                DELIVERIES_MAX,
+            );
+            run(change.conn(), old).await?;
+        }
+        if next != Next::GoOn {
+            let let_go = q!("UPDATE webhook_place SET claimed_until = 0 WHERE webhook = $1", id.clone());
+            run(change.conn(), let_go).await?;
+        }
         change.commit().await?;
         match next {
             Next::Pause(why) => self.pause_webhook(&id, why).await,
@@ -757,11 +770,14 @@ struct Place {
     pending: Option<i64>,
     trouble: Trouble,
     next_at: Timestamp,
+    claimed_until: Timestamp,
+    claimed_by: String,
 }
 
 async fn place_of(conn: &mut AnyConnection, webhook: &str) -> Result<Option<Place>, Refusal> {
     let query = q!(
-        "SELECT position, pending, failing_since, failures, next_at FROM webhook_place WHERE webhook = $1",
+        "SELECT position, pending, failing_since, failures, next_at, claimed_until, claimed_by FROM webhook_place \
+         WHERE webhook = $1",
         webhook.to_owned(),
     );
     let Some(row) = row(conn, query).await? else { return Ok(None) };
@@ -774,5 +790,7 @@ async fn place_of(conn: &mut AnyConnection, webhook: &str) -> Result<Option<Plac
         pending: row.whole_or_none(1)?,
         trouble,
         next_at: Timestamp(row.whole(4)?),
+        claimed_until: Timestamp(row.whole(5)?),
+        claimed_by: row.text(6)?,
     }))
 }
