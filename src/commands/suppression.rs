@@ -26,6 +26,8 @@ const WRONG_TOLD: usize = 100;
 const REASON: Arg = query("reason", "Those with this reason").one_of(&["bounce", "complaint", "unsubscribe", "manual"]);
 const DOMAIN: Arg = query("domain", "All at this domain");
 const BEGINS: Arg = query("begins", "All that begin with this");
+const FROM: Arg = query("from", "Put there not before this moment, such as 2026-11-21T10:00:00Z");
+const UNTIL: Arg = query("until", "Put there before this moment");
 const STREAM: Arg = query("stream", "The entry for mail of this stream alone");
 
 pub const NOUN: Noun = Noun {
@@ -39,7 +41,7 @@ pub const NOUN: Noun = Noun {
             Table(&["address", "stream", "reason", "created_at", "expires_at"]),
             "weir suppression list --account shop --domain example.com",
         )
-        .takes(&[REASON, DOMAIN, BEGINS]),
+        .takes(&[REASON, DOMAIN, BEGINS, FROM, UNTIL]),
         Verb::row(
             "show",
             (Get, ONE),
@@ -87,7 +89,7 @@ pub const NOUN: Noun = Noun {
             Page(exported),
             "weir suppression export --account shop --reason bounce",
         )
-        .takes(&[REASON, DOMAIN, BEGINS])
+        .takes(&[REASON, DOMAIN, BEGINS, FROM, UNTIL])
         .by(export),
     ],
 };
@@ -171,7 +173,7 @@ fn imported(answer: &Value, _: &Line) -> String {
 
 /// Page by page; the last one is shown by the row.
 fn export(line: &Line) -> Result<Answer, Fault> {
-    let fields = ["reason", "domain", "begins"].map(|name| line.text(name).map(|value| (name, value)));
+    let fields = ["reason", "domain", "begins", "from", "until"].map(|name| line.text(name).map(|value| (name, value)));
     let narrowed: String =
         fields.into_iter().flatten().map(|(name, value)| format!("&{name}={}", escaped(value))).collect();
     let mut after = String::new();

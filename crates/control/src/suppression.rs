@@ -18,7 +18,7 @@ use engine::id::MessageId;
 use engine::suppression::{Listed, Place, Reason, Suppressed, canonical};
 use engine::time::Timestamp;
 use engine::why::Why;
-use mail::address::Mailbox;
+use mail::address::{Domain, Mailbox};
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
@@ -71,6 +71,10 @@ pub struct Narrowed {
     pub domain: Option<String>,
     /// All that begin with this.
     pub begins: Option<String>,
+    /// Put there at or after this moment.
+    pub from: Option<Timestamp>,
+    /// And before this one.
+    pub until: Option<Timestamp>,
 }
 
 /// What became of a batch: how many are on the list now, and what was wrong with the others, by their place.
@@ -199,6 +203,8 @@ impl Office {
         let begins = narrowed.begins.as_deref().unwrap_or_default().trim().to_lowercase();
         // What comes after every address that begins so: no address holds that character.
         let ends = format!("{begins}\u{10ffff}");
+        let from = narrowed.from.map_or(i64::MIN, |from| from.0);
+        let until = narrowed.until.map_or(i64::MAX, |until| until.0);
         let limit = window.fetch();
         let query = match &narrowed.domain {
             None => q!(
@@ -206,7 +212,8 @@ impl Office {
                     "SELECT ",
                     columns!(),
                     " FROM suppressed WHERE account = $1 AND (address > $2 OR (address = $2 AND stream > $3)) \
-                     AND address >= $4 AND address < $5 AND ($6 = '' OR reason = $6) ORDER BY address, stream LIMIT $7"
+                     AND address >= $4 AND address < $5 AND ($6 = '' OR reason = $6) \
+                     AND created_at >= $7 AND created_at < $8 ORDER BY address, stream LIMIT $9"
                 ),
                 account.id,
                 after,
@@ -214,14 +221,17 @@ impl Office {
                 begins,
                 ends,
                 reason,
+                from,
+                until,
                 limit,
             ),
             Some(domain) => q!(
                 concat!(
                     "SELECT ",
                     columns!(),
-                    " FROM suppressed WHERE account = $1 AND domain = $8 AND (address > $2 OR (address = $2 AND stream > $3)) \
-                     AND address >= $4 AND address < $5 AND ($6 = '' OR reason = $6) ORDER BY address, stream LIMIT $7"
+                    " FROM suppressed WHERE account = $1 AND domain = $10 AND (address > $2 OR (address = $2 AND stream > $3)) \
+                     AND address >= $4 AND address < $5 AND ($6 = '' OR reason = $6) \
+                     AND created_at >= $7 AND created_at < $8 ORDER BY address, stream LIMIT $9"
                 ),
                 account.id,
                 after,
@@ -229,8 +239,10 @@ impl Office {
                 begins,
                 ends,
                 reason,
+                from,
+                until,
                 limit,
-                domain.trim().to_lowercase(),
+                Domain::parse(domain.trim()).map_or_else(|_| domain.trim().to_lowercase(), |domain| domain.to_string()),
             ),
         };
         let found = rows(&mut conn, query).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;

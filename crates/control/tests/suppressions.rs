@@ -77,6 +77,8 @@ fn spec_r5_5_an_account_arranges_its_own_list() {
             (Narrowed { begins: Some("BOB".into()), ..Narrowed::default() }, 2),
             (Narrowed { reason: Some(Reason::Complaint), ..Narrowed::default() }, 1),
             (Narrowed { begins: Some("z".into()), ..Narrowed::default() }, 0),
+            (Narrowed { from: Some(office.now()), ..Narrowed::default() }, 3),
+            (Narrowed { until: Some(office.now()), ..Narrowed::default() }, 0),
         ];
         for (narrowed, count) in narrowed {
             assert_eq!(all(narrowed, Window::default()).await.items.len(), count);

@@ -81,6 +81,10 @@ struct Narrowed {
     domain: Option<String>,
     /// All that begin with this.
     begins: Option<String>,
+    /// Put there at or after this moment.
+    from: Option<Time>,
+    /// And before this one.
+    until: Option<Time>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -116,8 +120,9 @@ struct WrongEntry {
 /// The account's suppression list, by address.
 #[utoipa::path(get, path = "/accounts/{account}/suppressions", params(Narrowed), responses((status = 200, body = Listed<Suppression>)))]
 async fn suppressions(call: Call, At([account]): At<1>, list: Listing<Narrowed>) -> Answer {
-    let Narrowed { reason, domain, begins } = list.of;
-    let narrowed = theirs::Narrowed { reason: reason.map(Into::into), domain, begins };
+    let Narrowed { reason, domain, begins, from, until } = list.of;
+    let (from, until) = (from.map(|from| from.0), until.map(|until| until.0));
+    let narrowed = theirs::Narrowed { reason: reason.map(Into::into), domain, begins, from, until };
     listed(call.office.suppressions(&call.by, &account, &narrowed, &list.window).await?, Suppression::from)
 }
 
