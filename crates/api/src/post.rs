@@ -40,6 +40,7 @@ const SHOWN_OCTETS_MAX: usize = 4 << 10;
 const BATCH_OCTETS_MAX: usize = 512 << 10;
 /// Events whose JSON is at hand for the other webhooks that hear of them.
 const TEXTS_MAX: usize = 8_192;
+const TEXTS_OCTETS_MAX: usize = 16 << 20;
 /// Requests under way at one time to targets that answered last, and to those that did not: a dead one takes no place of a good one.
 const POSTS_MAX: usize = 128;
 const DOUBTFUL_POSTS_MAX: usize = 32;
@@ -75,6 +76,7 @@ struct Poster {
 struct Texts {
     known: HashMap<i64, Arc<RawValue>>,
     order: VecDeque<i64>,
+    octets: usize,
 }
 
 /// Every webhook has a task of its own, until the house closes.
@@ -370,10 +372,10 @@ impl Texts {
         }
         self.known.insert(number, Arc::clone(text));
         self.order.push_back(number);
-        if self.order.len() > TEXTS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
+        self.octets += text.get().len();
+        while self.order.len() > TEXTS_MAX || self.octets > TEXTS_OCTETS_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.octets -= self.known.remove(&oldest).map_or(0, |text| text.get().len());
         }
     }
 }

@@ -5,8 +5,12 @@ use crate::block::{Kept, Wanted};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Events that are at hand: some seconds of a busy machine, some MiB.
+/// Events that are at hand: some seconds of a busy machine.
 const EVENTS_MAX: usize = 16_384;
+/// And octets, about: what was accepted stands with its event, and may be large.
+const OCTETS_MAX: usize = 32 << 20;
+/// An event without that.
+const EVENT_OCTETS: usize = 768;
 
 /// What was read on from a number, and the number to go on from.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +24,11 @@ pub struct ReadOn {
 #[derive(Default)]
 pub struct Tail {
     events: VecDeque<Arc<Kept>>,
+    octets: usize,
+}
+
+fn octets_of(kept: &Kept) -> usize {
+    EVENT_OCTETS + kept.record.as_ref().map_or(0, |record| record.len())
 }
 
 impl Tail {
@@ -28,10 +37,13 @@ impl Tail {
         for kept in kept {
             if self.events.back().is_some_and(|last| last.number + 1 != kept.number) {
                 self.events.clear();
+                self.octets = 0;
             }
+            self.octets += octets_of(&kept);
             self.events.push_back(kept);
-            if self.events.len() > EVENTS_MAX {
-                self.events.pop_front();
+            while self.events.len() > EVENTS_MAX || self.octets > OCTETS_MAX {
+                let Some(oldest) = self.events.pop_front() else { break };
+                self.octets -= octets_of(&oldest);
             }
         }
     }
@@ -58,7 +70,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
-    use super::{EVENTS_MAX, Tail};
+    use super::{EVENTS_MAX, OCTETS_MAX, Tail};
     use crate::block::{Kept, Origin, Wanted};
     use engine::event::{Event, EventKind};
     use engine::time::Timestamp;
@@ -109,5 +121,10 @@ mod tests {
         tail.append((8..8 + more).map(kept));
         assert_eq!(read(&tail, &Wanted::default(), 7, 1), None);
         assert_eq!(read(&tail, &Wanted::default(), 8, 1), Some((vec![8], 9)));
+        // However large they are.
+        let large = |number| Arc::new(Kept { record: Some(vec![0; OCTETS_MAX / 4].into()), ..(*kept(number)).clone() });
+        tail.append((8 + more..14 + more).map(large));
+        assert_eq!(read(&tail, &Wanted::default(), 10 + more, 1), None);
+        assert_eq!(read(&tail, &Wanted::default(), 11 + more, 1), Some((vec![11 + more], 12 + more)));
     }
 }
