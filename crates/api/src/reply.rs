@@ -110,11 +110,22 @@ pub async fn classify(
 
 fn read(text: &str) -> Result<Reply, Problem> {
     let mend = "Write it as it came, such as 550 5.1.1 No such user; each of its lines on a line of its own.";
-    let reply: Reply = text.parse().map_err(|_| Problem::invalid("reply", "This is not one SMTP reply.", mend))?;
+    let reply: Reply =
+        ended(text).parse().map_err(|_| Problem::invalid("reply", "This is not one SMTP reply.", mend))?;
     if reply.is_transient() || reply.is_permanent() {
         return Ok(reply);
     }
     Err(Problem::invalid("reply", format!("{} is no refusal: nothing is read into it.", reply.code), mend))
+}
+
+/// Logs often hold no more than the first lines of a reply: the last one there is taken for its end.
+fn ended(text: &str) -> String {
+    let text = text.trim_end();
+    let last = text.rfind('\n').map_or(0, |end| end + 1);
+    match text.get(last + 3..last + 4) {
+        Some("-") => format!("{} {}", &text[..last + 3], &text[last + 4..]),
+        _ => text.to_owned(),
+    }
 }
 
 /// A slip would be answered by the rules for everybody, and not be noticed.
@@ -135,5 +146,18 @@ fn of_address(evidence: Option<Evidence>) -> &'static str {
             "It speaks against the address, which is put on the suppression list if that goes on."
         }
         Some(Evidence::Delivered) | None => "It says nothing against the address.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ended;
+
+    #[test]
+    fn the_first_lines_of_a_reply_are_enough() {
+        assert_eq!(ended("550-5.7.1 first"), "550 5.7.1 first");
+        assert_eq!(ended("550-5.7.1 first\r\n550-5.7.1 second\r\n"), "550-5.7.1 first\r\n550 5.7.1 second");
+        assert_eq!(ended("550 5.1.1 No-such user"), "550 5.1.1 No-such user");
+        assert_eq!((ended("55").as_str(), ended("").as_str(), ended("ü-").as_str()), ("55", "", "ü-"));
     }
 }
