@@ -21,6 +21,8 @@ pub mod aftermath;
 pub mod pace;
 pub mod doubt;
 pub mod provider;
+pub mod schedule;
+pub mod warmup;
 pub mod retry;
 pub mod posting;
 pub mod snapshot;
