@@ -47,6 +47,7 @@ const STEPS: &[Step] = &[
 const DOUBT: &str = "
 ALTER TABLE doubt ADD COLUMN delivered_message TEXT;
 ALTER TABLE doubt ADD COLUMN delivered_at BIGINT;
+CREATE INDEX suppression_ended_of ON suppression_ended (account, address, at);
 ";
 
 const UNSUBSCRIBE: &str = "

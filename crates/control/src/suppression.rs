@@ -406,6 +406,10 @@ impl Office {
             if number(change.conn(), known).await? == 0 {
                 continue;
             }
+            // Who took it off the list knew of the bounces before; one that is only heard of now brings nothing back.
+            if reason == Reason::Bounce && taken_off_since(change, word).await? {
+                continue;
+            }
             let stream = word.stream.clone().filter(|_| reason == Reason::Unsubscribe);
             let there = q!(
                 "SELECT reason, expires_at FROM suppressed WHERE account = $1 AND address = $2 AND stream = $3",
@@ -469,6 +473,16 @@ fn entry_of(account: &str, address: String, new: NewSuppression, now: Timestamp)
 
 fn forget(account: &str, address: &str) -> crate::store::Query {
     q!("DELETE FROM doubt WHERE account = $1 AND address = $2", account.to_owned(), address.to_owned())
+}
+
+async fn taken_off_since(change: &mut Change, word: &Word) -> Result<bool, Refusal> {
+    let ended = q!(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM suppression_ended WHERE account = $1 AND address = $2 AND at >= $3 LIMIT 1) AS e",
+        word.account.clone(),
+        word.address.clone(),
+        word.at.0,
+    );
+    Ok(number(change.conn(), ended).await? > 0)
 }
 
 async fn doubt_of(change: &mut Change, word: &Word) -> Result<Option<Doubt>, Refusal> {

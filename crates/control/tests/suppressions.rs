@@ -184,6 +184,19 @@ fn what_mail_shows_is_taken_to_heart_once() {
         assert_eq!(office.suppression(own, &acme, "fay@mail.test", None).await.unwrap().reason, Reason::Manual);
         heed(bench, &[word(bench, "acc_gone", "bob@mail.test", 2, Evidence::Enough(Reason::Complaint))]).await;
 
+        // A bounce from before somebody took the address off the list, heard of later, does not bring it back; a new one does.
+        let early = word(bench, &acme, "gus@mail.test", 4, Evidence::Enough(Reason::Bounce));
+        heed(bench, std::slice::from_ref(&early)).await;
+        bench.days(1);
+        let late = word(bench, &acme, "gus@mail.test", 5, Evidence::Enough(Reason::Bounce));
+        bench.days(1);
+        office.delete_suppression(own, &acme, "gus@mail.test", None).await.unwrap();
+        heed(bench, &[early, late]).await;
+        assert!(office.suppression(own, &acme, "gus@mail.test", None).await.is_err());
+        bench.days(1);
+        heed(bench, &[word(bench, &acme, "gus@mail.test", 6, Evidence::Enough(Reason::Bounce))]).await;
+        assert_eq!(office.suppression(own, &acme, "gus@mail.test", None).await.unwrap().reason, Reason::Bounce);
+
         // Doubt: three messages over two weeks, and none delivered between.
         let full = Evidence::Doubt(DoubtKind::MailboxFull);
         for message in 10..13 {
