@@ -23,6 +23,33 @@ pub struct LaneRules {
     pub idle: Duration,
     /// The provider takes no mail in clear: protection is required whatever the sender asked, but for `TlsWish::Never`.
     pub tls_required: bool,
+    pub warm_up: Slope,
+}
+
+/// How an IP that nobody knows is warmed up at a provider by what it learns (R4.3): how it begins, how steep, and where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slope {
+    /// Messages of the first day.
+    pub first: u64,
+    /// From one day to the next, in hundredths, before anything is learned.
+    pub growth_percent: u32,
+    /// From so much a day on, it grows by a tenth a day.
+    pub slow_from: u64,
+}
+
+impl Slope {
+    /// How steep it may get at most, at this volume: large volumes that double are looked at.
+    #[must_use]
+    pub fn steepest(&self, volume: u64) -> u32 {
+        match volume {
+            _ if volume >= self.slow_from => 110,
+            0..50_000 => 200,
+            50_000..100_000 => 150,
+            100_000..250_000 => 130,
+            _ => 115,
+        }
+    }
 }
 
 /// What the operator's file changes for one provider.
@@ -170,6 +197,7 @@ fn bare() -> LaneRules {
         ramp_messages: 20,
         idle: Duration::from_secs(60),
         tls_required: false,
+        warm_up: Slope { first: 100, growth_percent: 140, slow_from: 50_000 },
     }
 }
 
@@ -194,6 +222,7 @@ struct WrittenRules {
     ramp_messages: Option<Spanned<u32>>,
     idle: Option<Spanned<String>>,
     tls_required: Option<bool>,
+    warm_up: Option<Spanned<Slope>>,
 }
 
 // The rules are fields of the entry itself; `flatten` would lose both the places and the refusal of unknown fields.
@@ -222,6 +251,7 @@ struct WrittenEntry {
     ramp_messages: Option<Spanned<u32>>,
     idle: Option<Spanned<String>>,
     tls_required: Option<bool>,
+    warm_up: Option<Spanned<Slope>>,
 }
 
 impl From<WrittenEntry> for WrittenProvider {
@@ -236,6 +266,7 @@ impl From<WrittenEntry> for WrittenProvider {
             ramp_messages: entry.ramp_messages,
             idle: entry.idle,
             tls_required: entry.tls_required,
+            warm_up: entry.warm_up,
         };
         WrittenProvider { name: entry.name, suffixes: entry.suffixes, group: entry.group, rules }
     }
@@ -259,7 +290,19 @@ impl WrittenRules {
             None => base.idle,
             Some(text) => duration(text.get_ref()).map_err(|what| source.wrong(&text.span(), name, "idle", what))?,
         };
+        let warm_up = match &self.warm_up {
+            None => base.warm_up,
+            Some(written) => {
+                let Slope { first, growth_percent, slow_from } = *written.get_ref();
+                if first == 0 || slow_from < first || !(101..=200).contains(&growth_percent) {
+                    let what = "first at least 1, slow_from at least as many as first, growth_percent from 101 to 200";
+                    return Err(source.wrong(&written.span(), name, "warm_up", what));
+                }
+                *written.get_ref()
+            }
+        };
         Ok(LaneRules {
+            warm_up,
             connections_max: some("connections_max", &self.connections_max, base.connections_max)?,
             messages_per_connection: some(
                 "messages_per_connection",
@@ -327,6 +370,9 @@ mod tests {
             "[[provider]]\nname = \"a\"\nsuffixes = [\"a.com\"]\n",
             "line 2: a: suffixes: \"a.com\" is to begin with a dot and be in lower case",
         );
+        let wrong = "line 2: default: warm_up: first at least 1, slow_from at least as many as first, growth_percent from 101 to 200";
+        check("[default]\nwarm_up = { first = 10, growth_percent = 140, slow_from = 9 }\n", wrong);
+        check("[default]\nwarm_up = { first = 10, growth_percent = 100, slow_from = 90 }\n", wrong);
         let error = Providers::parse("[[provider]]\nname = \"a\"\nsuffixes = [\".a.com\"]\nspeed = 3\n").unwrap_err();
         assert_eq!((error.line, error.rule.as_str(), error.field.as_str()), (4, "a", "speed"));
     }
