@@ -64,6 +64,8 @@ pub struct Written {
     #[serde(default)]
     pub dns: Dns,
     #[serde(default)]
+    pub warm_up: WarmUpSection,
+    #[serde(default)]
     pub shaping: Vec<Shaping>,
 }
 
@@ -324,6 +326,8 @@ pub struct Ip {
     pub ehlo: Option<Spanned<String>>,
     /// What to bind where the public address differs (one-to-one NAT).
     pub bind: Option<Spanned<IpAddr>>,
+    /// By which schedule it warms up, or `learning`; without it, it has no limit.
+    pub warm_up: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -413,6 +417,16 @@ impl Default for Delivery {
             patience: PatienceSection::default(),
         }
     }
+}
+
+/// By what new IPs warm up.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WarmUpSection {
+    /// The schedule of IPs for which nobody chose one.
+    pub schedule: Option<Spanned<String>>,
+    /// A file of schedules, besides the shipped ones.
+    pub schedules: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

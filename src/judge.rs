@@ -8,14 +8,17 @@ use aws_lc_rs::digest;
 use engine::classify::Rules;
 use engine::envelope::TlsWish;
 use engine::id::{AccountId, CredentialId, PoolId, RegionId};
+use engine::judged::Ordered;
 use engine::pace;
 use engine::provider::{LaneChange, Providers};
 use engine::retry::RetrySchedule;
+use engine::schedule::{DEFAULT, Schedules};
 use engine::snapshot::{
-    self, Account, Credential, Digest, DkimKey, DomainPattern, Holder, Ip, IpState, Login, Pool, Scope, SendingDomain,
-    Snapshot,
+    self, Account, Credential, Digest, DkimKey, DomainPattern, Holder, Ip, IpState, Leaving, Login, Pool, Scope,
+    SendingDomain, Snapshot, WarmUp, WarmUpBy,
 };
 use engine::suppression::Suppressed;
+use engine::time::Timestamp;
 use mail::address::Domain;
 use mail::address::Mailbox;
 use mail::dkim::Signer;
@@ -83,6 +86,8 @@ pub struct Control {
     pub block_lists: Vec<BlockList>,
     /// Where webhooks may be although nobody else can reach it.
     pub webhooks_allow_private: Vec<Network>,
+    /// By which IPs warm up for which nobody chose a schedule.
+    pub schedule: Arc<str>,
 }
 
 impl House {
@@ -175,6 +180,7 @@ impl Judge<'_> {
         // Where the file has several, the first one is what accounts fall back to.
         let mut shared = written.pools.iter().filter(|pool| pool.kind == config::PoolKind::Shared);
         let shared = shared.next().map(|pool| (region.clone(), PoolId::new(pool.id.get_ref())));
+        let (schedules, schedule) = self.schedules(&written);
         let snapshot = Snapshot {
             version: 1,
             region,
@@ -186,6 +192,7 @@ impl Judge<'_> {
             ips: Arc::new(ips),
             rules: Arc::new(self.rules(&written)),
             providers: Arc::new(self.providers(&written)),
+            schedules,
             delivery: self.delivery(&written),
             suppressed: Suppressed::empty([0; 16]),
         };
@@ -225,7 +232,7 @@ impl Judge<'_> {
                 ..spool::Options::default()
             },
             patience: patience(&written.delivery),
-            control: self.control(&written),
+            control: self.control(&written, &schedule),
             warnings: Vec::new(),
             written,
         })
@@ -356,7 +363,7 @@ impl Judge<'_> {
         })
     }
 
-    fn control(&mut self, written: &Written) -> Option<Control> {
+    fn control(&mut self, written: &Written, schedule: &Arc<str>) -> Option<Control> {
         let section = written.control.as_ref()?;
         let places = [
             written.accounts.first().map(|account| &account.id),
@@ -393,6 +400,7 @@ impl Judge<'_> {
             database: section.database.as_ref().map(|at| at.get_ref().clone()),
             block_lists,
             webhooks_allow_private,
+            schedule: Arc::clone(schedule),
         })
     }
 
@@ -472,7 +480,16 @@ impl Judge<'_> {
                 None => host.map(ToString::to_string),
             };
             let bind = ip.bind.as_ref().map_or(address, |bind| *bind.get_ref());
-            let known = Ip { bind, ehlo: ehlo.unwrap_or_default(), state: IpState::Active, hop: None };
+            let warm_up = ip.warm_up.as_ref().map(|at| WarmUp {
+                by: match at.get_ref().as_str() {
+                    "learning" => WarmUpBy::Learning,
+                    name => WarmUpBy::Schedule(name.into()),
+                },
+                // What stands in a file was ordered once.
+                ordered: Ordered::Restart,
+                ordered_at: Timestamp(1),
+            });
+            let known = Ip { bind, ehlo: ehlo.unwrap_or_default(), state: IpState::Active, hop: None, warm_up };
             if ips.insert(address, known).is_some() {
                 self.wrong(&ip.address, format!("the IP {address} stands here twice"));
             }
@@ -522,6 +539,7 @@ impl Judge<'_> {
                 region: region.clone(),
                 account,
                 overflow: None,
+                leaving: Leaving::Shared,
                 ips: pool.ips.iter().map(|at| *at.get_ref()).collect(),
             };
             if pools.insert(id, known).is_some() {
@@ -614,6 +632,23 @@ impl Judge<'_> {
         let Some(at) = &written.delivery.reply_rules else { return Rules::shipped() };
         let text = self.file(at).map(|octets| String::from_utf8_lossy(&octets).into_owned());
         text.and_then(|text| self.take(at, |_| Rules::parse(&text))).unwrap_or_else(Rules::shipped)
+    }
+
+    /// All that can be chosen, and what is used where nobody did.
+    fn schedules(&mut self, written: &Written) -> (Arc<Schedules>, Arc<str>) {
+        let mut schedules = Schedules::shipped();
+        if let Some(at) = &written.warm_up.schedules {
+            let text = self.file(at).map(|octets| String::from_utf8_lossy(&octets).into_owned());
+            if let Some(own) = text.and_then(|text| self.take(at, |_| Schedules::parse(&text))) {
+                schedules = schedules.with(own);
+            }
+        }
+        let Some(at) = &written.warm_up.schedule else { return (Arc::new(schedules), DEFAULT.into()) };
+        if schedules.named(at.get_ref()).is_none() {
+            let names: Vec<&str> = schedules.all().map(|schedule| &*schedule.name).collect();
+            self.wrong(at, format!("no schedule is named {}; there are {}", at.get_ref(), names.join(", ")));
+        }
+        (Arc::new(schedules), at.get_ref().as_str().into())
     }
 
     fn providers(&mut self, written: &Written) -> Providers {

@@ -121,6 +121,8 @@ pub fn office(
         host: house.host.to_string(),
         return_path: house.snapshot.delivery.return_path.clone(),
         region: house.snapshot.region.clone(),
+        schedules: house.snapshot.schedules.clone(),
+        schedule: control.schedule.clone(),
     });
     Ok((office, sealer))
 }

@@ -50,6 +50,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("PatienceSection", "### `[delivery.patience]`"),
     ("Dns", "### `[dns]`"),
     ("Answer", "### `[[dns.answer]]`"),
+    ("WarmUpSection", "### `[warm_up]`"),
     ("Shaping", "### `[[shaping]]`"),
 ];
 
@@ -120,6 +121,15 @@ fn each_reason_is_documented() {
     let names = quoted_after(codes, "=> \"");
     assert!(names.len() > 30, "{names:?}");
     assert_eq!(missing(&names, &text("docs/operate/queue.md")), Vec::<String>::new(), "queue.md");
+}
+
+#[test]
+fn each_step_of_a_warm_up_is_documented() {
+    let source = text("crates/engine/src/judged.rs");
+    let names: Vec<String> =
+        quoted_after(&source, "=> \"").into_iter().filter(|name| name.starts_with("warm-up-")).collect();
+    assert!(names.len() > 15, "{names:?}");
+    assert_eq!(missing(&names, &text("docs/operate/warm-up.md")), Vec::<String>::new(), "warm-up.md");
 }
 
 // The other direction: a document that names a reason or a metric that is gone misleads.

@@ -33,6 +33,7 @@ mod subaccount;
 mod webhook;
 mod suppression;
 mod unmatched;
+mod warm_up;
 
 #[cfg(test)]
 mod covers_the_interface;
@@ -50,6 +51,7 @@ const NOUNS: &[verb::Noun] = &[
     domain::NOUN,
     address::NOUN,
     ip::NOUN,
+    warm_up::NOUN,
     region::NOUN,
     pool::NOUN,
     suppression::NOUN,

@@ -5,12 +5,15 @@ use crate::commands::verb::Shown::{Card, Said, Table};
 use crate::commands::verb::{Arg, Noun, Verb, away, body, query};
 
 const FIELDS: &[&str] =
-    &["id", "account", "region", "name", "kind", "is_default", "overflow", "ips", "revision", "created_at"];
+    &["id", "account", "region", "name", "kind", "is_default", "overflow", "leaving", "ips", "revision", "created_at"];
 const COLUMNS: &[&str] = &["id", "name", "region", "kind", "is_default", "overflow", "ips"];
 const ALL: &str = "accounts/{account}/pools";
 const ONE: &str = "accounts/{account}/pools/{pool}";
 
 const OVERFLOW: Arg = body("overflow", "The pool that takes what exceeds this one's allowance");
+const LEAVING: Arg =
+    body("leaving", "Where mail goes that its IPs have no place for today, after that: by the shared pool, or never")
+        .one_of(&["shared", "never"]);
 const REGION: Arg = body("region", "Without this, the home region");
 
 pub const NOUN: Noun = Noun {
@@ -23,6 +26,7 @@ pub const NOUN: Noun = Noun {
             body("kind", "standard: arranged by the account. managed: by the service, for the operator to make")
                 .one_of(&["standard", "managed"]),
             OVERFLOW,
+            LEAVING,
         ]),
         Verb::row("list", (Get, ALL), "The account's pools", Table(COLUMNS), "weir pool list --account shop"),
         Verb::row("show", (Get, ONE), "One pool, with its IPs", Card(FIELDS), "weir pool show news --account shop"),
@@ -37,7 +41,7 @@ pub const NOUN: Noun = Noun {
         Verb::row(
             "change",
             (Patch, ONE),
-            "Change a pool's name or overflow",
+            "Change a pool's name, or where its mail goes while its IPs warm up",
             Card(FIELDS),
             "weir pool change news --account shop --overflow default",
         )
@@ -45,6 +49,7 @@ pub const NOUN: Noun = Noun {
             body("name", "What it is called from now on"),
             OVERFLOW,
             away("no-overflow", "overflow", "Nothing leaves by another pool"),
+            LEAVING,
         ]),
         Verb::row(
             "move-ip",

@@ -393,7 +393,13 @@ mod tests {
         let route = story[1].route.as_ref();
         let mut snapshot = Snapshot::empty();
         for last in [4, 5] {
-            let known = Ip { bind: ip(last), ehlo: format!("out{last}.weir.test"), state: IpState::Active, hop: None };
+            let known = Ip {
+                bind: ip(last),
+                ehlo: format!("out{last}.weir.test"),
+                state: IpState::Active,
+                hop: None,
+                warm_up: None,
+            };
             Arc::make_mut(&mut snapshot.ips).insert(ip(last), known);
         }
         let told = |hidden: &Hidden| serde_json::to_value(tell(&envelope, route, None, &story, None, hidden)).unwrap();

@@ -10,8 +10,8 @@ use axum::http::{Method, Request, StatusCode};
 use engine::envelope::TlsWish;
 use engine::id::{AccountId, CredentialId, PoolId, SubaccountId};
 use engine::snapshot::{
-    Account, ConfigurationSet, Credential, Digest, Holder, Ip, IpState, Plan, Pool, PoolKind, Scope, Senders, Sending,
-    SendingDomain, Snapshot, Standing, Subaccount,
+    Account, ConfigurationSet, Credential, Digest, Holder, Ip, IpState, Leaving, Plan, Pool, PoolKind, Scope, Senders,
+    Sending, SendingDomain, Snapshot, Standing, Subaccount,
 };
 use http_body_util::BodyExt;
 use mail::address::Domain;
@@ -94,7 +94,7 @@ fn house() -> Snapshot {
     for (id, name, kind, owner, ips) in pools {
         for last in &ips {
             let (bind, ehlo) = (ip(*last), format!("out{last}.weir.test"));
-            let known = Ip { bind, ehlo, state: IpState::Active, hop: None };
+            let known = Ip { bind, ehlo, state: IpState::Active, hop: None, warm_up: None };
             Arc::make_mut(&mut snapshot.ips).insert(ip(*last), known);
         }
         if let Some(owner) = owner {
@@ -103,7 +103,15 @@ fn house() -> Snapshot {
         }
         let ips = ips.into_iter().map(ip).collect();
         let account = owner.map(AccountId::new);
-        let pool = Pool { kind, name: name.into(), region: region.clone(), account, ips, overflow: None };
+        let pool = Pool {
+            kind,
+            name: name.into(),
+            region: region.clone(),
+            account,
+            ips,
+            overflow: None,
+            leaving: Leaving::Shared,
+        };
         Arc::make_mut(&mut snapshot.pools).insert(PoolId::new(id), Arc::new(pool));
     }
     Arc::make_mut(&mut snapshot.shared).insert(region.clone(), PoolId::new("p9"));

@@ -153,6 +153,8 @@ async fn office(location: &Location, archive: Archive) -> Result<Office, Box<dyn
         host: "weir.test".to_owned(),
         return_path: None,
         region: RegionId::new("local"),
+        schedules: Arc::default(),
+        schedule: engine::schedule::DEFAULT.into(),
     });
     let Location::Sqlite(path) = location else { return Err("SQLite".into()) };
     let mut conn = AnyConnection::connect(&format!("sqlite://{}", path.display())).await?;

@@ -69,6 +69,8 @@ async fn begin(path: &Path, sealer: &Sealer) -> Done {
         host: "weir.test".to_owned(),
         return_path: None,
         region: RegionId::new(REGION),
+        schedules: Arc::default(),
+        schedule: engine::schedule::DEFAULT.into(),
     });
     office.make_home().await?;
     let new = NewIps { addresses: vec!["127.0.0.1".into()], shared_pool: Some("shared".into()), ..NewIps::default() };

@@ -30,6 +30,8 @@ pub struct Account {
     pub standing_reason: Option<String>,
     pub senders: Senders,
     pub has_payment_method: bool,
+    /// Whether IPs that it leases from now on warm up by themselves (R4.5).
+    pub warms_up: bool,
     /// Grows with every change; what a caller shows back to change only what it saw.
     pub revision: i64,
     pub created_at: Timestamp,
@@ -102,7 +104,7 @@ pub struct AccountChange {
 
 macro_rules! columns {
     () => {
-        "id, name, plan, standing, standing_reason, senders, has_payment_method, revision, created_at"
+        "id, name, plan, standing, standing_reason, senders, has_payment_method, revision, created_at, warms_up"
     };
 }
 
@@ -118,6 +120,7 @@ fn read(row: &AnyRow) -> Result<Account, Refusal> {
         has_payment_method: row.yes(6)?,
         revision: row.whole(7)?,
         created_at: Timestamp(row.whole(8)?),
+        warms_up: row.yes(9)?,
     })
 }
 
@@ -180,6 +183,7 @@ impl Office {
             standing_reason: None,
             senders: Senders::Verified,
             has_payment_method: new.has_payment_method,
+            warms_up: true,
             revision: 1,
             created_at: now,
         };
@@ -267,6 +271,28 @@ impl Office {
         };
         let detail = json!({ "was": told(&was), "is": told(&is) });
         let line = Line { subject: Subject::Account, id: &is.id, account: Some(&is.id), action: "changed", detail };
+        audit::write(&mut change, by, self.now(), line).await?;
+        change.commit().await?;
+        Ok(is)
+    }
+
+    /// R4.5: of the IPs it leases from now on; those that warm up go on.
+    pub async fn set_warms_up(&self, by: &Actor, called: &str, warms_up: bool) -> Result<Account, Refusal> {
+        let mut change = self.store().change().await?;
+        let was = seen(change.conn(), by, called, Actor::may_manage).await?;
+        if was.warms_up == warms_up {
+            return Ok(was);
+        }
+        let is = Account { warms_up, revision: was.revision + 1, ..was };
+        let update = q!(
+            "UPDATE account SET warms_up = $2, revision = $3 WHERE id = $1",
+            is.id.clone(),
+            i64::from(warms_up),
+            is.revision,
+        );
+        run(change.conn(), update).await?;
+        let action = if warms_up { "warm-up-turned-on" } else { "warm-up-turned-off" };
+        let line = Line { subject: Subject::Account, id: &is.id, account: Some(&is.id), action, detail: json!({}) };
         audit::write(&mut change, by, self.now(), line).await?;
         change.commit().await?;
         Ok(is)

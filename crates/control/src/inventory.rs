@@ -13,7 +13,8 @@ use crate::refusal::Refusal;
 use crate::region;
 use crate::setting::{self, Setting};
 use crate::store::{Change, Columns, q, row, rows, run, run_unless};
-use engine::snapshot::{Hop, PoolKind};
+use crate::warm_up::{self, WarmUpOrder};
+use engine::snapshot::{Hop, PoolKind, WarmUp};
 use engine::time::Timestamp;
 use mail::address::Domain;
 use serde_json::json;
@@ -42,6 +43,8 @@ pub struct Ip {
     pub account: Option<String>,
     /// Why it takes no new mail although it could.
     pub rotation_reason: Option<String>,
+    /// None: it has no limit.
+    pub warm_up: Option<WarmUp>,
     pub revision: i64,
     pub created_at: Timestamp,
 }
@@ -184,7 +187,7 @@ macro_rules! select {
     ($($rest:literal),+) => {
         concat!(
             "SELECT i.address, i.region, i.bind, i.ehlo, i.hop, i.state, i.state_since, i.state_until, i.pool, l.account, \
-             i.rotation_reason, i.revision, i.created_at \
+             i.rotation_reason, i.revision, i.created_at, i.warm_up, i.warm_up_ordered, i.warm_up_ordered_at \
              FROM ip i LEFT JOIN lease l ON l.ip = i.address AND l.ended_at IS NULL LEFT JOIN pool p ON p.id = i.pool ",
             $($rest),+
         )
@@ -207,6 +210,10 @@ fn read(row: &AnyRow) -> Result<Ip, Refusal> {
         rotation_reason: row.text_or_none(10)?,
         revision: row.whole(11)?,
         created_at: Timestamp(row.whole(12)?),
+        warm_up: {
+            let (by, ordered) = (row.text_or_none(13)?, row.text_or_none(14)?);
+            warm_up::read(by.as_deref(), ordered.as_deref(), row.whole_or_none(15)?)
+        },
     })
 }
 
@@ -516,6 +523,28 @@ impl Office {
         Ok(ip)
     }
 
+    /// R4.5: the operator's, or of who leases it; of a managed pool's IPs the operator's alone.
+    pub async fn order_warm_up(&self, by: &Actor, address: IpAddr, order: &WarmUpOrder) -> Result<Ip, Refusal> {
+        let mut change = self.store().change().await?;
+        let ip = self.visible(change.conn(), by, address).await?;
+        match &ip.account {
+            Some(account) => by.may_manage(account)?,
+            None => by.may_operate()?,
+        }
+        must_be(&ip, &[State::Leased, State::Shared])?;
+        let warm_up = warm_up::follow(ip.warm_up.as_ref(), order, (self.schedules(), self.schedule()), self.now())?;
+        warm_up::put(&mut change, address, Some(&warm_up)).await?;
+        let update = q!("UPDATE ip SET revision = revision + 1 WHERE address = $1", address.to_string());
+        run(change.conn(), update).await?;
+        let ip = find(change.conn(), address).await?;
+        let detail = json!({
+            "by": warm_up::by_text(&warm_up.by), "ordered": warm_up::ordered_text(warm_up.ordered),
+        });
+        self.write_ip(&mut change, by, &ip, "warm-up-ordered", detail).await?;
+        change.commit().await?;
+        Ok(ip)
+    }
+
     /// Nothing is queued on it any more: it rests (R3.5). Told twice, or of an IP that went another way meanwhile, it changes nothing.
     pub(crate) async fn rest(&self, change: &mut Change, by: &Actor, address: IpAddr) -> Result<(), Refusal> {
         let now = self.now();
@@ -542,6 +571,7 @@ impl Office {
         for row in &rested {
             let Ok(address) = row.text(0)?.parse::<IpAddr>() else { continue };
             put_state(&mut change, &by, now, address, Next::state(State::Available, "rested long enough")).await?;
+            warm_up::put(&mut change, address, None).await?;
             let ip = find(change.conn(), address).await?;
             self.write_ip(&mut change, &by, &ip, "rested", json!({})).await?;
         }

@@ -15,7 +15,8 @@ use crate::refusal::{Kind, Refusal};
 use crate::region;
 use crate::setting::{self, Setting};
 use crate::store::{Change, Columns, number, q, row, rows, run, run_unless};
-use engine::snapshot::{Plan, PoolKind};
+use crate::warm_up::{self, WarmUpOrder};
+use engine::snapshot::{Leaving, Plan, PoolKind};
 use engine::time::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
@@ -194,6 +195,14 @@ impl Office {
             let reason = format!("leased to {}", account.name);
             let next = Next::into_pool(State::Leased, &pool.id, &reason);
             inventory::put_state(change, by, now, lease.ip, next).await?;
+            // R4.1: a new IP is one that nobody knows. In a managed pool it learns what each provider bears (R4.3).
+            let order =
+                WarmUpOrder::Start { schedule: (pool.kind == PoolKind::Managed).then(|| warm_up::LEARNING.to_owned()) };
+            let warm_up = account
+                .warms_up
+                .then(|| warm_up::follow(None, &order, (self.schedules(), self.schedule()), now))
+                .transpose()?;
+            warm_up::put(change, lease.ip, warm_up.as_ref()).await?;
             let detail = json!({
                 "ip": lease.ip, "region": region, "pool": pool.id, "origin": origin.code(), "price_cents": price_cents,
             });
@@ -231,6 +240,7 @@ impl Office {
                     name: name.clone(),
                     kind: PoolKind::Standard,
                     overflow: None,
+                    leaving: Leaving::Shared,
                 };
                 self.create_pool_in(change, by, &account.id, new).await.map_err(|refusal| refusal.at("new_pool"))?
             }

@@ -46,6 +46,8 @@ pub mod region;
 pub mod account;
 /// Which IPs send together, and for whom?
 pub mod pool;
+/// By what does an IP warm up, and what was ordered about it last?
+pub mod warm_up;
 /// Which IPs are there, and what may be done with each?
 pub mod inventory;
 /// Who has an IP from when until when?

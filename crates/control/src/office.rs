@@ -9,6 +9,7 @@ use crate::refusal::Refusal;
 use crate::seal::Sealer;
 use crate::store::Store;
 use engine::id::RegionId;
+use engine::schedule::Schedules;
 use engine::time::Timestamp;
 use mail::address::Domain;
 use net::dns::Dns;
@@ -33,6 +34,9 @@ pub struct Setting {
     pub return_path: Option<Domain>,
     /// Where things belong that name no region.
     pub region: RegionId,
+    /// By which IPs can warm up, and by which they do when nobody chose.
+    pub schedules: Arc<Schedules>,
+    pub schedule: Arc<str>,
 }
 
 /// Cheap to clone. What can be asked of it stands with the noun it is about: `impl Office` in `account`, `pool`, `lease` …
@@ -88,6 +92,15 @@ impl Office {
     #[must_use]
     pub fn home_region(&self) -> &RegionId {
         &self.0.region
+    }
+
+    #[must_use]
+    pub fn schedules(&self) -> &Schedules {
+        &self.0.schedules
+    }
+
+    pub(crate) fn schedule(&self) -> &Arc<str> {
+        &self.0.schedule
     }
 
     /// Writes all that is in memory to its place and lets go of the files.

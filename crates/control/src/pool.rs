@@ -12,7 +12,7 @@ use crate::page::{Page, Window};
 use crate::refusal::Refusal;
 use crate::region;
 use crate::store::{Change, Columns, Whose, number, q, row, rows, run, run_unless};
-use engine::snapshot::PoolKind;
+use engine::snapshot::{Leaving, PoolKind};
 use engine::time::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
@@ -31,6 +31,7 @@ pub struct Pool {
     pub kind: PoolKind,
     pub is_default: bool,
     pub overflow: Option<String>,
+    pub leaving: Leaving,
     /// Its addresses, where the reader may know them.
     pub ips: Vec<IpAddr>,
     pub revision: i64,
@@ -43,6 +44,7 @@ pub struct NewPool {
     pub name: String,
     pub kind: PoolKind,
     pub overflow: Option<String>,
+    pub leaving: Leaving,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,7 @@ pub struct PoolChange {
     pub name: Option<String>,
     /// `Some(None)` takes it away.
     pub overflow: Option<Option<String>>,
+    pub leaving: Option<Leaving>,
     pub revision: Option<i64>,
 }
 
@@ -76,9 +79,16 @@ pub fn kind_of(code: &str) -> Option<PoolKind> {
     [PoolKind::Shared, PoolKind::Standard, PoolKind::Managed].into_iter().find(|kind| kind_code(*kind) == code)
 }
 
+fn leaving_code(leaving: Leaving) -> &'static str {
+    match leaving {
+        Leaving::Shared => "shared",
+        Leaving::Never => "never",
+    }
+}
+
 macro_rules! columns {
     () => {
-        "id, account, region, name, kind, is_default, overflow, revision, created_at"
+        "id, account, region, name, kind, is_default, overflow, revision, created_at, leaving"
     };
 }
 
@@ -95,6 +105,7 @@ fn read(row: &AnyRow) -> Result<Pool, Refusal> {
         ips: Vec::new(),
         revision: row.whole(7)?,
         created_at: Timestamp(row.whole(8)?),
+        leaving: if row.text(9)? == "never" { Leaving::Never } else { Leaving::Shared },
     })
 }
 
@@ -260,13 +271,14 @@ impl Office {
             kind: new.kind,
             is_default: false,
             overflow,
+            leaving: new.leaving,
             ips: Vec::new(),
             revision: 1,
             created_at: now,
         };
         let insert = q!(
-            "INSERT INTO pool (id, account, region, name, kind, is_default, overflow, revision, created_at) \
-             VALUES ($1, $2, $3, $4, $5, 0, $6, 1, $7)",
+            "INSERT INTO pool (id, account, region, name, kind, is_default, overflow, revision, created_at, leaving) \
+             VALUES ($1, $2, $3, $4, $5, 0, $6, 1, $7, $8)",
             pool.id.clone(),
             pool.account.clone(),
             pool.region.clone(),
@@ -274,9 +286,13 @@ impl Office {
             kind_code(pool.kind),
             pool.overflow.clone(),
             now.0,
+            leaving_code(pool.leaving),
         );
         run_unless(change.conn(), insert, || taken(&pool.name)).await?;
-        let detail = json!({ "name": pool.name, "region": pool.region, "kind": kind_code(pool.kind), "overflow": pool.overflow });
+        let detail = json!({
+            "name": pool.name, "region": pool.region, "kind": kind_code(pool.kind), "overflow": pool.overflow,
+            "leaving": leaving_code(pool.leaving),
+        });
         self.write_pool(change, by, &pool, "created", detail).await?;
         Ok(pool)
     }
@@ -295,6 +311,7 @@ impl Office {
             kind: PoolKind::Shared,
             is_default: false,
             overflow: None,
+            leaving: Leaving::Shared,
             ips: Vec::new(),
             revision: 1,
             created_at: now,
@@ -408,19 +425,21 @@ impl Office {
                 None => None,
             };
         }
+        is.leaving = to.leaving.unwrap_or(was.leaving);
         if is != was {
             is.revision += 1;
             let update = q!(
-                "UPDATE pool SET name = $2, overflow = $3, revision = $4 WHERE id = $1",
+                "UPDATE pool SET name = $2, overflow = $3, revision = $4, leaving = $5 WHERE id = $1",
                 is.id.clone(),
                 is.name.clone(),
                 is.overflow.clone(),
                 is.revision,
+                leaving_code(is.leaving),
             );
             run_unless(change.conn(), update, || taken(&is.name)).await?;
             let detail = json!({
-                "was": { "name": was.name, "overflow": was.overflow },
-                "is": { "name": is.name, "overflow": is.overflow },
+                "was": { "name": was.name, "overflow": was.overflow, "leaving": leaving_code(was.leaving) },
+                "is": { "name": is.name, "overflow": is.overflow, "leaving": leaving_code(is.leaving) },
             });
             self.write_pool(&mut change, by, &is, "changed", detail).await?;
         }

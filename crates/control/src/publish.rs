@@ -95,6 +95,7 @@ impl Publisher {
     pub fn rebase(&mut self, base: &Snapshot) {
         self.snapshot.rules = base.rules.clone();
         self.snapshot.providers = base.providers.clone();
+        self.snapshot.schedules = base.schedules.clone();
         self.snapshot.delivery = base.delivery.clone();
         let keys = Arc::make_mut(&mut self.snapshot.keys);
         for digest in self.base_keys.drain(..) {
@@ -432,6 +433,7 @@ fn told_pool(pool: &Pool) -> (PoolId, Arc<snapshot::Pool>) {
         account: pool.account.as_deref().map(AccountId::new),
         ips: pool.ips.clone(),
         overflow: pool.overflow.as_deref().map(PoolId::new),
+        leaving: pool.leaving,
     };
     (PoolId::new(&pool.id), Arc::new(told))
 }
@@ -439,7 +441,8 @@ fn told_pool(pool: &Pool) -> (PoolId, Arc<snapshot::Pool>) {
 fn told_ip(ip: &Ip) -> snapshot::Ip {
     let takes_new = matches!(ip.state, State::Leased | State::Shared) && ip.rotation_reason.is_none();
     let state = if takes_new { IpState::Active } else { IpState::Draining };
-    snapshot::Ip { bind: ip.bind, ehlo: ip.ehlo.clone(), state, hop: ip.hop.clone() }
+    let warm_up = ip.warm_up.clone();
+    snapshot::Ip { bind: ip.bind, ehlo: ip.ehlo.clone(), state, hop: ip.hop.clone(), warm_up }
 }
 
 fn shared_of(pools: &[Pool]) -> BTreeMap<RegionId, PoolId> {
@@ -460,7 +463,7 @@ struct Kept {
 }
 
 /// What the seal is bound to: a snapshot is never taken for anything else.
-const KEPT_AS: &str = "snapshot 4";
+const KEPT_AS: &str = "snapshot 5";
 
 /// A snapshot to be kept; writing it takes its time.
 pub struct ToKeep {

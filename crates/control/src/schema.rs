@@ -42,7 +42,16 @@ const STEPS: &[Step] = &[
     Step { both: SUPPRESSION, sqlite: "", postgres: "" },
     Step { both: UNSUBSCRIBE, sqlite: "", postgres: "" },
     Step { both: DOUBT, sqlite: "", postgres: "" },
+    Step { both: WARM_UP, sqlite: "", postgres: "" },
 ];
+
+const WARM_UP: &str = "
+ALTER TABLE account ADD COLUMN warms_up BIGINT NOT NULL DEFAULT 1 CHECK (warms_up IN (0, 1));
+ALTER TABLE pool ADD COLUMN leaving TEXT NOT NULL DEFAULT 'shared' CHECK (leaving IN ('shared', 'never'));
+ALTER TABLE ip ADD COLUMN warm_up TEXT;
+ALTER TABLE ip ADD COLUMN warm_up_ordered TEXT;
+ALTER TABLE ip ADD COLUMN warm_up_ordered_at BIGINT;
+";
 
 const DOUBT: &str = "
 ALTER TABLE doubt ADD COLUMN delivered_message TEXT;

@@ -33,7 +33,13 @@ fn spec_r2_6_pools_are_made_renamed_and_deleted_and_ips_move_between_them() {
                     .create_pool(
                         own,
                         &acme,
-                        NewPool { region: None, name: "news".into(), kind: PoolKind::Standard, overflow: None }
+                        NewPool {
+                            region: None,
+                            name: "news".into(),
+                            kind: PoolKind::Standard,
+                            overflow: None,
+                            leaving: engine::snapshot::Leaving::Shared
+                        }
                     )
                     .await
             ),
@@ -45,7 +51,13 @@ fn spec_r2_6_pools_are_made_renamed_and_deleted_and_ips_move_between_them() {
                     .create_pool(
                         own,
                         &acme,
-                        NewPool { region: None, name: "no blanks".into(), kind: PoolKind::Standard, overflow: None }
+                        NewPool {
+                            region: None,
+                            name: "no blanks".into(),
+                            kind: PoolKind::Standard,
+                            overflow: None,
+                            leaving: engine::snapshot::Leaving::Shared
+                        }
                     )
                     .await
             )
@@ -152,7 +164,13 @@ fn spec_r2_8_other_tenants_and_managed_pools_stay_out_of_sight() {
         let (ann, bob) = (bench.account("ann", Plan::Standard).await, bench.account("bob", Plan::Standard).await);
         let (office, own) = (&bench.office, &bench.key_of(&ann));
         let bobs = bench.grant(&bob, &ips[..1], Into::New("bobs".into())).await.pool;
-        let new = NewPool { region: None, name: "auto".into(), kind: PoolKind::Managed, overflow: None };
+        let new = NewPool {
+            region: None,
+            name: "auto".into(),
+            kind: PoolKind::Managed,
+            overflow: None,
+            leaving: engine::snapshot::Leaving::Shared,
+        };
         assert_eq!(said(office.create_pool(own, &ann, new.clone()).await).0, Kind::Forbidden);
         let auto = office.create_pool(&bench.by, &ann, new).await.unwrap();
         bench.grant(&ann, &ips[1..2], Into::Pool(auto.id.clone())).await;

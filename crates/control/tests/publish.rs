@@ -294,6 +294,7 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
                 name: pool(*name),
                 kind: engine::snapshot::PoolKind::Standard,
                 overflow: None,
+                leaving: engine::snapshot::Leaving::Shared,
             };
             office.create_pool(by, account(*of), new).await.map(|_| ())
         }

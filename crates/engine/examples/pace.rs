@@ -40,7 +40,7 @@ fn main() {
     let messages: u128 = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
     let ip: IpAddr = IpAddr::from([192, 0, 2, 1]);
     let mut snapshot = Snapshot::empty();
-    let known = Ip { bind: ip, ehlo: "mail.weir.test".into(), state: IpState::Active, hop: None };
+    let known = Ip { bind: ip, ehlo: "mail.weir.test".into(), state: IpState::Active, hop: None, warm_up: None };
     Arc::make_mut(&mut snapshot.ips).insert(ip, known);
     let wish = Wish { region: snapshot.region.clone(), pool: None, set: None, subaccount: None };
     let change = engine::provider::LaneChange {

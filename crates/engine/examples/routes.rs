@@ -6,7 +6,7 @@
 use engine::envelope::Wish;
 use engine::id::{AccountId, MessageId, PoolId};
 use engine::route::{choose, place};
-use engine::snapshot::{Account, ConfigurationSet, Ip, IpState, Pool, PoolKind, Snapshot};
+use engine::snapshot::{Account, ConfigurationSet, Ip, IpState, Leaving, Pool, PoolKind, Snapshot};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,7 +63,7 @@ fn town(shared_ips: u32) -> Snapshot {
     let address = |number: u32| IpAddr::from((0x0a00_0000 + number).to_be_bytes());
     let ips = (0..IPS).map(|number| {
         let ip = address(number);
-        (ip, Ip { bind: ip, ehlo: format!("m{number}.weir.test"), state: IpState::Active, hop: None })
+        (ip, Ip { bind: ip, ehlo: format!("m{number}.weir.test"), state: IpState::Active, hop: None, warm_up: None })
     });
     snapshot.ips = Arc::new(ips.collect());
     let mut next_ip = shared_ips;
@@ -72,7 +72,15 @@ fn town(shared_ips: u32) -> Snapshot {
     let mut add = |id: PoolId, name: &str, kind, account, ips: Vec<IpAddr>| {
         pools.insert(
             id,
-            Arc::new(Pool { kind, name: name.into(), region: region.clone(), account, ips, overflow: None }),
+            Arc::new(Pool {
+                kind,
+                name: name.into(),
+                region: region.clone(),
+                account,
+                ips,
+                overflow: None,
+                leaving: Leaving::Shared,
+            }),
         );
     };
     for number in 0..ACCOUNTS {

@@ -127,7 +127,8 @@ pub fn counted(event: &Event) -> Counted {
         | EventKind::IpGone
         | EventKind::IpBack
         | EventKind::Routed
-        | EventKind::IpDrained => Counted::Not,
+        | EventKind::IpDrained
+        | EventKind::WarmUp => Counted::Not,
     }
 }
 

@@ -3,7 +3,7 @@
 //! How a message goes: `Accepted` makes tickets; a ticket waits until it is due, then for its domain's site, then in the fair queue of
 //! a path (lane, site, TLS class), until a session of that path takes it. `AttemptEnded` settles each recipient by itself. Files:
 //! `face` (what comes in and goes out), `place` (where a ticket goes), `sessions` (connections and whose turn it is), `settle` (what
-//! an answer does), `orders` (what an operator commands), `learned` (what outlives a restart), `view` (what can be asked, and what
+//! an answer does), `warm` (who has a place today), `orders` (what an operator commands), `learned` (what outlives a restart), `view` (what can be asked, and what
 //! must always hold).
 
 mod face;
@@ -13,10 +13,12 @@ mod place;
 mod sessions;
 mod settle;
 mod view;
+mod warm;
 
 pub use face::{Action, Alarm, Cancellable, Filter, Input, Limits, NotifyKind, Order, Resolution, Room};
 pub use learned::Learned;
 pub use view::{Figures, LaneView, Shown, ShownHome, ShownRecipient};
+pub use warm::WarmUpView;
 
 use crate::classify::Meaning;
 use crate::envelope::TlsWish;
@@ -28,6 +30,7 @@ use crate::shape::{Bench, Lesson, Shape};
 use crate::slab::{Interner, Slab};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
+use crate::warmup::Warmth;
 use crate::why::Why;
 use mail::reply::Reply;
 use serde::{Deserialize, Serialize};
@@ -58,6 +61,10 @@ pub struct Engine {
     ip_of: BTreeMap<IpAddr, u32>,
     lanes: Slab<Lane>,
     lane_of: BTreeMap<(u32, u32), u32>,
+    heats: Slab<warm::Heat>,
+    heat_of: BTreeMap<(u32, Option<Arc<str>>), u32>,
+    /// Warm-ups from before the start that no mail has wanted since.
+    heats_before: BTreeMap<(IpAddr, Option<Arc<str>>), Warmth>,
     paths: Slab<Path>,
     path_of: BTreeMap<(u32, u32, TlsWish), u32>,
     sessions: Slab<Session>,
@@ -165,11 +172,15 @@ struct Lane {
     shape: Shape,
     /// All that are not over, the ones being opened or closed included.
     sessions: u32,
-    paths: u32,
+    paths: Vec<u32>,
     idle: Vec<u32>,
     stalled: VecDeque<u32>,
     wake: Timestamp,
     suspended: bool,
+    /// Its warm-up, or its IP's.
+    heat: Option<u32>,
+    /// When what waits for a place was last asked whether it goes elsewhere.
+    asked_at: Timestamp,
 }
 
 /// One lane to one site, under one wish for TLS.
@@ -268,6 +279,9 @@ impl Engine {
             ip_of: BTreeMap::new(),
             lanes: Slab::default(),
             lane_of: BTreeMap::new(),
+            heats: Slab::default(),
+            heat_of: BTreeMap::new(),
+            heats_before: BTreeMap::new(),
             paths: Slab::default(),
             path_of: BTreeMap::new(),
             sessions: Slab::default(),
@@ -305,6 +319,8 @@ impl Engine {
             Input::SnapshotChanged(snapshot) => self.take_snapshot(&snapshot),
             Input::Recovered => self.recovered(),
             Input::Learned(learned) => self.recall(learned),
+            Input::Past(event) => self.past(&event),
+            Input::Heard(event) => self.warmed_by(&event, true),
             Input::Order(order) => self.order(order),
             Input::Tick => {}
             Input::Stopping => self.stop(),

@@ -111,6 +111,8 @@ pub enum EventKind {
     Opened,
     /// A link of the message was followed.
     Clicked,
+    /// A step of an IP's warm-up, by what it heard or by order.
+    WarmUp,
 }
 
 /// In the order of the spool's numbers.
@@ -142,6 +144,7 @@ pub const EVENT_KINDS: &[EventKind] = &[
     EventKind::Suppressed,
     EventKind::Opened,
     EventKind::Clicked,
+    EventKind::WarmUp,
 ];
 
 impl EventKind {
@@ -180,6 +183,7 @@ impl EventKind {
             EventKind::Suppressed => "suppressed",
             EventKind::Opened => "opened",
             EventKind::Clicked => "clicked",
+            EventKind::WarmUp => "warm-up",
         }
     }
 }

@@ -208,6 +208,72 @@ pub struct Step {
     pub until: Option<Timestamp>,
 }
 
+impl Step {
+    /// What was decided, and by which figures; a sentence without its full stop.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Counts { delivered, deferred, bounced, blocked, complained, .. } = self.counts;
+        let mut figures = format!("{delivered} of {} delivered", self.counts.tried());
+        let others =
+            [(deferred, "deferred"), (bounced, "bounced"), (blocked, "blocked"), (complained, "complained of")];
+        for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+            figures.push_str(&format!(", {count} {what}"));
+        }
+        let volume = match self.judged {
+            Judged::Finished => "no limit any more".to_owned(),
+            _ if self.from == self.to => format!("still {} a day", self.to),
+            _ => format!("{} a day instead of {}", self.to, self.from),
+        };
+        format!("{} ({figures}; {volume})", self.judged.words())
+    }
+}
+
+/// What an operator commands of it (R4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ordered {
+    Pause,
+    Resume,
+    /// Begin at the first stage.
+    Restart,
+    /// Go on from this stage; of a learned course, from a volume as high as that percentage of what is asked for.
+    Stage(u32),
+    Percent(u8),
+    /// It is warm.
+    Done,
+    /// No limit, whatever comes.
+    Off,
+}
+
+impl Ordered {
+    /// Never changes once published.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Ordered::Pause => "warm-up-paused-by-order",
+            Ordered::Resume => "warm-up-resumed-by-order",
+            Ordered::Restart => "warm-up-restarted-by-order",
+            Ordered::Stage(_) | Ordered::Percent(_) => "warm-up-set-by-order",
+            Ordered::Done => "warm-up-done-by-order",
+            Ordered::Off => "warm-up-off-by-order",
+        }
+    }
+
+    /// A sentence without its full stop.
+    #[must_use]
+    pub fn words(self) -> String {
+        match self {
+            Ordered::Pause => "its warm-up was paused: it goes on sending what it may, and nothing brings more".into(),
+            Ordered::Resume => "its warm-up was resumed".into(),
+            Ordered::Restart => "its warm-up was begun anew".into(),
+            Ordered::Stage(stage) => format!("its warm-up was set to stage {stage}"),
+            Ordered::Percent(percent) => format!("its warm-up was set to {percent} %"),
+            Ordered::Done => "it was declared warm".into(),
+            Ordered::Off => "its warm-up was turned off".into(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::lower_bound;

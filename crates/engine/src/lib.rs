@@ -6,6 +6,7 @@
 pub mod time;
 pub mod id;
 pub mod suppression;
+pub mod judged;
 pub mod why;
 pub mod guard;
 pub mod tally;
@@ -22,7 +23,6 @@ pub mod pace;
 pub mod doubt;
 pub mod provider;
 pub mod schedule;
-pub mod judged;
 pub mod warmup;
 pub mod overflow;
 pub mod retry;
@@ -36,5 +36,5 @@ pub mod engine;
 
 pub use crate::engine::{
     Action, Alarm, Cancellable, Engine, Figures, Filter, Input, LaneView, Learned, Limits, NotifyKind, Order,
-    Resolution, Room, Shown, ShownHome, ShownRecipient,
+    Resolution, Room, Shown, ShownHome, ShownRecipient, WarmUpView,
 };

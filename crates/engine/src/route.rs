@@ -139,7 +139,9 @@ mod tests {
     use super::{Wish, choose, choose_when_due};
     use crate::envelope::PoolRule;
     use crate::id::{AccountId, MessageId, PoolId, RegionId, SubaccountId};
-    use crate::snapshot::{Account, ConfigurationSet, Ip, IpState, Plan, Pool, PoolKind, Snapshot, Subaccount};
+    use crate::snapshot::{
+        Account, ConfigurationSet, Ip, IpState, Leaving, Plan, Pool, PoolKind, Snapshot, Subaccount,
+    };
     use crate::why::Why;
     use std::collections::{BTreeMap, BTreeSet};
     use std::net::IpAddr;
@@ -174,7 +176,13 @@ mod tests {
         ];
         for (id, name, kind, owner, ips) in pools {
             for last in &ips {
-                let known = Ip { bind: ip(*last), ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None };
+                let known = Ip {
+                    bind: ip(*last),
+                    ehlo: "mx.weir.test".into(),
+                    state: IpState::Active,
+                    hop: None,
+                    warm_up: None,
+                };
                 Arc::make_mut(&mut snapshot.ips).insert(ip(*last), known);
             }
             if let Some(owner) = owner {
@@ -188,6 +196,7 @@ mod tests {
                 account: owner.map(AccountId::new),
                 ips: ips.into_iter().map(ip).collect(),
                 overflow: None,
+                leaving: Leaving::Shared,
             };
             Arc::make_mut(&mut snapshot.pools).insert(PoolId::new(id), Arc::new(pool));
         }
@@ -327,7 +336,7 @@ mod tests {
         let mut snapshot = house(Plan::Standard);
         for last in 1..=IPS {
             let state = if last % 10 == 0 { IpState::Draining } else { IpState::Active };
-            let known = Ip { bind: ip(last), ehlo: "mx.weir.test".into(), state, hop: None };
+            let known = Ip { bind: ip(last), ehlo: "mx.weir.test".into(), state, hop: None, warm_up: None };
             Arc::make_mut(&mut snapshot.ips).insert(ip(last), known);
         }
         let pools = Arc::make_mut(&mut snapshot.pools);

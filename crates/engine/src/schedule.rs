@@ -81,6 +81,12 @@ impl Schedule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedules(Vec<Schedule>);
 
+impl Default for Schedules {
+    fn default() -> Schedules {
+        Schedules::shipped()
+    }
+}
+
 impl Schedules {
     #[must_use]
     pub fn shipped() -> Schedules {
@@ -90,6 +96,14 @@ impl Schedules {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Schedule> {
         self.0.iter().find(|schedule| &*schedule.name == name)
+    }
+
+    /// The shipped ones besides an operator's own; its own of the same name counts.
+    #[must_use]
+    pub fn with(mut self, own: Schedules) -> Schedules {
+        self.0.retain(|schedule| own.named(&schedule.name).is_none());
+        self.0.extend(own.0);
+        self
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Schedule> {

@@ -127,6 +127,16 @@ impl Shape {
         Verdict::Wait { until: ready, why }
     }
 
+    /// How many may start in so much time, as it is now.
+    #[must_use]
+    pub fn most_in(&self, span: Duration, now: Timestamp) -> u64 {
+        if self.bench.open(now).is_some() {
+            return 0;
+        }
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        micros.checked_div(self.spacing(now).unsigned_abs()).unwrap_or(u64::MAX)
+    }
+
     /// Takes one place of the rate. What nothing was sent for is given back.
     pub fn reserve(&mut self, now: Timestamp) {
         self.due = Timestamp(self.due.0.max(now.0) + self.spacing(now));

@@ -3,8 +3,10 @@
 use crate::classify::Rules;
 use crate::envelope::{Envelope, TlsWish};
 use crate::id::{AccountId, CredentialId, PoolId, RegionId, StreamId, SubaccountId};
+use crate::judged::Ordered;
 use crate::provider::Providers;
 use crate::retry::RetrySchedule;
+use crate::schedule::Schedules;
 use crate::suppression::{self, Reason, Suppressed};
 use crate::time::Timestamp;
 use mail::address::{Domain, Mailbox};
@@ -33,6 +35,8 @@ pub struct Snapshot {
     pub ips: Arc<BTreeMap<IpAddr, Ip>>,
     pub rules: Arc<Rules>,
     pub providers: Arc<Providers>,
+    /// By which IPs warm up (R4.1).
+    pub schedules: Arc<Schedules>,
     pub delivery: Delivery,
     /// To whom each account sends nothing any more.
     pub suppressed: Suppressed,
@@ -254,6 +258,18 @@ pub struct Pool {
     pub ips: Vec<IpAddr>,
     /// Where mail goes that exceeds the allowance of a warming IP (R4.2); that pool's own overflow is not followed.
     pub overflow: Option<PoolId>,
+    pub leaving: Leaving,
+}
+
+/// May mail that its IPs have no place for today leave from IPs that others send from too (R4.2)?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leaving {
+    /// By the region's shared pool.
+    #[default]
+    Shared,
+    /// It waits for its place.
+    Never,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,6 +289,24 @@ pub struct Ip {
     pub state: IpState,
     /// For an address that lives on another machine.
     pub hop: Option<Hop>,
+    /// None: it is warm, and has no limit.
+    pub warm_up: Option<WarmUp>,
+}
+
+/// By what an IP warms up, and the last order about it (R4.5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmUp {
+    pub by: WarmUpBy,
+    pub ordered: Ordered,
+    pub ordered_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WarmUpBy {
+    /// The schedule of this name.
+    Schedule(Arc<str>),
+    /// What each provider bears (R4.3).
+    Learning,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -389,6 +423,7 @@ impl Snapshot {
             ips: Arc::default(),
             rules: Arc::new(Rules::shipped()),
             providers: Arc::new(Providers::shipped()),
+            schedules: Arc::new(Schedules::shipped()),
             delivery: Delivery::default(),
             suppressed: Suppressed::empty([0; 16]),
         }
@@ -445,6 +480,11 @@ impl Snapshot {
             }
             if ip.ehlo.is_empty() {
                 wrong(format!("ip {address}"), "has no EHLO name".into());
+            }
+            if let Some(WarmUp { by: WarmUpBy::Schedule(name), .. }) = &ip.warm_up
+                && self.schedules.named(name).is_none()
+            {
+                wrong(format!("ip {address}"), format!("warms up by the schedule {name}, which does not exist"));
             }
         }
         let retry = &self.delivery.retry;
@@ -511,6 +551,14 @@ impl Snapshot {
                 }
                 _ => {}
             }
+            // R4.2: one step, and no further.
+            match pool.overflow.as_ref().map(|id| (id, self.pools.get(id))) {
+                Some((other, None)) => wrong(format!("its overflow pool {other} does not exist")),
+                Some((other, Some(known))) if known.account != pool.account => {
+                    wrong(format!("its overflow pool {other} is not its account's"));
+                }
+                _ => {}
+            }
             for ip in &pool.ips {
                 if !self.ips.contains_key(ip) {
                     wrong(format!("its IP {ip} does not exist"));
@@ -533,8 +581,12 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
-    use super::{Account, Credential, Holder, Ip, IpState, Pool, PoolKind, SendingDomain, Snapshot};
+    use super::{
+        Account, Credential, Holder, Ip, IpState, Leaving, Pool, PoolKind, SendingDomain, Snapshot, WarmUp, WarmUpBy,
+    };
     use crate::id::{AccountId, CredentialId, PoolId, RegionId};
+    use crate::judged::Ordered;
+    use crate::time::Timestamp;
     use mail::address::Domain;
     use std::collections::BTreeSet;
     use std::net::IpAddr;
@@ -545,7 +597,15 @@ mod tests {
 
     fn pool(kind: PoolKind, account: Option<&str>, ips: Vec<IpAddr>) -> Arc<Pool> {
         let account = account.map(AccountId::new);
-        Arc::new(Pool { kind, name: "a pool".into(), region: RegionId::new("local"), account, ips, overflow: None })
+        Arc::new(Pool {
+            kind,
+            name: "a pool".into(),
+            region: RegionId::new("local"),
+            account,
+            ips,
+            overflow: None,
+            leaving: Leaving::Shared,
+        })
     }
 
     fn key(account: &str) -> Arc<Credential> {
@@ -564,7 +624,7 @@ mod tests {
         Arc::make_mut(&mut snapshot.accounts).insert(ann, Arc::new(account));
         Arc::make_mut(&mut snapshot.keys).insert([0; 32], key("ann"));
         Arc::make_mut(&mut snapshot.pools).insert(own, pool(PoolKind::Standard, Some("ann"), vec![IP]));
-        let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None };
+        let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None, warm_up: None };
         Arc::make_mut(&mut snapshot.ips).insert(IP, ip);
         snapshot
     }
@@ -624,7 +684,7 @@ mod tests {
             Arc::make_mut(&mut snapshot.ips).get_mut(&IP).unwrap()
         }
         assert_eq!(house().check(), []);
-        let cases: [(Spoil, &str); 14] = [
+        let cases: [(Spoil, &str); 16] = [
             (
                 |s| {
                     let region = s.region.clone();
@@ -678,6 +738,23 @@ mod tests {
                 "ip 192.0.2.1: cannot be bound as ::1, which is of the other family",
             ),
             (|s| ip(s).ehlo.clear(), "ip 192.0.2.1: has no EHLO name"),
+            (
+                |s| {
+                    let by = WarmUpBy::Schedule("fast".into());
+                    let (ordered, ordered_at) = (Ordered::Restart, Timestamp(1));
+                    ip(s).warm_up = Some(WarmUp { by, ordered, ordered_at });
+                },
+                "ip 192.0.2.1: warms up by the schedule fast, which does not exist",
+            ),
+            // R4.2
+            (
+                |s| {
+                    let mut own = (*s.pools[&PoolId::new("own")]).clone();
+                    own.overflow = Some(PoolId::new("gone"));
+                    set_pool(s, "own", Arc::new(own));
+                },
+                "pool own: its overflow pool gone does not exist",
+            ),
             (
                 |s| s.delivery.retry.steps.clear(),
                 "delivery: the retry schedule needs at least one wait, each of a second or more",

@@ -7,7 +7,9 @@
 //!
 //! What is good or bad of a day is in `judge`; what cannot wait for its end is in `weigh`.
 
-use crate::judged::{Became, Counts, Grade, Judged, Step};
+use crate::classify::{Class, Meaning, Subtype};
+use crate::event::{Event, EventKind};
+use crate::judged::{Became, Counts, Grade, Judged, Ordered, Step};
 use crate::provider::Slope;
 use crate::schedule::Schedule;
 use crate::time::Timestamp;
@@ -31,6 +33,10 @@ const ASKED_PERCENT: u64 = 80;
 /// day.
 const THROTTLED_PERCENT: u64 = 1;
 const THROTTLED_HOURS_MAX: u8 = 2;
+/// From so many in ten thousand on, what is refused because of us is no single message's matter.
+const BLOCKED_PARTS: u64 = 10;
+/// From this attempt on, what looks like a greeting of strangers is none.
+const GREYLISTED_MAX: u16 = 3;
 /// Who is complained of too much, or bounces too much, stops for so long.
 const STOPPED_MICROS: i64 = DAY_MICROS;
 /// After what made it go back, this day and one that goes well go by before it grows again.
@@ -110,6 +116,7 @@ pub struct Warmth {
     answered_on: i64,
     /// When the last order was given that it follows.
     ordered_at: Timestamp,
+    last: Option<Step>,
 }
 
 /// How much may go now.
@@ -122,21 +129,50 @@ pub enum Free {
     From(Timestamp),
 }
 
-/// What an operator commands of it (R4.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ordered {
-    Pause,
-    Resume,
-    /// Begin at the first stage.
-    Restart,
-    /// Go on from this stage; of a learned course, from a volume as high as that percentage of what is asked for.
-    Stage(u32),
-    Percent(u8),
-    /// It is warm.
-    Done,
-    /// No limit, whatever comes.
-    Off,
+/// What an answer to one recipient says about the IP it came from; none: nothing.
+#[must_use]
+pub fn became(event: &Event) -> Option<Became> {
+    let is_over = match event.kind {
+        EventKind::Delivered => return Some(Became::Delivered),
+        EventKind::Bounced | EventKind::Returned => true,
+        EventKind::Deferred => false,
+        _ => return None,
+    };
+    // Without a remote's answer nothing was said.
+    let (meaning, reply) = event.meaning.as_ref().zip(event.reply.as_ref())?;
+    answered(meaning, reply.is_permanent(), is_over, event.attempt)
+}
+
+/// The same of what a reply means, which said so for good or not, and whether it ended the message; told at the n-th attempt.
+#[must_use]
+pub fn answered(meaning: &Meaning, is_permanent: bool, is_over: bool, attempt: u16) -> Option<Became> {
+    match (meaning.class, meaning.subtype) {
+        (_, Subtype::Own | Subtype::TooManyRecipients | Subtype::SessionLength) => None,
+        (_, Subtype::Greylisted) if attempt < GREYLISTED_MAX => None,
+        // Who greets strangers with a delay knows us by then.
+        (_, Subtype::Greylisted) => Some(Became::Throttled),
+        (
+            Class::Block,
+            Subtype::IpRate
+            | Subtype::IpReputation
+            | Subtype::NetblockRate
+            | Subtype::BlockList
+            | Subtype::Policy
+            | Subtype::General,
+        ) if is_permanent => Some(Became::Blocked),
+        (
+            Class::Throttle | Class::Block,
+            Subtype::IpRate
+            | Subtype::IpReputation
+            | Subtype::NetblockRate
+            | Subtype::BlockList
+            | Subtype::Connections
+            | Subtype::Overload
+            | Subtype::General,
+        ) if !is_permanent => Some(Became::Throttled),
+        (Class::Hard, _) if is_over => Some(Became::Bounced),
+        _ => Some(Became::Deferred),
+    }
 }
 
 fn day_of(now: Timestamp) -> i64 {
@@ -167,6 +203,7 @@ impl Warmth {
             blocked_on: i64::MIN / 2,
             answered_on: i64::MIN / 2,
             ordered_at: Timestamp(0),
+            last: None,
         };
         warmth.begin_anew(course);
         warmth
@@ -200,6 +237,12 @@ impl Warmth {
         self.ordered_at
     }
 
+    /// What was decided last, and by which figures.
+    #[must_use]
+    pub fn last(&self) -> Option<&Step> {
+        self.last.as_ref()
+    }
+
     /// Nothing goes before, and why.
     #[must_use]
     pub fn closed(&self, now: Timestamp) -> Option<(Timestamp, Judged)> {
@@ -227,21 +270,32 @@ impl Warmth {
         }
     }
 
-    /// How much of what is asked for it may send, in hundredths; of a day on which nothing is, none.
+    /// How much of what is asked for it may send, in hundredths. `waiting` wait for a place.
     #[must_use]
-    pub fn fits(&self, course: &Course) -> u64 {
+    pub fn fits(&self, course: &Course, waiting: u64, now: Timestamp) -> u64 {
         let Some(allowed) = self.allowed(course) else { return 100 };
-        let wanted = self.today.wanted().max(self.yesterday.wanted());
-        (allowed * 100).checked_div(wanted).unwrap_or(0).min(100)
+        (allowed * 100).checked_div(self.wanted(waiting, now)).unwrap_or(100).min(100)
+    }
+
+    /// What is asked of it in a day: as on the day before, or more by now. Where there was none before, the day goes on as it began.
+    #[must_use]
+    pub fn wanted(&self, waiting: u64, now: Timestamp) -> u64 {
+        let by_now = self.today.wanted() + waiting;
+        if self.yesterday.wanted() > 0 {
+            return self.yesterday.wanted().max(by_now);
+        }
+        let elapsed = now.0.saturating_sub(self.day.saturating_mul(DAY_MICROS)).clamp(HOUR_MICROS, DAY_MICROS);
+        let whole = u128::from(by_now) * DAY_MICROS as u128 / u128::try_from(elapsed).unwrap_or(1);
+        u64::try_from(whole).unwrap_or(u64::MAX)
     }
 
     /// How far it is, as SES shows it (R4.5).
     #[must_use]
-    pub fn percent(&self, course: &Course) -> u8 {
+    pub fn percent(&self, course: &Course, waiting: u64, now: Timestamp) -> u8 {
         match (self.state, course) {
             (State::Done | State::Off, _) => 100,
             (_, Course::Fixed(schedule)) => schedule.percent(self.stage),
-            (_, Course::Learned(_)) => u8::try_from(self.fits(course)).unwrap_or(100),
+            (_, Course::Learned(_)) => u8::try_from(self.fits(course, waiting, now)).unwrap_or(100),
         }
     }
 
@@ -275,7 +329,7 @@ impl Warmth {
                 match course {
                     Course::Fixed(schedule) => self.stage = schedule.stage_at(percent),
                     Course::Learned(slope) => {
-                        let wanted = self.today.wanted().max(self.yesterday.wanted()).max(slope.first);
+                        let wanted = self.wanted(0, at).max(slope.first);
                         self.set_base(course, wanted.saturating_mul(u64::from(percent.min(100))) / 100);
                     }
                 }
@@ -293,7 +347,9 @@ impl Warmth {
                 self.day = today;
                 break;
             }
-            steps.extend(self.end_day(course));
+            let step = self.end_day(course);
+            self.last = step.or(self.last);
+            steps.extend(step);
             self.day += 1;
             self.yesterday = std::mem::take(&mut self.today);
             if self.answered_on != self.day - 1 {
@@ -404,7 +460,11 @@ impl Warmth {
         }
         let from = self.base(course);
         let judged = match became {
-            Some(Became::Blocked) if self.blocked_on != self.day => self.block(course, from),
+            Some(Became::Blocked)
+                if self.blocked_on != self.day && self.today.blocked * 10_000 >= self.today.tried() * BLOCKED_PARTS =>
+            {
+                self.block(course, from)
+            }
             Some(Became::Throttled) => self.throttle(course, now)?,
             Some(Became::Blocked) => return None,
             Some(Became::Delivered | Became::Deferred | Became::Bounced) | None => {
@@ -441,7 +501,8 @@ impl Warmth {
             self.state = State::Warming;
         }
         let until = is_closed.then_some(self.closed_until);
-        Some(Step { day: self.day, judged, from, to: self.base(course), counts: self.today, until })
+        self.last = Some(Step { day: self.day, judged, from, to: self.base(course), counts: self.today, until });
+        self.last
     }
 
     fn block(&mut self, course: &Course, from: u64) -> Judged {
@@ -478,9 +539,9 @@ impl Warmth {
     }
 
     /// How much may go now. What the day has earned by now may go, and a little more: never a lump at midnight, and no hour that
-    /// carries it all. `turn` comes first.
+    /// carries it all. `waiting` wait for a place. `turn` comes first.
     #[must_use]
-    pub fn free(&self, course: &Course, now: Timestamp) -> Free {
+    pub fn free(&self, course: &Course, waiting: u64, now: Timestamp) -> Free {
         if let Some((until, _)) = self.closed(now) {
             return Free::From(until);
         }
@@ -495,7 +556,7 @@ impl Warmth {
             return Free::From(Timestamp(begun + (i64::from(self.hour) + 1) * HOUR_MICROS));
         }
         let burst = (allowed / 10).max(BURST_MIN);
-        let pace = if self.fits(course) >= FITS_MOSTLY_PERCENT { 2 } else { 1 };
+        let pace = if self.fits(course, waiting, now) >= FITS_MOSTLY_PERCENT { 2 } else { 1 };
         let elapsed = u128::try_from(now.0.saturating_sub(begun).clamp(0, DAY_MICROS)).unwrap_or(0);
         let earned = u128::from(allowed) * pace * elapsed / DAY_MICROS as u128;
         let open = u64::try_from(earned).unwrap_or(u64::MAX).saturating_add(burst).min(allowed);
@@ -572,8 +633,8 @@ fn cooled(course: &Course, volume: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failing unwrap is a failing test.
-    use super::{Course, DAY_MICROS, Free, Ordered, State, Warmth};
-    use crate::judged::{Became, Judged, Step};
+    use super::{Course, DAY_MICROS, Free, State, Warmth};
+    use crate::judged::{Became, Judged, Ordered, Step};
     use crate::provider::Slope;
     use crate::retry::draw;
     use crate::schedule::Schedules;
@@ -656,7 +717,7 @@ mod tests {
             assert!(matches!(judged, Judged::Advanced | Judged::Finished), "{judged:?}");
         }
         assert_eq!((ip.number, ip.warmth.allowed(&ip.course)), (17, None));
-        assert_eq!(ip.warmth.free(&ip.course, ip.now()), Free::All);
+        assert_eq!(ip.warmth.free(&ip.course, 0, ip.now()), Free::All);
     }
 
     #[test]
@@ -705,7 +766,7 @@ mod tests {
         ip.complain(60);
         assert_eq!((ip.steps[1].judged, ip.allowed()), (Judged::Stopped, before / 8));
         let noon = ip.now() + HOUR * 12;
-        assert_eq!(ip.warmth.free(&ip.course, noon), Free::From(noon + DAY));
+        assert_eq!(ip.warmth.free(&ip.course, 0, noon), Free::From(noon + DAY));
     }
 
     // R4.3: it grows as fast as the provider bears it.
@@ -733,7 +794,7 @@ mod tests {
         ip.steps.extend(ip.warmth.note(&ip.course, Became::Throttled, before / 100, later));
         assert_eq!((ip.steps[1].judged, ip.steps[1].until), (Judged::Throttled, Some(ip.now() + DAY)));
         assert_eq!(ip.allowed(), before / 2 + before / 10);
-        assert_eq!(ip.warmth.free(&ip.course, later), Free::From(ip.now() + DAY));
+        assert_eq!(ip.warmth.free(&ip.course, 0, later), Free::From(ip.now() + DAY));
     }
 
     // R4.4: idle for long, it cools; for thirty days, it begins anew, also where it was warm.
@@ -771,14 +832,14 @@ mod tests {
         let course = steady();
         let mut warmth = Warmth::begun(&course, START);
         warmth.order(&course, Ordered::Percent(50), START);
-        assert_eq!((warmth.stage(), warmth.percent(&course)), (7, 50));
+        assert_eq!((warmth.stage(), warmth.percent(&course, 0, START)), (7, 50));
         warmth.order(&course, Ordered::Done, START + HOUR);
         warmth.order(&course, Ordered::Percent(50), START);
-        assert_eq!((warmth.state(), warmth.percent(&course)), (State::Done, 100));
+        assert_eq!((warmth.state(), warmth.percent(&course, 0, START)), (State::Done, 100));
         warmth.order(&course, Ordered::Restart, START + HOUR * 2);
         assert_eq!((warmth.state(), warmth.stage()), (State::Warming, 1));
         warmth.order(&course, Ordered::Off, START + HOUR * 3);
-        assert_eq!(warmth.free(&course, START + HOUR * 3), Free::All);
+        assert_eq!(warmth.free(&course, 0, START + HOUR * 3), Free::All);
         warmth.order(&course, Ordered::Resume, START + HOUR * 4);
         assert_eq!(warmth.allowed(&course), Some(100));
     }
@@ -789,24 +850,24 @@ mod tests {
         warmth.order(&course, Ordered::Stage(8), START);
         // 1,700 on that day; asked for is ten times that.
         warmth.turned_away(17_000);
-        assert_eq!(warmth.free(&course, START), Free::Some(170));
+        assert_eq!(warmth.free(&course, 0, START), Free::Some(170));
         warmth.take(170);
-        let Free::From(next) = warmth.free(&course, START) else { panic!("a lump at midnight") };
-        assert_eq!(warmth.free(&course, next), Free::Some(1));
-        assert!(next > START && warmth.free(&course, Timestamp(next.0 - 1)) == Free::From(next));
+        let Free::From(next) = warmth.free(&course, 0, START) else { panic!("a lump at midnight") };
+        assert_eq!(warmth.free(&course, 0, next), Free::Some(1));
+        assert!(next > START && warmth.free(&course, 0, Timestamp(next.0 - 1)) == Free::From(next));
         // No hour has more than an eighth, however much the day has earned.
         warmth.turn(&course, START + HOUR * 12);
-        assert_eq!(warmth.free(&course, START + HOUR * 12), Free::Some(212));
+        assert_eq!(warmth.free(&course, 0, START + HOUR * 12), Free::Some(212));
         warmth.take(212);
-        assert_eq!(warmth.free(&course, START + HOUR * 12), Free::From(START + HOUR * 13));
+        assert_eq!(warmth.free(&course, 0, START + HOUR * 12), Free::From(START + HOUR * 13));
         warmth.turn(&course, START + HOUR * 23);
         warmth.take(1_318);
-        assert_eq!(warmth.free(&course, START + HOUR * 23), Free::From(START + DAY));
+        assert_eq!(warmth.free(&course, 0, START + HOUR * 23), Free::From(START + DAY));
         warmth.give_back(1_200);
-        assert_eq!(warmth.free(&course, START + HOUR * 23), Free::Some(94));
+        assert_eq!(warmth.free(&course, 0, START + HOUR * 23), Free::Some(94));
         // A clock that goes back opens no day again.
         assert_eq!(warmth.turn(&course, START - DAY), []);
-        assert!(matches!(warmth.free(&course, START - DAY), Free::From(_)));
+        assert!(matches!(warmth.free(&course, 0, START - DAY), Free::From(_)));
     }
 
     // When nearly all that is asked for fits, what waits goes earlier in the day.
@@ -815,12 +876,14 @@ mod tests {
         let (mut warmth, course) = (Warmth::begun(&steady(), START), steady());
         warmth.order(&course, Ordered::Stage(8), START);
         warmth.take(600);
-        assert_eq!(warmth.fits(&course), 100);
         warmth.turn(&course, START + HOUR * 6);
-        assert_eq!(warmth.free(&course, START + HOUR * 6), Free::Some(212));
+        assert_eq!(warmth.fits(&course, 0, START + HOUR * 6), 70);
+        assert_eq!(warmth.fits(&course, 1_000, START + HOUR * 6), 26);
+        // So many that the day has no more than half of them waits as long as before.
+        assert!(matches!(warmth.free(&course, 1_000, START + HOUR * 6), Free::From(_)));
+        assert_eq!(warmth.free(&course, 0, START + HOUR * 6), Free::Some(212));
         warmth.turned_away(5_000);
-        assert_eq!(warmth.fits(&course), 30);
-        assert!(matches!(warmth.free(&course, START + HOUR * 6), Free::From(_)));
+        assert!(matches!(warmth.free(&course, 0, START + HOUR * 6), Free::From(_)));
     }
 
     // Whatever happens when: no day has more than its share, no moment more than it has earned, and a restart in between changes nothing.
@@ -841,7 +904,7 @@ mod tests {
                 if !warmth.turn(&course, now).is_empty() {
                     most = 0;
                 }
-                if let Free::Some(free) = warmth.free(&course, now) {
+                if let Free::Some(free) = warmth.free(&course, 0, now) {
                     most = most.max(warmth.allowed(&course).unwrap());
                     let take = dice(free + 1);
                     warmth.take(take);

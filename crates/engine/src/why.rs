@@ -2,6 +2,7 @@
 //!
 //! Log, API, console and notices all print these words and no others.
 
+use crate::judged::{Ordered, Step};
 use crate::suppression::Reason;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -110,6 +111,14 @@ pub enum Why {
     StreamLeft {
         stream: String,
     },
+    /// Its IP warms up and has no place for it now (R4.2); of so many recipients.
+    AllowanceUsed {
+        ip: IpAddr,
+        recipients: u32,
+    },
+    /// A step of a warm-up.
+    WarmUp(Step),
+    WarmUpOrdered(Ordered),
 }
 
 /// Which rule of R2.1 chose the pool. New ones stand at the end: the spool knows them by their number.
@@ -177,6 +186,9 @@ impl Why {
             Why::PoolChosen { rule, .. } => rule.code(),
             Why::RecipientSuppressed { .. } => "recipient-suppressed",
             Why::StreamLeft { .. } => "stream-left",
+            Why::AllowanceUsed { .. } => "warm-up-allowance-used",
+            Why::WarmUp(step) => step.judged.code(),
+            Why::WarmUpOrdered(ordered) => ordered.code(),
             Why::MessageUnreadable { .. } => "message-unreadable",
             Why::NotSendable => "not-sendable",
         }
@@ -253,6 +265,11 @@ impl Why {
             }
             Why::StreamLeft { stream } if stream.is_empty() => "the recipient wants no more of it".into(),
             Why::StreamLeft { stream } => format!("the recipient wants no more of the stream {stream}"),
+            Why::AllowanceUsed { ip, .. } => {
+                format!("{ip} warms up, and what it may send to the provider by now is used")
+            }
+            Why::WarmUp(step) => step.words(),
+            Why::WarmUpOrdered(ordered) => ordered.words(),
             Why::PoolChosen { rule, instead_of: None } => rule.words().into(),
             Why::PoolChosen { rule, instead_of: Some(pool) } => {
                 let carries = if *rule == PoolRule::Shared { "the shared pool" } else { "the account's default pool" };

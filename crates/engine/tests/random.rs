@@ -133,7 +133,13 @@ fn play(steps: &[Step], seed: u64) {
             Step::KnowIp { ip: which, known } => world.change(|snapshot| {
                 let address = ip(ips[usize::from(*which)]);
                 if *known {
-                    let own = Ip { bind: address, ehlo: "mail.weir.test".into(), state: IpState::Active, hop: None };
+                    let own = Ip {
+                        bind: address,
+                        ehlo: "mail.weir.test".into(),
+                        state: IpState::Active,
+                        hop: None,
+                        warm_up: None,
+                    };
                     Arc::make_mut(&mut snapshot.ips).entry(address).or_insert(own);
                 } else {
                     snapshot.take_from_pools(address);

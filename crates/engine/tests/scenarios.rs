@@ -71,6 +71,7 @@ impl Script {
             }
             script.world.engine.check_invariants();
         }
+        script.world.check_rebuilt();
         script.world.trace
     }
 

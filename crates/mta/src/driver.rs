@@ -76,6 +76,14 @@ impl Driver {
         let _ = self.words.send(Word::Recovered);
     }
 
+    /// Something came back of a message that is queued no more.
+    pub(crate) fn heard(&self, event: Event) {
+        let heard =
+            Box::new(move |engine: &mut Engine, now: Timestamp| engine.handle(Input::Heard(Box::new(event)), now));
+        // Where the task has ended, the next start reads it in the log.
+        let _ = self.words.send(Word::Ask(heard));
+    }
+
     pub fn change_snapshot(&self, snapshot: Arc<Snapshot>) {
         let _ = self.words.send(Word::Snapshot(snapshot));
     }
@@ -109,6 +117,8 @@ pub struct Setting {
     pub snapshot: Arc<Snapshot>,
     /// What the engine had learned before the start.
     pub learned: Learned,
+    /// And what happened since it was written down, in its order.
+    pub since: Vec<Event>,
     pub limits: engine::Limits,
     pub seed: u64,
     pub metrics: Arc<Metrics>,
@@ -126,6 +136,9 @@ pub fn start(mut setting: Setting) -> (Driver, impl Future<Output = ()> + Send +
     let learned = std::mem::take(&mut setting.learned);
     let memory = Memory { changed: false, empty: learned.is_empty(), written_at: Cursor::default() };
     engine.handle(Input::Learned(learned), now);
+    for event in std::mem::take(&mut setting.since) {
+        engine.handle(Input::Past(Box::new(event)), now);
+    }
     let desk = Desk {
         engine,
         newest: setting.means.spool.events().more(),

@@ -105,8 +105,13 @@ mod tests {
     fn neither_address_nor_name_is_left_in_words() {
         let ips: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
         let mut snapshot = Snapshot::empty();
-        let ip =
-            Ip { bind: "10.0.0.1".parse().unwrap(), ehlo: "M1.weir.test".into(), state: IpState::Active, hop: None };
+        let ip = Ip {
+            bind: "10.0.0.1".parse().unwrap(),
+            ehlo: "M1.weir.test".into(),
+            state: IpState::Active,
+            hop: None,
+            warm_up: None,
+        };
         Arc::make_mut(&mut snapshot.ips).insert(ips[0], ip);
         let hidden = Hidden::these(ips, &snapshot);
         let cases = [

@@ -227,6 +227,10 @@ impl Intake {
         self.0.spool.queued()
     }
 
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.0.driver
+    }
+
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics

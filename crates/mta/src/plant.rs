@@ -19,6 +19,7 @@ use crate::returns::{self, Returns};
 use crate::tracking::Tracking;
 use crate::unmatched::{self, Shelf};
 use engine::Learned;
+use engine::event::Event;
 use engine::id::MessageId;
 use engine::snapshot::Snapshot;
 use engine::time::Timestamp;
@@ -95,10 +96,12 @@ impl Plant {
         let means = Arc::new(means(spool.clone()));
         let metrics = Arc::new(Metrics::default());
         let (notices, to_write) = mpsc::unbounded_channel();
+        let (learned, since) = learned(&spool);
         let (driver, engine_task) = driver::start(driver::Setting {
             means: means.clone(),
             snapshot: settings.snapshot.clone(),
-            learned: learned(&spool),
+            learned,
+            since,
             limits: settings.engine,
             seed: settings.seed,
             metrics: metrics.clone(),
@@ -172,16 +175,22 @@ impl Plant {
     }
 }
 
-/// What the engine had learned when the process ended: the newest word of it in the event log. The driver writes it again and again,
-/// so that it is not far back; where it is not, there was nothing.
-fn learned(spool: &Spool) -> Learned {
+/// What the engine had learned when the process ended, the newest word of it in the event log, and what happened since. The driver
+/// writes it again and again, so that it is not far back; where it is not, there was nothing.
+fn learned(spool: &Spool) -> (Learned, Vec<Event>) {
     let mut found = Learned::default();
+    let mut since = Vec::new();
     let mut oldest = None;
     let scanned = spool.events().scan_back(&mut |cursor, octets| {
         let oldest = *oldest.get_or_insert(cursor.0.saturating_sub(2 * driver::REMEMBER_EVERY));
         match record::read_learned(octets) {
             _ if cursor.0 < oldest => return ControlFlow::Break(()),
-            None => return ControlFlow::Continue(()),
+            None => {
+                // What cannot be read is somebody else's trouble, and told there.
+                let entries = record::read_entries(octets).unwrap_or_default();
+                since.extend(entries.into_iter().rev().map(|entry| entry.event));
+                return ControlFlow::Continue(());
+            }
             Some(Ok(learned)) => found = learned,
             Some(Err(fault)) => tracing::warn!(%fault, "what lanes had learned cannot be read; they begin anew"),
         }
@@ -190,7 +199,8 @@ fn learned(spool: &Spool) -> Learned {
     if let Err(fault) = scanned {
         tracing::warn!(%fault, "what lanes had learned cannot be read; they begin anew");
     }
-    found
+    since.reverse();
+    (found, since)
 }
 
 /// Tells the engine of every message that was queued, in the order they were accepted.

@@ -363,9 +363,11 @@ impl Returns {
             let (keys, entries): (Vec<What>, Vec<Entry>) = events.into_iter().unzip();
             // Somebody else brings the same at this moment; it is durable when they come again.
             let hearing = self.0.heard.begin(&keys).ok_or(Lost::Later("heard_now"))?;
+            let told: Vec<Event> = entries.iter().map(|entry| entry.event.clone()).collect();
             let telling = self.0.spool.tell(record::write_entries(message, &entries));
             telling.await.map_err(|_| Lost::Later("spool"))?;
             hearing.done(now);
+            told.into_iter().for_each(|event| self.0.intake.driver().heard(event));
             for (_, recipient, kind) in keys {
                 tracing::info!(id = %message, recipient, "{}", kind.code());
             }

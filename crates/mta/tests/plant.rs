@@ -65,9 +65,10 @@ fn snapshot() -> Snapshot {
         account: Some(AccountId::new("ann")),
         ips: vec![IP],
         overflow: None,
+        leaving: engine::snapshot::Leaving::Shared,
     };
     Arc::make_mut(&mut snapshot.pools).insert(PoolId::new("own"), Arc::new(pool));
-    let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None };
+    let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None, warm_up: None };
     Arc::make_mut(&mut snapshot.ips).insert(IP, ip);
     snapshot.delivery.notify = NotifyDefault::Failure;
     snapshot

@@ -1,5 +1,9 @@
 //! Where does chance come from, when every run must repeat?
 
+/// Above these, what is drawn is drawn from the normal distribution, which is as good there.
+const EXACT_MEAN_MAX: f64 = 12.0;
+const EXACT_TRIALS_MAX: u64 = 12;
+
 /// A small seeded generator (splitmix64): good enough for draws, never for secrets.
 #[derive(Clone, Debug)]
 pub struct Dice {
@@ -29,6 +33,50 @@ impl Dice {
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.number() % bound }
     }
+
+    /// From the standard normal distribution (Box and Muller).
+    pub fn normal(&mut self) -> f64 {
+        let (u, v) = (1.0 - self.share(), self.share());
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    }
+
+    /// How often something happens that happens so often on average. Many cost as much as few.
+    pub fn poisson(&mut self, mean: f64) -> u64 {
+        if mean <= 0.0 {
+            return 0;
+        }
+        if mean > EXACT_MEAN_MAX {
+            return (mean + mean.sqrt() * self.normal()).round().max(0.0) as u64;
+        }
+        let (limit, mut product, mut count) = ((-mean).exp(), self.share(), 0);
+        while product > limit {
+            product *= self.share();
+            count += 1;
+        }
+        count
+    }
+
+    /// How many of so many it happens to, each with this chance.
+    pub fn binomial(&mut self, of: u64, chance: f64) -> u64 {
+        let (n, p) = (of as f64, chance.clamp(0.0, 1.0));
+        if p <= 0.0 || of == 0 {
+            return 0;
+        }
+        if p >= 1.0 {
+            return of;
+        }
+        if of <= EXACT_TRIALS_MAX {
+            return (0..of).filter(|_| self.share() < p).count() as u64;
+        }
+        if n * p <= EXACT_MEAN_MAX {
+            return self.poisson(n * p).min(of);
+        }
+        if n * (1.0 - p) <= EXACT_MEAN_MAX {
+            return of - self.poisson(n * (1.0 - p)).min(of);
+        }
+        let drawn = n * p + (n * p * (1.0 - p)).sqrt() * self.normal();
+        (drawn.round().max(0.0) as u64).min(of)
+    }
 }
 
 #[cfg(test)]
@@ -52,5 +100,20 @@ mod tests {
         assert!(shares.iter().all(|share| (0.0..1.0).contains(share)));
         let mean = shares.iter().sum::<f64>() / 10_000.0;
         assert!((mean - 0.5).abs() < 0.02, "mean {mean}");
+    }
+
+    #[test]
+    fn many_at_once_are_as_many_as_one_by_one() {
+        let mut dice = Dice::new(3);
+        for (of, chance) in [(10, 0.3), (100, 0.02), (100, 0.97), (10_000, 0.4)] {
+            let rounds = 2_000;
+            let sum: u64 = (0..rounds).map(|_| dice.binomial(of, chance)).sum();
+            let (mean, expected) = (sum as f64 / f64::from(rounds), of as f64 * chance);
+            assert!((mean - expected).abs() < 0.06 * expected + 0.05, "{of} {chance}: {mean}");
+        }
+        let sum: u64 = (0..20_000).map(|_| dice.poisson(0.02)).sum();
+        assert!((300..500).contains(&sum), "{sum}");
+        let sum: u64 = (0..2_000).map(|_| dice.poisson(70.0)).sum();
+        assert!((138_000..142_000).contains(&sum), "{sum}");
     }
 }

@@ -1,8 +1,9 @@
 //! How does a mailbox provider answer an IP, given what it has seen of it?
 //!
-//! A provider keeps a reputation, a memory of volume and a pressure for every IP. What fits the allowance is accepted,
-//! what exceeds it is deferred, and who keeps knocking while deferred is blocked. The numbers are plausible, not measured:
-//! they exist to compare policies and to make a demonstration behave like the world does.
+//! A provider keeps a reputation, a memory of volume and a pressure for every IP, and a reputation for every sending domain. What fits
+//! the allowance is accepted, what exceeds it is deferred, and who keeps knocking while deferred is blocked. One message is asked for
+//! with `receive`, many at once with `offer`; both know the same. The numbers are plausible, not measured: they exist to compare
+//! policies and to make a demonstration behave like the world does.
 
 use crate::dice::Dice;
 use mail::reply::Reply;
@@ -17,8 +18,16 @@ const REPUTATION_RISE: f64 = 0.06;
 const REPUTATION_FALL: f64 = 0.30;
 const REPUTATION_LOSS_BY_BLOCK: f64 = 0.8;
 const REPUTATION_HALF_LIFE_DAYS: f64 = 12.0;
-/// This share of unknown mailboxes undoes what a good day earns.
+/// Each of these shares undoes what a good day earns: unknown mailboxes, complaints, spam traps.
 const UNKNOWN_SHARE_BORNE: f64 = 0.05;
+const COMPLAINT_SHARE_BORNE: f64 = 0.003;
+const TRAP_SHARE_BORNE: f64 = 0.000_5;
+/// Of readers, this share looks at mail that is wanted.
+const ENGAGED_SHARE_USUAL: f64 = 0.05;
+/// How much the IP's, its domain's and its network's reputation count.
+const IP_WEIGHT: f64 = 0.5;
+const DOMAIN_WEIGHT: f64 = 0.4;
+const NETWORK_WEIGHT: f64 = 0.1;
 const VOLUME_HALF_LIFE_DAYS: f64 = 7.0;
 /// What is offered in one hour of an allowance for the day.
 const HOUR_SHARE: f64 = 1.0 / 8.0;
@@ -42,8 +51,53 @@ pub struct Preset {
     /// Pressure above which deferring turns into blocking.
     pub pressure_max: f64,
     pub block_s: f64,
+    /// Whether it reports complaints to who sent the mail.
+    pub has_loop: bool,
     pub throttle: Words,
     pub block: Words,
+}
+
+impl Preset {
+    /// Each figure up to so much of it more or less, so that nobody is made for one setting.
+    #[must_use]
+    pub fn varied(mut self, by: f64, seed: u64) -> Preset {
+        let mut dice = Dice::new(seed);
+        let mut vary = |figure: &mut f64| *figure *= 1.0 + by * (2.0 * dice.share() - 1.0);
+        let Preset { volume_first_day, volume_max, growth, severity, pressure_max, block_s, .. } = &mut self;
+        let mut beyond_one = *growth - 1.0;
+        [volume_first_day, volume_max, &mut beyond_one, severity, pressure_max, block_s]
+            .into_iter()
+            .for_each(&mut vary);
+        self.growth = 1.0 + beyond_one;
+        self
+    }
+}
+
+/// What a sender's mail is like, in shares of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quality {
+    /// To mailboxes that do not exist.
+    pub unknown: f64,
+    /// Complained of, where it reaches the inbox.
+    pub complaints: f64,
+    /// To addresses that no person has.
+    pub traps: f64,
+    /// Looked at, where it reaches the inbox.
+    pub engaged: f64,
+}
+
+/// What became of many messages at the provider's door.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// That were tried; the rest was not, because of what was answered.
+    pub tried: u64,
+    pub accepted: u64,
+    /// Of these, seen by a reader.
+    pub inbox: u64,
+    pub complaints: u64,
+    pub deferred: u64,
+    pub blocked: u64,
+    pub unknown: u64,
 }
 
 /// A reply in the provider's own words; `{ip}` stands for the sender's address.
@@ -87,6 +141,8 @@ pub struct Provider {
     preset: Preset,
     dice: Dice,
     seen: BTreeMap<IpAddr, Acquaintance>,
+    /// By the sending domains' numbers.
+    domains: BTreeMap<u32, f64>,
 }
 
 #[derive(Debug)]
@@ -104,6 +160,10 @@ struct Acquaintance {
     hour: i64,
     arrived_this_hour: f64,
     connections: u32,
+    /// Of whom the mail of today was, if it said so.
+    domain: Option<u32>,
+    /// What may come today, as long as the reputation stays.
+    allowed: Option<f64>,
 }
 
 /// What one IP did on one day.
@@ -112,12 +172,41 @@ struct Day {
     arrived: f64,
     accepted: f64,
     unknown: f64,
+    complaints: f64,
+    traps: f64,
+    engaged: f64,
+}
+
+impl Day {
+    /// From -2 to 1: how good it was.
+    fn verdict(&self) -> Option<f64> {
+        let judged = self.accepted + self.unknown;
+        if judged == 0.0 {
+            return None;
+        }
+        let good = self.engaged / self.accepted.max(1.0) / ENGAGED_SHARE_USUAL;
+        let bad = self.unknown / judged / UNKNOWN_SHARE_BORNE
+            + self.complaints / self.accepted.max(1.0) / COMPLAINT_SHARE_BORNE
+            + self.traps / judged / TRAP_SHARE_BORNE;
+        Some((good - bad).clamp(-2.0, 1.0))
+    }
+}
+
+/// How a day changes a reputation: good mail raises it slowly, bad mail lowers it fast; little mail does little.
+fn moved(reputation: f64, verdict: f64, judged: f64) -> f64 {
+    let weight = (judged / VOLUME_FULL_WEIGHT).min(1.0);
+    let by = if verdict > 0.0 {
+        REPUTATION_RISE * (1.0 - reputation) * verdict
+    } else {
+        REPUTATION_FALL * reputation * verdict
+    };
+    (reputation + weight * by).clamp(0.0, 1.0)
 }
 
 impl Provider {
     #[must_use]
     pub fn new(preset: Preset, seed: u64) -> Provider {
-        Provider { preset, dice: Dice::new(seed), seen: BTreeMap::new() }
+        Provider { preset, dice: Dice::new(seed), seen: BTreeMap::new(), domains: BTreeMap::new() }
     }
 
     #[must_use]
@@ -130,6 +219,95 @@ impl Provider {
         let known = self.acquaintance(ip, now_s);
         known.reputation = reputation.clamp(0.0, 1.0);
         known.volume = volume;
+        known.allowed = None;
+    }
+
+    /// Makes a sending domain one that is known.
+    pub fn introduce(&mut self, domain: u32, reputation: f64) {
+        self.domains.insert(domain, reputation.clamp(0.0, 1.0));
+    }
+
+    #[must_use]
+    pub fn reputation(&self, ip: IpAddr) -> f64 {
+        self.seen.get(&ip).map_or(REPUTATION_AT_FIRST_SIGHT, |known| known.reputation)
+    }
+
+    /// Many messages of one sender come within a moment. Who sends stops when so many are deferred: the rest was not tried.
+    pub fn offer(
+        &mut self,
+        ip: IpAddr,
+        domain: u32,
+        messages: u64,
+        quality: &Quality,
+        deferred_max: u64,
+        now_s: f64,
+    ) -> Batch {
+        self.acquaintance(ip, now_s).domain = Some(domain);
+        let allowed = self.allowed(ip);
+        let effective = self.effective(ip);
+        let Preset { pressure_max, block_s, .. } = self.preset;
+        let (dice, Some(known)) = (&mut self.dice, self.seen.get_mut(&ip)) else { return Batch::default() };
+        if now_s < known.block_until_s {
+            let blocked = messages.min(deferred_max);
+            return Batch { tried: blocked, blocked, ..Batch::default() };
+        }
+        let n = messages as f64;
+        let share =
+            |before: f64, allowed: f64| (excesses(before + n, allowed) - excesses(before, allowed)) / n.max(1.0);
+        let hourly = (allowed * HOUR_SHARE).max(1.0);
+        let chance = share(known.today.arrived, allowed).max(share(known.arrived_this_hour, hourly));
+        let mut batch = Batch { tried: messages, deferred: dice.binomial(messages, chance), ..Batch::default() };
+        if batch.deferred > deferred_max {
+            batch.tried = (messages * deferred_max).div_ceil(batch.deferred).max(deferred_max);
+            batch.deferred = deferred_max;
+        }
+        known.pressure += batch.deferred as f64 / allowed;
+        if known.pressure > pressure_max {
+            let over = ((known.pressure - pressure_max) * allowed).ceil().max(1.0) as u64;
+            batch.blocked = over.min(batch.deferred).max(1);
+            batch.deferred = batch.deferred.saturating_sub(batch.blocked);
+            known.block(block_s, now_s);
+        }
+        known.today.arrived += batch.tried as f64;
+        known.arrived_this_hour += batch.tried as f64;
+        let through = batch.tried.saturating_sub(batch.deferred + batch.blocked);
+        batch.unknown = dice.binomial(through, quality.unknown);
+        batch.accepted = through - batch.unknown;
+        batch.inbox = dice.binomial(batch.accepted, effective);
+        batch.complaints = dice.poisson(batch.inbox as f64 * quality.complaints).min(batch.inbox);
+        known.today.accepted += batch.accepted as f64;
+        known.today.unknown += batch.unknown as f64;
+        known.today.complaints += batch.complaints as f64;
+        known.today.traps += dice.poisson(batch.accepted as f64 * quality.traps) as f64;
+        known.today.engaged += batch.inbox as f64 * quality.engaged;
+        batch
+    }
+
+    /// What an IP may send today.
+    fn allowed(&mut self, ip: IpAddr) -> f64 {
+        if let Some(allowed) = self.seen.get(&ip).and_then(|known| known.allowed) {
+            return allowed;
+        }
+        let Preset { volume_first_day, volume_max, growth, severity, .. } = self.preset;
+        let effective = self.effective(ip);
+        let Some(known) = self.seen.get_mut(&ip) else { return volume_first_day };
+        let allowed = (volume_max * effective.powf(severity)).min(growth * known.volume).max(volume_first_day);
+        known.allowed = Some(allowed);
+        allowed
+    }
+
+    /// The reputation that counts: the IP's, with its domain's and its network's where those are known.
+    fn effective(&self, ip: IpAddr) -> f64 {
+        let Some(known) = self.seen.get(&ip) else { return REPUTATION_AT_FIRST_SIGHT };
+        let Some(domain) = known.domain else { return known.reputation };
+        let domain = self.domains.get(&domain).copied().unwrap_or(REPUTATION_AT_FIRST_SIGHT);
+        let (sum, count) = self
+            .seen
+            .iter()
+            .filter(|(other, _)| network(**other) == network(ip))
+            .fold((0.0, 0.0), |(sum, count), (_, known)| (sum + known.reputation, count + 1.0));
+        let near = sum / f64::max(count, 1.0);
+        known.reputation.powf(IP_WEIGHT) * domain.powf(DOMAIN_WEIGHT) * near.powf(NETWORK_WEIGHT)
     }
 
     /// May another message come on a connection that has carried so many?
@@ -162,23 +340,21 @@ impl Provider {
     /// A message is offered to a mailbox; a local part that begins with `unknown` has none.
     pub fn receive(&mut self, ip: IpAddr, local_part: &str, now_s: f64) -> Answer {
         let share = self.dice.share();
-        let Preset { volume_first_day, volume_max, growth, severity, pressure_max, block_s, .. } = self.preset;
+        let Preset { pressure_max, block_s, .. } = self.preset;
+        self.acquaintance(ip, now_s);
+        let allowed = self.allowed(ip);
         let known = self.acquaintance(ip, now_s);
         if now_s < known.block_until_s {
             return Answer::Blocked(self.preset.block.reply(ip));
         }
         known.today.arrived += 1.0;
         known.arrived_this_hour += 1.0;
-        let allowed = (volume_max * known.reputation.powf(severity)).min(growth * known.volume).max(volume_first_day);
         let over_day = excess(known.today.arrived, allowed);
         let over_hour = excess(known.arrived_this_hour, (allowed * HOUR_SHARE).max(1.0));
         if share < over_day.max(over_hour) {
             known.pressure += 1.0 / allowed;
             if known.pressure > pressure_max {
-                known.block_s = (known.block_s * 2.0).clamp(block_s, BLOCK_LONGEST_S);
-                known.block_until_s = now_s + known.block_s;
-                known.pressure = 0.0;
-                known.reputation *= REPUTATION_LOSS_BY_BLOCK;
+                known.block(block_s, now_s);
                 return Answer::Blocked(self.preset.block.reply(ip));
             }
             return Answer::Deferred(self.preset.throttle.reply(ip));
@@ -192,6 +368,8 @@ impl Provider {
             ));
         }
         known.today.accepted += 1.0;
+        // Who reads it is not asked here: as many as usual.
+        known.today.engaged += ENGAGED_SHARE_USUAL;
         Answer::Accepted(Reply::new(250, (2, 0, 0), "OK, queued"))
     }
 
@@ -208,52 +386,87 @@ impl Provider {
             hour: (now_s / HOUR_S) as i64,
             arrived_this_hour: 0.0,
             connections: 0,
+            domain: None,
+            allowed: None,
         });
-        known.pressure *= 0.5f64.powf((now_s - known.pressure_at_s).max(0.0) / PRESSURE_HALF_LIFE_S);
+        if known.pressure > 0.0 {
+            known.pressure *= 0.5f64.powf((now_s - known.pressure_at_s).max(0.0) / PRESSURE_HALF_LIFE_S);
+        }
         known.pressure_at_s = now_s;
-        known.turn_pages(now_s);
+        for (domain, verdict, judged) in known.turn_pages(now_s) {
+            let reputation = self.domains.entry(domain).or_insert(REPUTATION_AT_FIRST_SIGHT);
+            *reputation = moved(*reputation, verdict, judged);
+        }
         known
     }
 }
 
+/// The networks whose addresses are looked at together.
+fn network(ip: IpAddr) -> [u8; 8] {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            [4, a, b, c, 0, 0, 0, 0]
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, e, f, g, h, ..] = ip.octets();
+            [a, b, c, d, e, f, g, h]
+        }
+    }
+}
+
 impl Acquaintance {
-    fn turn_pages(&mut self, now_s: f64) {
+    /// What the days that are over by now say of the domains whose mail came: how good it was, and how much.
+    fn turn_pages(&mut self, now_s: f64) -> Vec<(u32, f64, f64)> {
         let hour = (now_s / HOUR_S) as i64;
         if hour != self.hour {
             self.hour = hour;
             self.arrived_this_hour = 0.0;
         }
         let day = (now_s / DAY_S) as i64;
+        let mut told = Vec::new();
         while self.day < day {
             let today = std::mem::take(&mut self.today);
+            if let (Some(domain), Some(verdict)) = (self.domain, today.verdict()) {
+                told.push((domain, verdict, today.accepted + today.unknown));
+            }
             self.close(today);
+            self.allowed = None;
             self.day += 1;
         }
+        told
     }
 
-    /// Midnight: the day becomes memory. Good mail raises the reputation slowly, mail to nobody lowers it fast, and silence
-    /// lets it fade to that of a stranger.
+    fn block(&mut self, block_s: f64, now_s: f64) {
+        self.block_s = (self.block_s * 2.0).clamp(block_s, BLOCK_LONGEST_S);
+        self.block_until_s = now_s + self.block_s;
+        self.pressure = 0.0;
+        self.reputation *= REPUTATION_LOSS_BY_BLOCK;
+        self.allowed = None;
+    }
+
+    /// Midnight: the day becomes memory, and silence lets the reputation fade to that of a stranger.
     fn close(&mut self, day: Day) {
         self.volume = if day.accepted > self.volume {
             day.accepted
         } else {
             day.accepted + (self.volume - day.accepted) * 0.5f64.powf(1.0 / VOLUME_HALF_LIFE_DAYS)
         };
-        let judged = day.accepted + day.unknown;
-        if judged == 0.0 {
-            let above = self.reputation - REPUTATION_AT_FIRST_SIGHT;
-            self.reputation = REPUTATION_AT_FIRST_SIGHT + above * 0.5f64.powf(1.0 / REPUTATION_HALF_LIFE_DAYS);
-            return;
-        }
-        let weight = (judged / VOLUME_FULL_WEIGHT).min(1.0);
-        let verdict = (1.0 - day.unknown / judged / UNKNOWN_SHARE_BORNE).clamp(-2.0, 1.0);
-        self.reputation += weight
-            * if verdict > 0.0 {
-                REPUTATION_RISE * (1.0 - self.reputation) * verdict
-            } else {
-                REPUTATION_FALL * self.reputation * verdict
-            };
+        self.reputation = match day.verdict() {
+            Some(verdict) => moved(self.reputation, verdict, day.accepted + day.unknown),
+            None => {
+                let above = self.reputation - REPUTATION_AT_FIRST_SIGHT;
+                REPUTATION_AT_FIRST_SIGHT + above * 0.5f64.powf(1.0 / REPUTATION_HALF_LIFE_DAYS)
+            }
+        };
     }
+}
+
+/// So many of the first ones are deferred on average: the sum of `excess` up to there.
+fn excesses(count: f64, allowed: f64) -> f64 {
+    let over = (count - allowed).max(0.0);
+    let half = 0.5 * allowed;
+    if over <= half { over * over / allowed } else { half * half / allowed + (over - half) }
 }
 
 /// The chance to be deferred: none within the allowance, certain from one and a half times on.
@@ -263,6 +476,7 @@ fn excess(count: f64, allowed: f64) -> f64 {
 
 macro_rules! preset {
     ($name:literal, $first:literal, $max:literal, $growth:literal, $severity:literal, $conns:literal, $per:literal, $pressure:literal, $block_h:literal,
+     $loop:literal,
      ($tc:literal, $te:expr, $tt:literal), ($bc:literal, $be:expr, $bt:literal)) => {
         Preset {
             name: $name,
@@ -274,6 +488,7 @@ macro_rules! preset {
             messages_per_connection: $per,
             pressure_max: $pressure,
             block_s: $block_h * HOUR_S,
+            has_loop: $loop,
             throttle: Words { code: $tc, enhanced: $te, text: $tt },
             block: Words { code: $bc, enhanced: $be, text: $bt },
         }
@@ -294,6 +509,7 @@ pub fn presets() -> Vec<Preset> {
             100,
             3.0,
             1.0,
+            false,
             (
                 421,
                 (4, 7, 28),
@@ -315,6 +531,7 @@ pub fn presets() -> Vec<Preset> {
             50,
             0.5,
             4.0,
+            true,
             (451, (4, 7, 650), "The mail server [{ip}] has been temporarily rate limited due to IP reputation. (S775)"),
             (
                 550,
@@ -332,6 +549,7 @@ pub fn presets() -> Vec<Preset> {
             20,
             2.0,
             2.0,
+            true,
             (
                 421,
                 (4, 7, 0),
@@ -349,6 +567,7 @@ pub fn presets() -> Vec<Preset> {
             5,
             1.0,
             0.5,
+            false,
             (451, (4, 7, 1), "Service unavailable - try again later"),
             (550, (5, 7, 1), "[CS01] Message rejected due to local policy.")
         ),
@@ -362,6 +581,7 @@ pub fn presets() -> Vec<Preset> {
             1000,
             2.0,
             2.0,
+            true,
             (421, (4, 1, 0), "{ip} Throttled - try again later. RL000001"),
             (554, (5, 7, 1), "{ip} - BL000000 : blocked for spam patterns")
         ),
@@ -375,6 +595,7 @@ pub fn presets() -> Vec<Preset> {
             20,
             2.0,
             1.0,
+            false,
             (421, (4, 7, 0), "Reject due to policy restrictions: Too many connections"),
             (554, (5, 7, 0), "Transaction failed. Reject due to policy restrictions.")
         ),
@@ -388,6 +609,7 @@ pub fn presets() -> Vec<Preset> {
             50,
             5.0,
             1.0,
+            false,
             (450, (4, 2, 0), "Greylisted, please try again in 300 seconds"),
             (554, (5, 7, 1), "Service unavailable; client host [{ip}] blocked using a local list")
         ),
@@ -401,6 +623,7 @@ pub fn presets() -> Vec<Preset> {
             1000,
             1e12,
             0.0,
+            true,
             (451, (4, 0, 0), "Try again"),
             (554, (5, 0, 0), "No")
         ),

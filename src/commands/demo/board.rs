@@ -252,6 +252,10 @@ fn story(entry: &Entry) -> Option<Story> {
         EventKind::LaneSlowed | EventKind::LaneSuspended | EventKind::LaneResumed => {
             format!("{} to {provider}{}", event.ip?, why.or(reply).unwrap_or_default())
         }
+        EventKind::WarmUp => {
+            let provider = event.provider.as_deref().map_or_else(String::new, |provider| format!(" to {provider}"));
+            format!("{}{provider}{}", event.ip?, why.unwrap_or_default())
+        }
         EventKind::SiteUnreachable => format!("{provider} cannot be reached{ip}{said}"),
         EventKind::SiteReachable => format!("{provider} is reached again{ip}"),
         EventKind::Returned => format!("{provider} took a message and sent it back later{ip}{said}"),

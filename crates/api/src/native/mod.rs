@@ -23,6 +23,7 @@ mod statistics;
 mod subaccount;
 mod webhook;
 mod suppression;
+mod warm_up;
 
 use crate::asked::Listed;
 use crate::caller::{Caller, Desk};
@@ -62,6 +63,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         subaccount::routes(),
         webhook::routes(),
         suppression::routes(),
+        warm_up::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::new(), OpenApiRouter::merge)

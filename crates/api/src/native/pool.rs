@@ -23,6 +23,11 @@ words!(
     PoolKind is engine::snapshot::PoolKind { Shared, Standard, Managed }
 );
 
+words!(
+    /// Where mail goes that its IPs have no place for today, after the overflow pool: `shared`, or `never` away from its own IPs.
+    Leaving is engine::snapshot::Leaving { Shared, Never }
+);
+
 #[derive(Serialize, ToSchema)]
 pub struct Pool {
     id: String,
@@ -36,6 +41,7 @@ pub struct Pool {
     /// The pool that takes what exceeds this one's allowance.
     #[schema(required)]
     overflow: Option<String>,
+    leaving: Leaving,
     /// Empty for a managed pool: its addresses are the operator's to know.
     ips: Vec<Address>,
     revision: i64,
@@ -52,6 +58,7 @@ impl From<theirs::Pool> for Pool {
             kind: pool.kind.into(),
             is_default: pool.is_default,
             overflow: pool.overflow,
+            leaving: pool.leaving.into(),
             ips: pool.ips.into_iter().map(Address).collect(),
             revision: pool.revision,
             created_at: Time(pool.created_at),
@@ -69,6 +76,8 @@ struct NewPool {
     kind: Option<PoolKind>,
     /// By id or name.
     overflow: Option<String>,
+    /// Without it, `shared`.
+    leaving: Option<Leaving>,
 }
 
 /// What is left out stays.
@@ -80,6 +89,7 @@ struct PoolChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     overflow: Option<Option<String>>,
+    leaving: Option<Leaving>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -124,6 +134,7 @@ async fn create_pool(call: Call, At([account]): At<1>, Body(new): Body<NewPool>)
         name: new.name,
         kind: new.kind.unwrap_or(PoolKind::Standard).into(),
         overflow: new.overflow,
+        leaving: new.leaving.unwrap_or(Leaving::Shared).into(),
     };
     let pool = call.office.create_pool(&call.by, &account, new).await?;
     let account = pool.account.clone().unwrap_or_default();
@@ -145,7 +156,7 @@ async fn change_pool(
     IfMatch(revision): IfMatch,
     Body(to): Body<PoolChange>,
 ) -> Answer {
-    let to = theirs::PoolChange { name: to.name, overflow: to.overflow, revision };
+    let to = theirs::PoolChange { name: to.name, overflow: to.overflow, leaving: to.leaving.map(Into::into), revision };
     let pool = call.office.change_pool(&call.by, &account, &pool, to).await?;
     found(pool.revision, Pool::from(pool))
 }

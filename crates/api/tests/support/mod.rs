@@ -102,6 +102,8 @@ impl House {
             host: "weir.test".to_owned(),
             return_path: None,
             region: RegionId::new("local"),
+            schedules: Arc::default(),
+            schedule: engine::schedule::DEFAULT.into(),
         });
         office.create_region(&Actor::command_line(), "local").await.unwrap();
         let plant = plant(&folder, clock, dns);

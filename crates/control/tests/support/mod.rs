@@ -106,7 +106,13 @@ impl Bench {
     }
 
     pub async fn pool(&self, account: &str, name: &str) -> Pool {
-        let new = NewPool { region: None, name: name.into(), kind: PoolKind::Standard, overflow: None };
+        let new = NewPool {
+            region: None,
+            name: name.into(),
+            kind: PoolKind::Standard,
+            overflow: None,
+            leaving: engine::snapshot::Leaving::Shared,
+        };
         self.office.create_pool(&self.by, account, new).await.unwrap()
     }
 
@@ -204,6 +210,8 @@ async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>) -> 
         host: "weir.test".to_owned(),
         return_path: None,
         region: RegionId::new("local"),
+        schedules: Arc::default(),
+        schedule: engine::schedule::DEFAULT.into(),
     })
 }
 

@@ -60,6 +60,10 @@ pub enum Input {
     Recovered,
     /// What `Engine::learned` said before the restart. Before any message.
     Learned(Learned),
+    /// After that, one by one and in their order: what happened since `Engine::learned` said it.
+    Past(Box<Event>),
+    /// Something came back of a message that is queued no more: a complaint, a bounce.
+    Heard(Box<Event>),
     Order(Order),
     /// A deadline has come.
     Tick,

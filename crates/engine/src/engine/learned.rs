@@ -1,10 +1,11 @@
 //! What must a restart not forget?
 //!
-//! What answers taught: the pace of a lane, and who is suspended where, and why. Without it a restart would try a provider that has
+//! What answers taught: the pace of a lane, who is suspended where, and why, and how far a warm-up is. Without it a restart would try a provider that has
 //! just said no, again and again, once for each restart. The host keeps it with the events and gives it back at the start.
 
 use super::{Action, BenchKey, Engine};
 use crate::shape::{Bench, Lesson};
+use crate::warmup::Warmth;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,12 +18,13 @@ const REMEMBERED_MAX: usize = 10_000;
 pub struct Learned {
     lanes: Vec<(IpAddr, Arc<str>, Lesson)>,
     senders: Vec<(BenchKey, Arc<str>, Bench)>,
+    warm_ups: Vec<(IpAddr, Option<Arc<str>>, Warmth)>,
 }
 
 impl Learned {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty() && self.senders.is_empty()
+        self.lanes.is_empty() && self.senders.is_empty() && self.warm_ups.is_empty()
     }
 }
 
@@ -44,7 +46,9 @@ impl Engine {
             benches.map(|((key, provider), bench)| (key.clone(), provider.clone(), bench.clone())).collect();
         senders.sort_by_key(|(.., bench)| std::cmp::Reverse(bench.until()));
         senders.truncate(REMEMBERED_MAX);
-        Learned { lanes, senders }
+        // All of them: a warm-up that is forgotten begins anew.
+        let warm_ups = self.warm_ups_learned();
+        Learned { lanes, senders, warm_ups }
     }
 
     /// Lanes are made when mail first wants them: until then their lessons lie ready.
@@ -55,6 +59,7 @@ impl Engine {
         for (key, provider, bench) in learned.senders {
             self.benches.insert((key, provider), bench);
         }
+        self.recall_warm_ups(learned.warm_ups);
     }
 
     /// A lane that was just made goes on where the one before the restart was.

@@ -14,7 +14,7 @@ use crate::retry::jitter;
 use crate::route;
 use crate::shape::Shape;
 use crate::slab::NONE;
-use crate::snapshot::{IpState, Snapshot};
+use crate::snapshot::{Ip, IpState, Snapshot};
 use crate::time::Timestamp;
 use crate::why::Why;
 use mail::address::Domain;
@@ -229,7 +229,9 @@ impl Engine {
     fn ip_for(&mut self, message: u32, provider: u32) -> Option<u32> {
         let chosen = self.queue.messages[message].ip;
         let Some(why) = self.unfit(chosen, message, provider) else {
-            return Some(chosen);
+            let Some((other, why)) = self.overflow_for(message, chosen, provider) else { return Some(chosen) };
+            self.move_message(message, other, provider, why);
+            return Some(other);
         };
         let entry = &self.queue.messages[message];
         let origin = self.queue.origins[entry.origin].clone();
@@ -249,11 +251,11 @@ impl Engine {
             _ if may_stay => return Some(chosen),
             _ => others.into_iter().find(|ip| self.ips[*ip as usize].usable())?,
         };
-        self.move_message(message, other, why);
+        self.move_message(message, other, provider, why);
         Some(other)
     }
 
-    fn unfit(&self, ip: u32, message: u32, provider: u32) -> Option<Why> {
+    pub(super) fn unfit(&self, ip: u32, message: u32, provider: u32) -> Option<Why> {
         let entry = &self.ips[ip as usize];
         let account = &self.queue.origins[self.queue.messages[message].origin].account;
         if !entry.in_snapshot || entry.is_foreign(account) {
@@ -268,7 +270,7 @@ impl Engine {
         (until > self.queue.messages[message].expires_at).then_some(Why::IpBenched { ip: entry.address, said })
     }
 
-    fn move_message(&mut self, message: u32, to: u32, why: Why) {
+    fn move_message(&mut self, message: u32, to: u32, provider: u32, why: Why) {
         let now = self.now;
         let before = self.queue.messages[message].ip;
         let from = self.ips[before as usize].address;
@@ -279,7 +281,11 @@ impl Engine {
         entry.moved = Some(Box::new(Moved { at: now, from, to: to_address, why: why.clone() }));
         let mut event = self.message_event(message, EventKind::Moved);
         event.ip = Some(to_address);
+        if let Why::AllowanceUsed { .. } = why {
+            event.provider = Some(Arc::clone(&self.providers[provider].key));
+        }
         event.why = Some(why);
+        self.warmed_by(&event, true);
         self.settle(message, vec![event]);
         self.unpin(before);
     }
@@ -571,13 +577,16 @@ impl Engine {
             provider,
             shape: Shape::new(rules, self.now),
             sessions: 0,
-            paths: 0,
+            paths: Vec::new(),
             idle: Vec::new(),
             stalled: std::collections::VecDeque::new(),
             wake: Timestamp::MAX,
             suspended: false,
+            heat: None,
+            asked_at: Timestamp::default(),
         });
         self.lane_of.insert((ip, provider), at);
+        self.warm_lane(at);
         self.recall_lane(at);
         at
     }
@@ -586,7 +595,6 @@ impl Engine {
         if let Some(at) = self.path_of.get(&(lane, site, tls)) {
             return *at;
         }
-        self.lanes[lane].paths += 1;
         let name = self.sites[site].clone();
         self.sites.hold(name);
         let at = self.paths.insert(Path {
@@ -607,6 +615,7 @@ impl Engine {
             wake: Timestamp::MAX,
         });
         self.path_of.insert((lane, site, tls), at);
+        self.lanes[lane].paths.push(at);
         at
     }
 
@@ -615,10 +624,15 @@ impl Engine {
         let old = std::mem::replace(&mut self.snapshot, Arc::clone(snapshot));
         let first = self.ips.is_empty();
         let mut rehomed = BTreeSet::new();
+        let mut warming = Vec::new();
         if first || !Arc::ptr_eq(&old.ips, &snapshot.ips) {
             let before = if first { &BTreeMap::new() } else { &*old.ips };
             for address in differing(before, &snapshot.ips) {
                 self.take_ip(address, snapshot.ips.get(&address).map(|ip| ip.state), &mut rehomed);
+                let warm_up = |ips: &BTreeMap<IpAddr, Ip>| ips.get(&address).and_then(|ip| ip.warm_up.clone());
+                if warm_up(before) != warm_up(&snapshot.ips) {
+                    warming.push(self.ip(address));
+                }
             }
         }
         if first || !Arc::ptr_eq(&old.pools, &snapshot.pools) {
@@ -644,6 +658,13 @@ impl Engine {
         }
         for ip in rehomed {
             self.rehome_ip(ip);
+        }
+        let is_other_policy =
+            !Arc::ptr_eq(&old.schedules, &snapshot.schedules) || !Arc::ptr_eq(&old.providers, &snapshot.providers);
+        if is_other_policy && !first {
+            self.take_warm_ups(&(0..u32::try_from(self.ips.len()).unwrap_or(NONE)).collect::<Vec<_>>());
+        } else if !first {
+            self.take_warm_ups(&warming);
         }
         if Arc::ptr_eq(&old.providers, &snapshot.providers) {
             return;
@@ -730,8 +751,11 @@ impl Engine {
 
     /// Each ticket of the lane is asked once where it wants to wait.
     pub(super) fn rehome_lane(&mut self, lane: u32) {
-        for (at, path) in self.paths.iter().filter(|(_, path)| path.lane == lane && path.turns.ready > 0) {
-            self.rehoming.push_back((at, path.turns.ready));
+        for at in self.lanes[lane].paths.iter().copied() {
+            let ready = self.paths[at].turns.ready;
+            if ready > 0 {
+                self.rehoming.push_back((at, ready));
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! is opened as far as ramp, limits and depth allow. A path that the lane holds back (rate, suspension, connections) stands in the
 //! lane's row of stalled paths; when the lane may speak again, one is served, and passes the word on if it leaves something over.
 
+use super::warm::ASKED_EVERY;
 use super::{Action, Alarm, DomainStatus, Engine, Flight, SWEEP_EVERY, SessionState, Timer};
 use crate::attempt::{ConnectFailure, ConnectFailureKind};
 use crate::classify::{Reaction, ReactionKind, Scope};
@@ -95,15 +96,26 @@ impl Engine {
     fn serve_until(&mut self, path: u32, lane: u32) -> Stop {
         while self.paths[path].turns.ready > 0 {
             if let Verdict::Wait { until, .. } = self.lanes[lane].shape.may_start(self.now) {
+                if self.lanes[lane].heat.is_some() && until.since(self.now) >= ASKED_EVERY {
+                    self.overflow(lane);
+                    return Stop::LaneWaits(self.asked_again(until));
+                }
                 return Stop::LaneWaits(until);
             }
+            let places = match self.allowance(lane) {
+                Verdict::Go(places) => places,
+                Verdict::Wait { until, .. } => {
+                    self.overflow(lane);
+                    return Stop::LaneWaits(self.asked_again(until));
+                }
+            };
             match self.paths[path].idle.last().copied() {
                 Some(session) => {
                     if let Some(ticket) = self.next_ticket(path) {
-                        self.dispatch(session, ticket);
+                        self.dispatch(session, ticket, places);
                     }
                 }
-                None => return self.open_more(path, lane),
+                None => return self.open_more(path, lane, places),
             }
         }
         Stop::Done
@@ -138,12 +150,13 @@ impl Engine {
     }
 
     /// A session takes a ticket: the hot path.
-    fn dispatch(&mut self, session: u32, ticket: u32) {
+    fn dispatch(&mut self, session: u32, ticket: u32, places: u64) {
         let path = self.sessions[session].path;
         let lane = self.paths[path].lane;
         self.unidle(session);
         let most = self.paths[path].recipients_max.min(self.lanes[lane].shape.rules.recipients_per_transaction).max(1);
-        self.split_beyond(ticket, usize::from(most), path);
+        let most = usize::from(most).min(usize::try_from(places).unwrap_or(usize::MAX));
+        self.split_beyond(ticket, most, path);
         let serial = self.next_serial();
         let entry = &mut self.sessions[session];
         let attempt = AttemptId(serial << PLACE_BITS | u64::from(session));
@@ -157,6 +170,7 @@ impl Engine {
         entry.place = Place::Session(session);
         let message = self.queue.messages[entry.message].id();
         let recipients = entry.recipients.all().to_vec();
+        self.reserve_places(lane, recipients.len());
         self.actions.push_back(Action::Attempt { session: id, attempt, message, recipients });
     }
 
@@ -176,14 +190,14 @@ impl Engine {
         self.flows.put(&mut self.queue.tickets, &mut self.paths[path].turns, path, origin, rest, End::Front);
     }
 
-    fn open_more(&mut self, path: u32, lane: u32) -> Stop {
+    fn open_more(&mut self, path: u32, lane: u32, places: u64) -> Stop {
         loop {
             let entry = &self.paths[path];
             if !self.ips[self.lanes[lane].ip as usize].usable() {
                 self.rehome_lane(lane);
                 return Stop::Done;
             }
-            if entry.opening >= entry.turns.ready {
+            if entry.opening >= entry.turns.ready || u64::from(entry.opening) >= places {
                 return Stop::Done;
             }
             if entry.failures > 0 || entry.backoff_until > self.now {
@@ -671,16 +685,20 @@ impl Engine {
             };
             self.flows.clear(&mut path.turns);
             self.path_of.remove(&(path.lane, path.site, path.tls));
-            self.lanes[path.lane].paths -= 1;
+            self.lanes[path.lane].paths.retain(|own| *own != at);
             self.sites.release(path.site);
         }
-        let done = |lane: &super::Lane| lane.paths == 0 && lane.wake == Timestamp::MAX && lane.shape.is_as_new(now);
+        let done =
+            |lane: &super::Lane| lane.paths.is_empty() && lane.wake == Timestamp::MAX && lane.shape.is_as_new(now);
         let lanes: Vec<u32> = self.lanes.iter().filter(|(_, lane)| done(lane)).map(|(at, _)| at).collect();
         for at in lanes {
             let Some(lane) = self.lanes.remove(at) else {
                 continue;
             };
             self.lane_of.remove(&(lane.ip, lane.provider));
+            if let Some(heat) = lane.heat {
+                self.cool_lane(heat, at);
+            }
             self.providers.release(lane.provider);
         }
         let unused = |domain: &super::DomainEntry| {
@@ -701,6 +719,7 @@ impl Engine {
             self.benches.remove(&key);
         }
         self.lessons.retain(|_, lesson| !lesson.is_forgotten(now));
+        self.sweep_heats();
     }
 }
 

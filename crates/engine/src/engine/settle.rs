@@ -82,6 +82,7 @@ impl Engine {
         if nothing_sent(&outcome_of) {
             self.lanes[lane].shape.give_back(self.now);
         }
+        self.return_places(lane, recipients.all().len());
         self.learn(path, lane, message, &outcome_of);
         self.warn_of_unreadable(message, &outcome_of);
         let mut events = Vec::with_capacity(recipients.all().len());
@@ -98,6 +99,7 @@ impl Engine {
             if let Some(mut event) = self.write_down(&common, recipient, next) {
                 event.tls.clone_from(&report.tls);
                 event.took = Some(report.took);
+                self.warmed_by(&event, true);
                 match event.kind {
                     EventKind::Bounced | EventKind::Expired | EventKind::Rejected
                         if self.wants_notice(message, recipient, NotifyKind::Failed) =>

@@ -157,7 +157,7 @@ impl Engine {
         let view = |(at, lane): (u32, &super::Lane)| {
             let held = match lane.shape.may_start(self.now) {
                 Verdict::Wait { until, why } => Some((until, why)),
-                Verdict::Go(()) => lane.shape.slowed(self.now),
+                Verdict::Go(()) => self.held_by_warm_up(at).or_else(|| lane.shape.slowed(self.now)),
             };
             LaneView {
                 ip: self.ips[lane.ip as usize].address,
@@ -272,6 +272,9 @@ impl Engine {
         }
         if let Verdict::Wait { until, why } = lane.shape.may_start(self.now) {
             return (why, Some(until).filter(|until| *until < Timestamp::MAX));
+        }
+        if let Some((until, why)) = self.held_by_warm_up(path.lane) {
+            return (why, Some(until));
         }
         if path.machine_stalled {
             return (Why::SessionsInUse, None);

@@ -3,11 +3,13 @@
 
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage};
 use engine::envelope::{Addresses, Envelope, MessageState, Notify, PoolRule, Recipient, Route, TlsWish, Wish};
-use engine::event::EventKind;
+use engine::event::{Event, EventKind};
 use engine::id::{AccountId, AttemptId, MessageId, PoolId, SessionId, StreamId};
+use engine::judged::Ordered;
 use engine::route;
-use engine::snapshot::{Account, Ip, IpState, Plan, Pool, PoolKind, Snapshot};
+use engine::snapshot::{Account, Ip, IpState, Leaving, Plan, Pool, PoolKind, Snapshot, WarmUp, WarmUpBy};
 use engine::time::Timestamp;
+use engine::why::Why;
 use engine::{Action, Engine, Filter, Input, Limits, Resolution};
 use mail::address::Domain;
 use mail::reply::{Enhanced, Reply};
@@ -56,6 +58,8 @@ pub struct World {
     pending: BTreeMap<(Timestamp, u64), Input>,
     serial: u64,
     pub quiet: bool,
+    /// All that was told, in its order.
+    pub log: Vec<Event>,
 }
 
 pub fn ip(text: &str) -> IpAddr {
@@ -74,7 +78,8 @@ pub fn reply(text: &str) -> Reply {
 pub fn snapshot(ips: &[&str]) -> Snapshot {
     let mut snapshot = Snapshot::empty();
     for address in ips {
-        let entry = Ip { bind: ip(address), ehlo: "mail.weir.test".into(), state: IpState::Active, hop: None };
+        let entry =
+            Ip { bind: ip(address), ehlo: "mail.weir.test".into(), state: IpState::Active, hop: None, warm_up: None };
         Arc::make_mut(&mut snapshot.ips).insert(ip(address), entry);
     }
     snapshot
@@ -89,6 +94,7 @@ pub trait Arrange {
     /// Out of whatever pool it is in.
     fn take_from_pools(&mut self, ip: IpAddr);
     fn set_state(&mut self, ip: IpAddr, state: IpState);
+    fn warm_up(&mut self, ip: IpAddr, by: WarmUpBy, ordered: Ordered, ordered_at: Timestamp);
     fn owner_of(&self, ip: IpAddr) -> Option<AccountId>;
 }
 
@@ -109,6 +115,7 @@ impl Arrange for Snapshot {
             account: owner.map(AccountId::new),
             ips: ips.to_vec(),
             overflow: None,
+            leaving: Leaving::Shared,
         };
         Arc::make_mut(&mut self.pools).insert(PoolId::new(id), Arc::new(pool));
         if owner.is_none() {
@@ -130,6 +137,10 @@ impl Arrange for Snapshot {
         if let Some(known) = Arc::make_mut(&mut self.ips).get_mut(&ip) {
             known.state = state;
         }
+    }
+
+    fn warm_up(&mut self, ip: IpAddr, by: WarmUpBy, ordered: Ordered, ordered_at: Timestamp) {
+        Arc::make_mut(&mut self.ips).get_mut(&ip).unwrap().warm_up = Some(WarmUp { by, ordered, ordered_at });
     }
 
     fn owner_of(&self, ip: IpAddr) -> Option<AccountId> {
@@ -170,6 +181,7 @@ impl World {
             pending: BTreeMap::new(),
             serial: 0,
             quiet: false,
+            log: Vec::new(),
         }
     }
 
@@ -344,6 +356,7 @@ impl World {
                 self.later(Duration::from_millis(1), Input::SessionClosed { session, reply: None });
             }
             Action::Settle { message, state, finished, events } => {
+                self.log.extend(events.iter().cloned());
                 for event in &events {
                     if let Some(recipient) = event.recipient {
                         self.fates.entry((message, recipient)).or_default().push(event.kind);
@@ -389,6 +402,7 @@ impl World {
                 self.notices.push(line);
             }
             Action::Record(event) => {
+                self.log.push(event.clone());
                 if let (EventKind::IpDrained, ip @ Some(_)) = (event.kind, event.ip) {
                     // R2.4
                     let on_it = Filter { ip, sees_hidden: true, ..Filter::default() };
@@ -434,7 +448,12 @@ impl World {
         // R2.4: from an IP of the route that it got when it was accepted, or when its time had come.
         let late = self.states.get(&message).and_then(|state| state.route.as_ref());
         let route = envelope.route.as_ref().or(late).expect("nothing is tried before its route is decided");
-        assert!(route.candidates.contains(&source), "{name} leaves from {source}, which its route does not hold");
+        let moved = self.states.get(&message).and_then(|state| state.moved.as_ref());
+        let overflows = moved.is_some_and(|moved| moved.to == source && matches!(moved.why, Why::AllowanceUsed { .. }));
+        assert!(
+            overflows || route.candidates.contains(&source),
+            "{name} leaves from {source}, which its route does not hold"
+        );
         // R2.8
         let owner = self.snapshot.owner_of(source);
         assert!(owner.is_none_or(|owner| owner == envelope.account), "{name} leaves from another account's {source}");
@@ -473,6 +492,21 @@ impl World {
         }
         let report = Report { results, host: None, tls: None, took: self.latency, session_usable: usable };
         self.later(self.latency, Input::AttemptEnded { attempt, report });
+    }
+
+    /// What is known of warm-ups is what the log tells, and nothing else: a new engine that hears it knows the same. Where nothing is
+    /// under way.
+    pub fn check_rebuilt(&self) {
+        let mut fresh = Engine::new(Arc::new(self.snapshot.clone()), Limits::default(), 7, self.now);
+        for event in &self.log {
+            fresh.handle(Input::Past(Box::new(event.clone())), self.now);
+        }
+        let ips: Vec<IpAddr> = self.snapshot.ips.keys().copied().collect();
+        let known = |engine: &Engine| -> BTreeMap<_, _> {
+            let views = engine.warm_ups(&ips).into_iter().filter(|view| view.today.wanted() + view.today.tried() > 0);
+            views.map(|view| ((view.ip, view.provider.clone()), (view.allowed, view.today, view.state))).collect()
+        };
+        assert_eq!(known(&fresh), known(&self.engine), "what is rebuilt is what was live");
     }
 
     /// How often each message of a recipient ended, by kind.
