@@ -82,10 +82,31 @@ impl Counts {
         self.taken + self.turned_away
     }
 
-    /// By its bounces and complaints.
+    /// Both together.
     #[must_use]
-    pub fn bad(&self) -> Grade {
-        BOUNCED.grade(self.bounced, self.tried()).max(COMPLAINED.grade(self.complained, self.delivered))
+    pub fn and(&self, other: &Counts) -> Counts {
+        Counts {
+            taken: self.taken + other.taken,
+            turned_away: self.turned_away + other.turned_away,
+            delivered: self.delivered + other.delivered,
+            deferred: self.deferred + other.deferred,
+            throttled: self.throttled + other.throttled,
+            bounced: self.bounced + other.bounced,
+            blocked: self.blocked + other.blocked,
+            complained: self.complained + other.complained,
+        }
+    }
+
+    /// By its bounces.
+    #[must_use]
+    pub fn bounces(&self) -> Grade {
+        BOUNCED.grade(self.bounced, self.tried())
+    }
+
+    /// By its complaints.
+    #[must_use]
+    pub fn complaints(&self) -> Grade {
+        COMPLAINED.grade(self.complained, self.delivered)
     }
 
     pub fn count(&mut self, became: Became, messages: u64) {

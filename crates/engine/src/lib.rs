@@ -25,6 +25,7 @@ pub mod provider;
 pub mod schedule;
 pub mod warmup;
 pub mod overflow;
+pub mod scale;
 pub mod retry;
 pub mod posting;
 pub mod snapshot;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
+/// How steep a slope is where it is to go slowly.
+const SLOW_PERCENT: u32 = 130;
+
 /// How one IP treats one provider before any answer taught it better.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneRules {
@@ -34,7 +37,7 @@ pub struct Slope {
     pub first: u64,
     /// From one day to the next, in hundredths, before anything is learned.
     pub growth_percent: u32,
-    /// From so much a day on, it grows by a tenth a day.
+    /// From so much a day on, it grows by three tenths a day at most.
     pub slow_from: u64,
 }
 
@@ -42,13 +45,13 @@ impl Slope {
     /// How steep it may get at most, at this volume: large volumes that double are looked at.
     #[must_use]
     pub fn steepest(&self, volume: u64) -> u32 {
-        match volume {
-            _ if volume >= self.slow_from => 110,
+        let steep = match volume {
             0..50_000 => 200,
             50_000..100_000 => 150,
             100_000..250_000 => 130,
             _ => 115,
-        }
+        };
+        if volume >= self.slow_from { steep.min(SLOW_PERCENT) } else { steep }
     }
 }
 
@@ -197,7 +200,7 @@ fn bare() -> LaneRules {
         ramp_messages: 20,
         idle: Duration::from_secs(60),
         tls_required: false,
-        warm_up: Slope { first: 100, growth_percent: 140, slow_from: 50_000 },
+        warm_up: Slope { first: 100, growth_percent: 200, slow_from: 250_000 },
     }
 }
 

@@ -10,7 +10,7 @@ const SHIPPED: &str = include_str!("../rules/schedules.toml");
 /// What is used where nobody chose.
 pub const DEFAULT: &str = "steady";
 /// A year of stages: more is a slip.
-const STAGES_MAX: usize = 366;
+pub const STAGES_MAX: usize = 366;
 
 /// What a schedule's volumes are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

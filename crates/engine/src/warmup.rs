@@ -17,10 +17,13 @@ use serde::{Deserialize, Serialize};
 
 const HOUR_MICROS: i64 = 3_600_000_000;
 const DAY_MICROS: i64 = 24 * HOUR_MICROS;
-/// Besides what the day has earned so far, a tenth of it may go at once; and never less than this.
-const BURST_MIN: u64 = 20;
-/// Of a day's volume, no hour carries more than such a part.
+/// Besides what the day has earned so far, such a part of it may go at once; and never less than so many.
+const BURST_PART: u64 = 20;
+const BURST_MIN: u64 = 5;
+/// Of a day's volume, no hour carries more than such a part: providers that count by the hour bear an eighth.
 const HOUR_PART: u64 = 8;
+/// Fewer answers say nothing about how much of a day is delivered.
+const SAYING_MIN: u64 = 20;
 /// From so much of what is asked for on, a day earns its volume twice as fast: what waits then waits for its turn in the day, and not for
 /// the next one.
 const FITS_MOSTLY_PERCENT: u64 = 50;
@@ -30,9 +33,13 @@ const DELIVERED_BAD_PERCENT: u64 = 80;
 /// Of what it may, so much must have been asked of a day to go on from it; half of which must have been delivered.
 const ASKED_PERCENT: u64 = 80;
 /// From so many of an hour's messages on that were asked to go slower, in hundredths, the hour is over; and the second such hour ends the
-/// day.
+/// day, if most of it was borne, and else the third.
 const THROTTLED_PERCENT: u64 = 1;
-const THROTTLED_HOURS_MAX: u8 = 2;
+/// And so many are enough, however much the hour carries: it may have been stopped by them.
+const THROTTLED_ENOUGH: u64 = 3;
+const THROTTLED_HOURS_MAX: u8 = 3;
+/// And in between it goes on with so much, in hundredths.
+const LESS_PERCENT: u64 = 75;
 /// From so many in ten thousand on, what is refused because of us is no single message's matter.
 const BLOCKED_PARTS: u64 = 10;
 /// From this attempt on, what looks like a greeting of strangers is none.
@@ -52,7 +59,7 @@ const IDLE_COLD: u16 = 30;
 const MEANINGFUL: u64 = 100;
 /// How much steeper a learned slope gets by a day that went well, and how much flatter by one on which it was asked to go slower; in
 /// hundredths, like the slope itself.
-const STEEPER: u64 = 115;
+const STEEPER: u64 = 150;
 const FLATTER: u64 = 85;
 const GROWTH_MIN: u32 = 110;
 
@@ -100,8 +107,9 @@ pub struct Warmth {
     day: i64,
     today: Counts,
     yesterday: Counts,
-    /// What bounces and complaints are judged by: yesterday and today, but nothing that was answered to already.
+    /// What bounces and complaints are judged by: today by itself, and with the day before; but nothing that was answered to already.
     unanswered: Counts,
+    before: Counts,
     /// The hour of the day that these are of.
     hour: u8,
     hour_taken: u64,
@@ -111,9 +119,8 @@ pub struct Warmth {
     closed_until: Timestamp,
     closed_by: Option<Judged>,
     idle_days: u16,
-    /// The last days on which it was blocked, and on which bounces and complaints were answered to.
+    /// The last day on which it was blocked.
     blocked_on: i64,
-    answered_on: i64,
     /// When the last order was given that it follows.
     ordered_at: Timestamp,
     last: Option<Step>,
@@ -193,6 +200,7 @@ impl Warmth {
             today: Counts::default(),
             yesterday: Counts::default(),
             unanswered: Counts::default(),
+            before: Counts::default(),
             hour: 0,
             hour_taken: 0,
             hour_throttled: 0,
@@ -201,7 +209,6 @@ impl Warmth {
             closed_by: None,
             idle_days: 0,
             blocked_on: i64::MIN / 2,
-            answered_on: i64::MIN / 2,
             ordered_at: Timestamp(0),
             last: None,
         };
@@ -352,9 +359,7 @@ impl Warmth {
             steps.extend(step);
             self.day += 1;
             self.yesterday = std::mem::take(&mut self.today);
-            if self.answered_on != self.day - 1 {
-                self.unanswered = self.yesterday;
-            }
+            self.before = std::mem::take(&mut self.unanswered);
             (self.hour, self.hour_taken, self.hour_throttled, self.throttled_hours) = (0, 0, 0, 0);
         }
         let hour = u8::try_from((now.0.rem_euclid(DAY_MICROS)) / HOUR_MICROS).unwrap_or(0);
@@ -399,8 +404,12 @@ impl Warmth {
             Course::Fixed(_) => self.stage = self.stage.saturating_add(1),
             Course::Learned(slope) => {
                 let growth = self.growth.min(slope.steepest(self.volume));
-                let volume = self.volume.saturating_mul(u64::from(growth)).div_ceil(100);
-                self.volume = volume;
+                // Where it was asked to go slower, it goes on from what was borne.
+                let borne = match self.today.throttled {
+                    0 => self.volume,
+                    _ => self.today.delivered.clamp(self.volume / 2, self.volume),
+                };
+                self.volume = borne.saturating_mul(u64::from(growth)).div_ceil(100);
                 self.growth = u32::try_from(u64::from(self.growth) * STEEPER / 100).unwrap_or(200).min(200);
             }
         }
@@ -425,7 +434,7 @@ impl Warmth {
         }
         let by_calendar = matches!(course, Course::Fixed(schedule) if schedule.used_percent == 0);
         let went_badly =
-            self.unanswered.bad() >= Grade::Hold || delivered * 100 < tried * DELIVERED_PERCENT && tried >= BURST_MIN;
+            self.grade() >= Grade::Hold || delivered * 100 < tried * DELIVERED_PERCENT && tried >= SAYING_MIN;
         if went_badly {
             return Judged::Mixed;
         }
@@ -453,6 +462,13 @@ impl Warmth {
         }
     }
 
+    /// By bounces and complaints. Bounces of today are not made good by the day before; complaints come hours later, and belong to what
+    /// was delivered then.
+    fn grade(&self) -> Grade {
+        let both = self.unanswered.and(&self.before);
+        self.unanswered.bounces().max(both.bounces()).max(both.complaints())
+    }
+
     /// Decides at once what cannot wait for the end of the day.
     fn weigh(&mut self, course: &Course, became: Option<Became>, now: Timestamp) -> Option<Step> {
         if self.state == State::Off {
@@ -468,7 +484,7 @@ impl Warmth {
             Some(Became::Throttled) => self.throttle(course, now)?,
             Some(Became::Blocked) => return None,
             Some(Became::Delivered | Became::Deferred | Became::Bounced) | None => {
-                let grade = self.unanswered.bad();
+                let grade = self.grade();
                 let lost = self.today.tried() >= MEANINGFUL
                     && self.today.delivered * 100 < self.today.tried() * DELIVERED_BAD_PERCENT;
                 match grade {
@@ -490,7 +506,7 @@ impl Warmth {
             }
         };
         if matches!(judged, Judged::Stopped | Judged::Bad) {
-            (self.unanswered, self.answered_on, self.hold_days) = (Counts::default(), self.day, HOLD_DAYS);
+            (self.unanswered, self.before, self.hold_days) = (Counts::default(), Counts::default(), HOLD_DAYS);
         }
         let is_closed = self.closed_until > now;
         if is_closed {
@@ -516,23 +532,27 @@ impl Warmth {
         Judged::Blocked
     }
 
-    /// The hour is over, or the day. Only a learned course has its volume from it: a fixed one goes on as it is written.
+    /// The hour is over, or the day, and then it goes on from what was borne. What is warm rests, and stays warm.
     fn throttle(&mut self, course: &Course, now: Timestamp) -> Option<Judged> {
-        let enough = (self.hour_taken * THROTTLED_PERCENT / 100).max(1);
-        if self.hour_throttled < enough || self.closed_until > now || matches!(course, Course::Fixed(_)) {
+        let enough = (self.hour_taken * THROTTLED_PERCENT / 100).clamp(1, THROTTLED_ENOUGH);
+        if self.hour_throttled < enough || self.closed_until > now {
             return None;
         }
         let begun = self.day.saturating_mul(DAY_MICROS);
         self.throttled_hours += 1;
-        self.closed_until = match self.throttled_hours >= THROTTLED_HOURS_MAX {
+        let (base, delivered) = (self.base(course), self.today.delivered);
+        let is_warm = self.state == State::Done;
+        // Early in a day it was too much of it at once; late, it was all that is borne.
+        let is_reached = delivered * 100 >= base * ASKED_PERCENT || self.throttled_hours >= THROTTLED_HOURS_MAX;
+        let is_over = self.throttled_hours > 1 && is_reached && !is_warm;
+        self.closed_until = match is_over {
             true => Timestamp(begun + DAY_MICROS),
             false => Timestamp((begun + (i64::from(self.hour) + 1) * HOUR_MICROS).max(now.0)),
         };
-        if self.throttled_hours == THROTTLED_HOURS_MAX {
+        if self.throttled_hours > 1 && !is_warm {
             let growth = u64::from(self.growth) * FLATTER / 100;
             self.growth = u32::try_from(growth).unwrap_or(GROWTH_MIN).max(GROWTH_MIN);
-            // One bad day takes no more than half.
-            let borne = self.today.delivered.clamp(self.volume / 2, self.volume);
+            let borne = if is_over { delivered.clamp(base / 2, base) } else { base * LESS_PERCENT / 100 };
             self.set_base(course, borne);
         }
         Some(Judged::Throttled)
@@ -555,7 +575,7 @@ impl Warmth {
         if self.hour_taken >= in_hour {
             return Free::From(Timestamp(begun + (i64::from(self.hour) + 1) * HOUR_MICROS));
         }
-        let burst = (allowed / 10).max(BURST_MIN);
+        let burst = (allowed / BURST_PART).max(BURST_MIN);
         let pace = if self.fits(course, waiting, now) >= FITS_MOSTLY_PERCENT { 2 } else { 1 };
         let elapsed = u128::try_from(now.0.saturating_sub(begun).clamp(0, DAY_MICROS)).unwrap_or(0);
         let earned = u128::from(allowed) * pace * elapsed / DAY_MICROS as u128;
@@ -778,22 +798,23 @@ mod tests {
             volumes.push(ip.allowed());
             assert_eq!(ip.day(ip.allowed(), &[]).1, Some(Judged::Advanced));
         }
-        assert_eq!(volumes, [200, 250, 358, 588, 1_106, 2_212, 4_424, 8_848, 17_696, 35_392, 70_784]);
+        assert_eq!(volumes, [200, 250, 468, 936, 1_872, 3_744, 7_488, 14_976, 29_952, 59_904, 89_856]);
         // What is not asked for brings no more.
         assert_eq!(ip.day(30_000, &[]).1, Some(Judged::Unused));
-        // Two hours in which it is asked to go slower end the day; the next begins with what was borne, and goes on flatter.
+        // Two hours in which it is asked to go slower end the day when most of it was borne; the next begins there, and
+        // goes on flatter.
         let before = ip.allowed();
-        ip.note(Became::Delivered, before / 2);
+        ip.note(Became::Delivered, before / 10 * 6);
         ip.note(Became::Throttled, before / 100);
         let closed = ip.steps[0];
         assert_eq!((closed.judged, closed.until), (Judged::Throttled, Some(ip.now() + HOUR * 13)));
         let later = ip.now() + HOUR * 15;
         ip.warmth.turn(&ip.course, later);
-        ip.warmth.take(before / 10);
-        ip.steps.extend(ip.warmth.note(&ip.course, Became::Delivered, before / 10, later));
+        ip.warmth.take(before / 10 * 3);
+        ip.steps.extend(ip.warmth.note(&ip.course, Became::Delivered, before / 10 * 3, later));
         ip.steps.extend(ip.warmth.note(&ip.course, Became::Throttled, before / 100, later));
         assert_eq!((ip.steps[1].judged, ip.steps[1].until), (Judged::Throttled, Some(ip.now() + DAY)));
-        assert_eq!(ip.allowed(), before / 2 + before / 10);
+        assert_eq!(ip.allowed(), before / 10 * 9);
         assert_eq!(ip.warmth.free(&ip.course, 0, later), Free::From(ip.now() + DAY));
     }
 
@@ -850,8 +871,8 @@ mod tests {
         warmth.order(&course, Ordered::Stage(8), START);
         // 1,700 on that day; asked for is ten times that.
         warmth.turned_away(17_000);
-        assert_eq!(warmth.free(&course, 0, START), Free::Some(170));
-        warmth.take(170);
+        assert_eq!(warmth.free(&course, 0, START), Free::Some(85));
+        warmth.take(85);
         let Free::From(next) = warmth.free(&course, 0, START) else { panic!("a lump at midnight") };
         assert_eq!(warmth.free(&course, 0, next), Free::Some(1));
         assert!(next > START && warmth.free(&course, 0, Timestamp(next.0 - 1)) == Free::From(next));
@@ -860,11 +881,12 @@ mod tests {
         assert_eq!(warmth.free(&course, 0, START + HOUR * 12), Free::Some(212));
         warmth.take(212);
         assert_eq!(warmth.free(&course, 0, START + HOUR * 12), Free::From(START + HOUR * 13));
+        warmth.turn(&course, START + HOUR * 22);
+        warmth.take(1_403);
         warmth.turn(&course, START + HOUR * 23);
-        warmth.take(1_318);
         assert_eq!(warmth.free(&course, 0, START + HOUR * 23), Free::From(START + DAY));
         warmth.give_back(1_200);
-        assert_eq!(warmth.free(&course, 0, START + HOUR * 23), Free::Some(94));
+        assert_eq!(warmth.free(&course, 0, START + HOUR * 23), Free::Some(212));
         // A clock that goes back opens no day again.
         assert_eq!(warmth.turn(&course, START - DAY), []);
         assert!(matches!(warmth.free(&course, 0, START - DAY), Free::From(_)));

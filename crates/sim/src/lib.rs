@@ -6,3 +6,11 @@
 pub mod dice;
 /// How does a mailbox provider answer an IP, given what it has seen of it?
 pub mod provider;
+/// How much does a sender send when, and what is its mail like?
+pub mod sender;
+/// Who says how much an IP may send today?
+pub mod budget;
+/// What would happen in three months?
+pub mod rehearsal;
+/// What is to be rehearsed?
+pub mod scenario;

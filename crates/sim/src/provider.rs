@@ -109,7 +109,8 @@ pub struct Words {
 }
 
 impl Words {
-    fn reply(&self, ip: IpAddr) -> Reply {
+    #[must_use]
+    pub fn reply(&self, ip: IpAddr) -> Reply {
         Reply::new(self.code, self.enhanced, self.text.replace("{ip}", &ip.to_string()))
     }
 }

@@ -6,7 +6,7 @@
 use super::{Action, Engine};
 use crate::event::{Event, EventKind};
 use crate::judged::{Counts, Ordered, Step};
-use crate::overflow::{self, Leaves};
+use crate::overflow;
 use crate::queue::Home;
 use crate::route;
 use crate::schedule::Per;
@@ -326,9 +326,8 @@ impl Engine {
         if let Some(ip) = self.with_place(&own, here, message, provider) {
             return Some((ip, why));
         }
-        match overflow::leaves(self.fits(&own, provider), lifetime) {
-            Leaves::After(wait) if since + wait <= self.now => {}
-            Leaves::After(_) | Leaves::Never => return None,
+        if since + overflow::leaves_after(self.fits(&own, provider), lifetime) > self.now {
+            return None;
         }
         let snapshot = Arc::clone(&self.snapshot);
         let pool = snapshot.pools.get(&pool).filter(|pool| pool.kind != PoolKind::Shared)?;
@@ -387,7 +386,9 @@ impl Engine {
             let Some(heat) = self.heat(ip, provider) else { continue };
             let entry = &self.heats[heat];
             let Some(allowed) = entry.warmth.allowed(&entry.course) else { continue };
-            may += allowed;
+            // What is shut for now sends no more than it has.
+            let is_shut = entry.warmth.closed(self.now).is_some() || self.is_crowded(ip, provider);
+            may += if is_shut { entry.warmth.today().taken } else { allowed };
             wanted += entry.warmth.wanted(self.waiting_at(entry), self.now);
         }
         (may * 100).checked_div(wanted).unwrap_or(100).min(100)

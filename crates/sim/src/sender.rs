@@ -1,0 +1,90 @@
+//! How much does a sender send when, and what is its mail like?
+
+use crate::provider::Quality;
+
+const MINUTES_A_DAY: u64 = 24 * 60;
+
+/// How its mail is spread over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rhythm {
+    Even,
+    /// Most of it about noon, and less on two days of seven.
+    Working,
+    /// All of a day's mail within two hours of the morning.
+    Campaign,
+}
+
+/// What is otherwise from a day on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    pub day: u32,
+    pub per_day: f64,
+    pub quality: Quality,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sender {
+    pub per_day: f64,
+    pub quality: Quality,
+    pub rhythm: Rhythm,
+    /// What providers think of its domain at the beginning.
+    pub domain_reputation: f64,
+    pub lifetime_hours: u64,
+    /// By their days.
+    pub changes: Vec<Change>,
+}
+
+impl Sender {
+    /// As a company sends that asks before it writes.
+    #[must_use]
+    pub fn good(per_day: f64) -> Sender {
+        Sender {
+            per_day,
+            quality: Quality { unknown: 0.005, complaints: 0.000_3, traps: 0.0, engaged: 0.2 },
+            rhythm: Rhythm::Working,
+            domain_reputation: 0.8,
+            lifetime_hours: 14,
+            changes: Vec::new(),
+        }
+    }
+
+    /// How much of an average day it sends in this minute, counted from the first.
+    #[must_use]
+    pub fn rate(&self, minute: u64) -> f64 {
+        let per_minute = self.on(minute / MINUTES_A_DAY).0 / MINUTES_A_DAY as f64;
+        let of_day = (minute % MINUTES_A_DAY) as f64 / MINUTES_A_DAY as f64;
+        per_minute
+            * match self.rhythm {
+                Rhythm::Even => 1.0,
+                Rhythm::Working => {
+                    let weekday = (minute / MINUTES_A_DAY) % 7;
+                    // Five days of 1.12 and two of 0.7 are seven.
+                    let of_week = if weekday < 5 { 1.12 } else { 0.7 };
+                    of_week * (1.0 - 0.7 * (std::f64::consts::TAU * (of_day - 1.0 / 24.0)).cos())
+                }
+                Rhythm::Campaign if (9.0 / 24.0..11.0 / 24.0).contains(&of_day) => 12.0,
+                Rhythm::Campaign => 0.0,
+            }
+    }
+
+    /// Messages a day and what they are like, on this day.
+    #[must_use]
+    pub fn on(&self, day: u64) -> (f64, Quality) {
+        let last = self.changes.iter().rev().find(|change| u64::from(change.day) <= day);
+        last.map_or((self.per_day, self.quality), |change| (change.per_day, change.quality))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MINUTES_A_DAY, Rhythm, Sender};
+
+    #[test]
+    fn every_rhythm_sends_a_weeks_mail_in_a_week() {
+        for rhythm in [Rhythm::Even, Rhythm::Working, Rhythm::Campaign] {
+            let sender = Sender { rhythm, ..Sender::good(1_000.0) };
+            let sum: f64 = (0..7 * MINUTES_A_DAY).map(|minute| sender.rate(minute)).sum();
+            assert!((6_900.0..7_100.0).contains(&sum), "{rhythm:?}: {sum}");
+        }
+    }
+}
