@@ -48,6 +48,8 @@ enum Command {
     Explain(commands::explain::Arguments),
     /// Make DKIM keys
     Dkim(commands::dkim::Arguments),
+    /// Rehearse months of sending, in seconds
+    Simulate(commands::simulate::Arguments),
     /// See all of it work on this machine: no configuration, no DNS, no root
     Demo(commands::demo::Arguments),
     /// Let the shell complete what you type
@@ -80,6 +82,7 @@ fn run(typed: &clap::ArgMatches) -> commands::Done {
         Command::Queue(arguments) => commands::queue::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Dkim(arguments) => commands::dkim::run(&arguments),
+        Command::Simulate(arguments) => commands::simulate::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Completions(arguments) => commands::completions::run(&arguments, line()),
     }

@@ -11,6 +11,7 @@ pub mod init;
 pub mod queue;
 pub mod send;
 pub mod serve;
+pub mod simulate;
 
 mod show;
 mod verb;
@@ -65,7 +66,7 @@ const NOUNS: &[verb::Noun] = &[
 ];
 
 /// What stands behind the nouns in the help: it is needed once, or asks no service.
-const SELDOM: &[&str] = &["check-config", "dkim", "completions", "demo", "help"];
+const SELDOM: &[&str] = &["check-config", "dkim", "completions", "simulate", "demo", "help"];
 
 /// The line with all that is a row of a table.
 pub fn with_tables(line: Command) -> Command {

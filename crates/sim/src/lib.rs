@@ -14,3 +14,5 @@ pub mod budget;
 pub mod rehearsal;
 /// What is to be rehearsed?
 pub mod scenario;
+/// How does a rehearsal look on paper?
+pub mod page;

@@ -1,0 +1,90 @@
+//! `weir simulate`: what would months of sending look like? (R8.2)
+
+use crate::commands::{Done, Failure, say};
+use sim::page::{grouped, page, percent};
+use sim::rehearsal::{Outcome, rehearse};
+use sim::scenario::Scenario;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  weir simulate --list\n  weir simulate good-sender --html warm-up.html\n  \
+                        weir simulate mine.toml --seed 7 --json")]
+pub struct Arguments {
+    /// A shipped scenario's name, or a scenario file
+    #[arg(value_name = "SCENARIO", required_unless_present = "list")]
+    scenario: Option<String>,
+    /// Name the shipped scenarios
+    #[arg(long)]
+    list: bool,
+    /// Decides all that is left to chance: the same seed, the same months
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Everything that was found, for programs
+    #[arg(long)]
+    json: bool,
+    /// Write a page with charts into this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+pub fn run(arguments: &Arguments) -> Done {
+    let Some(name) = arguments.scenario.as_deref().filter(|_| !arguments.list) else {
+        for scenario in Scenario::shipped() {
+            say(format!("{:<20} {}", scenario.name, scenario.words));
+        }
+        return Ok(());
+    };
+    let scenario = find(name)?;
+    let outcome = rehearse(&scenario.setting(arguments.seed));
+    if let Some(path) = &arguments.html {
+        std::fs::write(path, page(&scenario.name, &scenario.words, &outcome))
+            .map_err(|fault| Failure(format!("{} cannot be written: {fault}", path.display())))?;
+    }
+    if arguments.json {
+        say(serde_json::to_string(&outcome)?);
+    } else {
+        say(text(&scenario, &outcome));
+    }
+    Ok(())
+}
+
+fn find(name: &str) -> Result<Scenario, Failure> {
+    if let Some(shipped) = Scenario::named(name) {
+        return Ok(shipped);
+    }
+    let text = std::fs::read_to_string(name).map_err(|fault| {
+        Failure(format!("{name} is no shipped scenario (weir simulate --list names them) and cannot be read: {fault}"))
+    })?;
+    Scenario::parse(&text).map_err(|fault| Failure(format!("{name}: {fault}")))
+}
+
+/// Week by week, and what was decided.
+fn text(scenario: &Scenario, outcome: &Outcome) -> String {
+    let mut lines = vec![format!("{}: {}", scenario.name, scenario.words), String::new()];
+    lines.push(format!(
+        "{:>4} {:>4} {:>12} {:>12} {:>12} {:>10} {:>9} {:>9}",
+        "day", "IPs", "offered", "own IPs", "shared", "deferred", "blocked", "waiting"
+    ));
+    for (number, day) in outcome.days.iter().enumerate().step_by(7) {
+        let sum = |figure: fn(&sim::rehearsal::SiteDay) -> u64| grouped(day.sites.iter().map(figure).sum());
+        lines.push(format!(
+            "{:>4} {:>4} {:>12} {:>12} {:>12} {:>10} {:>9} {:>9}",
+            number + 1,
+            day.ips,
+            sum(|site| site.offered),
+            sum(|site| site.dedicated),
+            sum(|site| site.shared),
+            sum(|site| site.deferred),
+            sum(|site| site.blocked),
+            sum(|site| site.waiting)
+        ));
+    }
+    let arrived = outcome.arrived().map_or_else(|| "not in this time".to_owned(), |day| format!("from day {day} on"));
+    lines.push(String::new());
+    lines.push(format!("95 % by its own IPs: {arrived}"));
+    lines.push(format!("asked to come again: {}", percent(outcome.deferred_share())));
+    lines.push(format!("95 % had arrived within {} minutes", grouped(outcome.delay_minutes(95))));
+    lines.push(format!("given up: {}; cost: {:.2} USD", grouped(outcome.sum(|site| site.lost)), outcome.cost()));
+    lines.push(format!("{} decisions; --html draws them, --json has them all", grouped(outcome.told.len() as u64)));
+    lines.join("\n")
+}
