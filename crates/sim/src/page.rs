@@ -223,9 +223,13 @@ mod tests {
     fn the_page_holds_charts_figures_and_decisions() {
         let outcome = rehearse(&Scenario::named("good-sender").unwrap().setting(1));
         let page = page("A <good> sender", "one IP & more", &outcome);
-        for part in
-            ["A &lt;good&gt; sender", "one IP &amp; more", "by its own IPs", "google: allowance and use", "it may send more"]
-        {
+        for part in [
+            "A &lt;good&gt; sender",
+            "one IP &amp; more",
+            "by its own IPs",
+            "google: allowance and use",
+            "it may send more",
+        ] {
             assert!(page.contains(part), "{part}");
         }
         assert!(!page.contains("<script") && !page.contains("http"), "nothing is fetched");
