@@ -113,6 +113,7 @@ pub struct Warmth {
     /// The hour of the day that these are of.
     hour: u8,
     hour_taken: u64,
+    hour_turned_away: u64,
     hour_throttled: u64,
     throttled_hours: u8,
     /// Nothing goes before.
@@ -203,6 +204,7 @@ impl Warmth {
             before: Counts::default(),
             hour: 0,
             hour_taken: 0,
+            hour_turned_away: 0,
             hour_throttled: 0,
             throttled_hours: 0,
             closed_until: Timestamp(0),
@@ -296,6 +298,14 @@ impl Warmth {
         u64::try_from(whole).unwrap_or(u64::MAX)
     }
 
+    /// What this hour may carry, and what is asked of it, by which a lump is known: a day that has place for all of it may have none for
+    /// hours.
+    #[must_use]
+    pub fn hour(&self, course: &Course, waiting: u64) -> Option<(u64, u64)> {
+        let may = in_hour(self.allowed(course)?);
+        Some((may, self.hour_taken + self.hour_turned_away + waiting))
+    }
+
     /// How far it is, as SES shows it (R4.5).
     #[must_use]
     pub fn percent(&self, course: &Course, waiting: u64, now: Timestamp) -> u8 {
@@ -360,11 +370,12 @@ impl Warmth {
             self.day += 1;
             self.yesterday = std::mem::take(&mut self.today);
             self.before = std::mem::take(&mut self.unanswered);
-            (self.hour, self.hour_taken, self.hour_throttled, self.throttled_hours) = (0, 0, 0, 0);
+            (self.hour, self.throttled_hours) = (0, 0);
+            (self.hour_taken, self.hour_turned_away, self.hour_throttled) = (0, 0, 0);
         }
         let hour = u8::try_from((now.0.rem_euclid(DAY_MICROS)) / HOUR_MICROS).unwrap_or(0);
         if self.day == today && hour > self.hour {
-            (self.hour, self.hour_taken, self.hour_throttled) = (hour, 0, 0);
+            (self.hour, self.hour_taken, self.hour_turned_away, self.hour_throttled) = (hour, 0, 0, 0);
         }
         if self.closed_by.is_some() && self.closed_until <= now {
             self.closed_by = None;
@@ -571,7 +582,7 @@ impl Warmth {
         if self.today.taken >= allowed {
             return Free::From(Timestamp(midnight));
         }
-        let in_hour = (allowed / HOUR_PART).max(BURST_MIN);
+        let in_hour = in_hour(allowed);
         if self.hour_taken >= in_hour {
             return Free::From(Timestamp(begun + (i64::from(self.hour) + 1) * HOUR_MICROS));
         }
@@ -604,6 +615,7 @@ impl Warmth {
     /// So many found no place, and left.
     pub fn turned_away(&mut self, messages: u64) {
         self.today.turned_away = self.today.turned_away.saturating_add(messages);
+        self.hour_turned_away = self.hour_turned_away.saturating_add(messages);
     }
 
     /// What became of so many that had a place; and what follows from it at once. `turn` comes first.
@@ -639,6 +651,11 @@ impl Warmth {
             && self.blocked_on < self.day - BLOCKED_AGAIN_DAYS
             && self.closed_by.is_none()
     }
+}
+
+/// What an hour of such a day may carry.
+fn in_hour(allowed: u64) -> u64 {
+    (allowed / HOUR_PART).max(BURST_MIN)
 }
 
 /// What is left after a day on which it faded.

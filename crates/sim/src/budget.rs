@@ -131,6 +131,15 @@ impl Budget {
         }
     }
 
+    /// What this hour may carry and what is asked of it.
+    #[must_use]
+    pub fn hour(&self, waiting: u64) -> Option<(u64, u64)> {
+        match self {
+            Budget::Own { course, warmth } => warmth.hour(course, waiting),
+            Budget::Table { .. } | Budget::Aimd(_) => None,
+        }
+    }
+
     pub fn take(&mut self, messages: u64) {
         match self {
             Budget::Own { warmth, .. } | Budget::Table { warmth, .. } => warmth.take(messages),

@@ -598,17 +598,19 @@ impl World<'_> {
         let now = at(minute);
         let ready: u64 = post.ready.iter().map(|cohort| cohort.count).sum();
         let lanes = post.lanes.len() as u64;
-        let (mut may, mut wanted) = (0u64, 0u64);
+        let (mut of_day, mut of_hour) = ((0u64, 0u64), (0u64, 0u64));
         for lane in &post.lanes {
-            let budget = &self.budgets[lane.budget];
-            if let (Some(allowed), Some(asked)) = (budget.allowed(), budget.wanted(ready / lanes.max(1), now)) {
-                // What is shut for now sends no more than it has.
-                let is_shut = budget.is_closed(now) || lane.shape.most_in(MINUTE, now) < ready / lanes.max(1);
-                may += if is_shut { budget.taken() } else { allowed };
-                wanted += asked;
-            }
+            let (budget, waiting) = (&self.budgets[lane.budget], ready / lanes.max(1));
+            let (Some(allowed), Some(asked)) = (budget.allowed(), budget.wanted(waiting, now)) else { continue };
+            // What is shut for now sends no more than it has.
+            let is_shut = budget.is_closed(now) || lane.shape.most_in(MINUTE, now) < waiting;
+            of_day.0 += if is_shut { budget.taken() } else { allowed };
+            of_day.1 += asked;
+            let (in_hour, asked) = budget.hour(waiting).unwrap_or_default();
+            of_hour = (of_hour.0 + in_hour, of_hour.1 + asked);
         }
-        let fits = if lanes == 0 { 0 } else { (may * 100).checked_div(wanted).unwrap_or(100).min(100) };
+        let percent = |(may, wanted): (u64, u64)| (may * 100).checked_div(wanted).unwrap_or(100).min(100);
+        let fits = if lanes == 0 { 0 } else { percent(of_day).min(percent(of_hour)) };
         let lifetime = Duration::from_secs(self.sender.lifetime_hours * 3_600);
         let wait = if self.spills_at_once { 0 } else { leaves_after(fits, lifetime).as_secs() / 60 };
         let mut left = 0;

@@ -10,3 +10,4 @@ mod what_is_taken_back_is_good_no_more;
 mod the_database_goes_away;
 mod a_backup_is_whole;
 mod guessing_is_slow;
+mod a_new_ip_warms_up;

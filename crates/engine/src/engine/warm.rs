@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What waits for a place is asked so often whether it leaves for another IP.
-pub(super) const ASKED_EVERY: Duration = Duration::from_secs(60);
+pub(super) const ASKED_EVERY: Duration = Duration::from_secs(15);
 /// By which order messages go over the IPs of another pool.
 const OVERFLOW_ROUND: u64 = 3;
 
@@ -380,18 +380,22 @@ impl Engine {
 
     /// How much of what is asked of these IPs at the provider they may send, in hundredths.
     fn fits(&mut self, ips: &[IpAddr], provider: u32) -> u64 {
-        let (mut may, mut wanted) = (0u64, 0u64);
+        let (mut of_day, mut of_hour) = ((0u64, 0u64), (0u64, 0u64));
         for address in ips {
             let ip = self.ip(*address);
             let Some(heat) = self.heat(ip, provider) else { continue };
             let entry = &self.heats[heat];
-            let Some(allowed) = entry.warmth.allowed(&entry.course) else { continue };
+            let waiting = self.waiting_at(entry);
+            let hour = entry.warmth.hour(&entry.course, waiting + entry.reserved);
+            let (Some(allowed), Some((in_hour, asked))) = (entry.warmth.allowed(&entry.course), hour) else { continue };
             // What is shut for now sends no more than it has.
             let is_shut = entry.warmth.closed(self.now).is_some() || self.is_crowded(ip, provider);
-            may += if is_shut { entry.warmth.today().taken } else { allowed };
-            wanted += entry.warmth.wanted(self.waiting_at(entry), self.now);
+            of_day.0 += if is_shut { entry.warmth.today().taken } else { allowed };
+            of_day.1 += entry.warmth.wanted(waiting, self.now);
+            of_hour = (of_hour.0 + in_hour, of_hour.1 + asked);
         }
-        (may * 100).checked_div(wanted).unwrap_or(100).min(100)
+        let percent = |(may, wanted): (u64, u64)| (may * 100).checked_div(wanted).unwrap_or(100).min(100);
+        percent(of_day).min(percent(of_hour))
     }
 
     /// The snapshot may have changed by what these IPs warm up, or what was ordered about it.
