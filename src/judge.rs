@@ -189,6 +189,7 @@ impl Judge<'_> {
             logins: Arc::new(logins),
             pools: Arc::new(pools.into_iter().map(|(id, pool)| (id, Arc::new(pool))).collect()),
             shared: Arc::new(shared.into_iter().collect()),
+            tiers: Arc::default(),
             ips: Arc::new(ips),
             rules: Arc::new(self.rules(&written)),
             providers: Arc::new(self.providers(&written)),

@@ -51,6 +51,8 @@ const EVENTS_UNNOTED_MAX: usize = 50_000;
 const DOUBTED_MAX: usize = 100_000;
 /// IPs and domains looked at in one round: each costs other people's servers some questions.
 const IPS_A_ROUND: u32 = 20;
+/// How long figures that have gone bad go unseen (R6.3).
+const JUDGE_EVERY: Duration = Duration::from_secs(300);
 const DOMAINS_A_ROUND: u32 = 100;
 /// The event log's name in the control plane.
 const QUEUE: &str = "queue";
@@ -479,7 +481,7 @@ fn matter(records: &[(Cursor, Vec<u8>)], doubted: &mut Doubted) -> (Vec<Event>, 
                 for entry in entries {
                     let word = Word::of(&entry.event, entry.address.as_deref());
                     words.extend(word.filter(|word| doubted.matters(word)));
-                    events.extend(Some(entry.event).filter(|event| event.kind == EventKind::IpDrained));
+                    events.extend(Some(entry.event).filter(|event| concerns_an_ip(event.kind)));
                 }
             }
             Err(fault) => tracing::error!(at = cursor.0, %fault, "an event cannot be read, and is passed over"),
@@ -488,8 +490,13 @@ fn matter(records: &[(Cursor, Vec<u8>)], doubted: &mut Doubted) -> (Vec<Event>, 
     (events, words)
 }
 
+fn concerns_an_ip(kind: EventKind) -> bool {
+    matches!(kind, EventKind::IpDrained | EventKind::LaneSuspended | EventKind::LaneResumed)
+}
+
 /// What is due is done, once a minute; what fails is logged where it arises and due again the next time.
 async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop: watch::Receiver<bool>) {
+    let mut judged_at: Option<Instant> = None;
     loop {
         for door in &doors {
             note_failed(&office, door, door.failed_so_far(intake.now())).await;
@@ -502,6 +509,12 @@ async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop:
         let _ = office.tidy_people().await;
         let _ = office.check_due_domains(DOMAINS_A_ROUND).await;
         let _ = office.check_due_ips(IPS_A_ROUND).await;
+        let _ = office.watch_lists(IPS_A_ROUND).await;
+        let _ = office.end_incidents().await;
+        if judged_at.is_none_or(|at| at.elapsed() >= JUDGE_EVERY) {
+            let _ = office.judge_accounts().await;
+            judged_at = Some(Instant::now());
+        }
         if pause(DUE_EVERY, &mut stop).await {
             break;
         }

@@ -35,6 +35,8 @@ mod webhook;
 mod suppression;
 mod unmatched;
 mod warm_up;
+mod reputation;
+mod tier;
 
 #[cfg(test)]
 mod covers_the_interface;
@@ -53,6 +55,9 @@ const NOUNS: &[verb::Noun] = &[
     address::NOUN,
     ip::NOUN,
     warm_up::NOUN,
+    reputation::NOUN,
+    reputation::INCIDENT_NOUN,
+    tier::NOUN,
     region::NOUN,
     pool::NOUN,
     suppression::NOUN,

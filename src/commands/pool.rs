@@ -85,8 +85,17 @@ pub const NOUN: Noun = Noun {
             (Post, "shared-pools"),
             "Make a further shared pool. For the operator",
             Card(FIELDS),
-            "weir pool create-shared second",
+            "weir pool create-shared newcomers --tier probation",
         )
-        .takes(&[body("name", "What it is called").positional(), REGION]),
+        .takes(&[
+            body("name", "What it is called").positional(),
+            REGION,
+            body("tier", "For the senders of this tier; without this, for whoever names it").one_of(&[
+                "penalty",
+                "probation",
+                "standard",
+                "trusted",
+            ]),
+        ]),
     ],
 };

@@ -26,6 +26,7 @@ pub enum Door {
 const NAMES: &[(&str, &str)] = &[
     ("account", "Id or name of the account; `self` is the caller's own"),
     ("subaccount", "Id or name of the subaccount"),
+    ("incident", "Id of the incident"),
     ("set", "Name or id of the configuration set"),
     ("pool", "Id of the pool, or its name in the home region"),
     ("ip", "The address"),

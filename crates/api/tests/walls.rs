@@ -10,6 +10,8 @@ use axum::http::Method;
 use control::person::{NewPerson, Role};
 use control::session::SignIn;
 use control::{Actor, id::Secret};
+use engine::event::{Event, EventKind};
+use engine::why::Why;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +63,14 @@ async fn things(house: &House) -> Things {
     let session = house.office.sign_in(sign_in).await.unwrap().session.id;
     let webhook = json!({ "name": "theirs", "target": "https://bolt.test/events" });
     let webhook = made(house.post(&key, "/accounts/self/webhooks", webhook).await);
+    let suspended = Event {
+        ip: ip.parse().ok(),
+        provider: Some("google".into()),
+        why: Some(Why::LaneSuspended { said: "421 4.7.28 too fast".into() }),
+        ..Event::new(house.office.now(), EventKind::LaneSuspended)
+    };
+    house.office.take_in("queue", 1, &[suspended], &[]).await.unwrap();
+    let incident = text(&house.get(&key, "/incidents").await.as_(200)["items"][0]["id"]);
     house.publish().await;
     let message =
         json!({ "from": "ann@bolt.test", "to": "bob@else.test", "subject": "secret", "text": "x", "pool": "theirs" });
@@ -89,6 +99,7 @@ async fn things(house: &House) -> Things {
         ("person", thing("ann@bolt.test".into(), "none@bolt.test".into())),
         ("session", like(&session)),
         ("webhook", like(&webhook)),
+        ("incident", like(&incident)),
         ("id", thing(message.clone(), format!("{:032x}", 7))),
         ("message", thing(message, format!("{:032x}", 7))),
     ])

@@ -10,6 +10,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::region;
 use crate::store::{Change, Columns, Whose, q, row, rows, run, run_unless};
 use engine::snapshot::{Plan, Senders};
+use engine::tier::Tier;
 use engine::time::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
@@ -32,6 +33,10 @@ pub struct Account {
     pub has_payment_method: bool,
     /// Whether IPs that it leases from now on warm up by themselves (R4.5).
     pub warms_up: bool,
+    /// Figures from before do not pause it.
+    pub judged_from: Timestamp,
+    /// Among which others it shares IPs (R6.4).
+    pub tier: Tier,
     /// Grows with every change; what a caller shows back to change only what it saw.
     pub revision: i64,
     pub created_at: Timestamp,
@@ -104,7 +109,7 @@ pub struct AccountChange {
 
 macro_rules! columns {
     () => {
-        "id, name, plan, standing, standing_reason, senders, has_payment_method, revision, created_at, warms_up"
+        "id, name, plan, standing, standing_reason, senders, has_payment_method, revision, created_at, warms_up, judged_from, tier"
     };
 }
 
@@ -121,6 +126,8 @@ fn read(row: &AnyRow) -> Result<Account, Refusal> {
         revision: row.whole(7)?,
         created_at: Timestamp(row.whole(8)?),
         warms_up: row.yes(9)?,
+        judged_from: Timestamp(row.whole(10)?),
+        tier: Tier::of(&row.text(11)?).unwrap_or_default(),
     })
 }
 
@@ -184,18 +191,21 @@ impl Office {
             senders: Senders::Verified,
             has_payment_method: new.has_payment_method,
             warms_up: true,
+            judged_from: Timestamp(0),
+            tier: Tier::Probation,
             revision: 1,
             created_at: now,
         };
         let insert = q!(
-            "INSERT INTO account (id, name, plan, standing, senders, has_payment_method, revision, created_at) \
-             VALUES ($1, $2, $3, $4, 'verified', $5, 1, $6)",
+            "INSERT INTO account (id, name, plan, standing, senders, has_payment_method, revision, created_at, tier, \
+             tier_since) VALUES ($1, $2, $3, $4, 'verified', $5, 1, $6, $7, $6)",
             account.id.clone(),
             name.clone(),
             plan_code(account.plan),
             account.standing.code(),
             i64::from(account.has_payment_method),
             now.0,
+            account.tier.code(),
         );
         run_unless(change.conn(), insert, || taken(&name)).await?;
         default_pool(change, &account.id, self.home_region().as_str(), now).await?;
@@ -248,10 +258,13 @@ impl Office {
         if is == was {
             return Ok(was);
         }
+        if was.standing == Standing::Paused && is.standing != Standing::Paused {
+            is.judged_from = self.now();
+        }
         is.revision += 1;
         let update = q!(
             "UPDATE account SET name = $2, plan = $3, standing = $4, standing_reason = $5, senders = $6, \
-             has_payment_method = $7, revision = $8 WHERE id = $1",
+             has_payment_method = $7, revision = $8, judged_from = $9 WHERE id = $1",
             is.id.clone(),
             is.name.clone(),
             plan_code(is.plan),
@@ -260,6 +273,7 @@ impl Office {
             if is.senders == Senders::Any { "any" } else { "verified" },
             i64::from(is.has_payment_method),
             is.revision,
+            is.judged_from.0,
         );
         run_unless(change.conn(), update, || taken(&is.name)).await?;
         let told = |account: &Account| {

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Postcard, first form.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
+const FORM_AT_FIRST: u8 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BlockFault {
@@ -53,6 +54,26 @@ pub struct About {
     pub pool_name: Option<Arc<str>>,
     /// IPs that are for the operator alone (R2.8): those of a managed pool that could have carried the message.
     pub concealed: Vec<IpAddr>,
+    /// The sender's domain, in whose name it is signed.
+    pub domain: Option<Arc<str>>,
+}
+
+/// As blocks of the first form have it.
+#[derive(Deserialize)]
+struct AboutAtFirst {
+    subaccount: Option<Arc<str>>,
+    set: Option<Arc<str>>,
+    stream: Arc<str>,
+    tags: Vec<(String, String)>,
+    pool_name: Option<Arc<str>>,
+    concealed: Vec<IpAddr>,
+}
+
+impl From<AboutAtFirst> for About {
+    fn from(first: AboutAtFirst) -> About {
+        let AboutAtFirst { subaccount, set, stream, tags, pool_name, concealed } = first;
+        About { subaccount, set, stream, tags, pool_name, concealed, domain: None }
+    }
 }
 
 impl About {
@@ -65,6 +86,7 @@ impl About {
             tags: envelope.tags.clone(),
             pool_name: None,
             concealed: Vec::new(),
+            domain: envelope.sender_domain.as_ref().map(|domain| Arc::from(domain.as_str())),
         };
         about.take(route.or(envelope.route.as_ref()));
         about
@@ -226,6 +248,7 @@ pub fn write(events: &[Arc<Kept>]) -> Vec<u8> {
 /// A block that is looked into.
 pub struct Block<'a> {
     first: i64,
+    form: u8,
     written: Written<'a>,
 }
 
@@ -305,7 +328,9 @@ impl<'a> Block<'a> {
     /// `first` is the number of its first event.
     pub fn read(first: i64, octets: &'a [u8]) -> Result<Block<'a>, BlockFault> {
         match octets.split_first() {
-            Some((&FORM, rest)) => Ok(Block { first, written: postcard::from_bytes(rest)? }),
+            Some((&form @ (FORM_AT_FIRST | FORM), rest)) => {
+                Ok(Block { first, form, written: postcard::from_bytes(rest)? })
+            }
             Some((form, _)) => Err(BlockFault::UnknownForm(*form)),
             None => Err(BlockFault::Empty),
         }
@@ -325,6 +350,14 @@ impl<'a> Block<'a> {
 
     fn value<T: DeserializeOwned>(&self, word: Word) -> Result<Option<T>, BlockFault> {
         Ok(self.word(word)?.map(postcard::from_bytes).transpose()?)
+    }
+
+    fn about(&self, word: Word) -> Result<About, BlockFault> {
+        let about = match self.form {
+            FORM_AT_FIRST => self.value::<AboutAtFirst>(word)?.map(About::from),
+            _ => self.value(word)?,
+        };
+        Ok(about.unwrap_or_default())
     }
 
     fn event(&self, at: usize, line: &Line, about: Arc<About>) -> Result<Kept, BlockFault> {
@@ -381,7 +414,7 @@ impl<'a> Block<'a> {
             let about = match abouts.get(&line.about) {
                 Some(about) => about.clone(),
                 None => {
-                    let about: Arc<About> = Arc::new(self.value(line.about)?.unwrap_or_default());
+                    let about: Arc<About> = Arc::new(self.about(line.about)?);
                     abouts.insert(line.about, about.clone());
                     about
                 }
@@ -479,7 +512,7 @@ impl<'a, 'b> Look<'a, 'b> {
         let (fits, is_concealed) = match self.abouts.get(&line.about) {
             Some(known) => *known,
             None => {
-                let about: About = block.value(line.about)?.unwrap_or_default();
+                let about = block.about(line.about)?;
                 let known = (wanted.fits_about(&about), !about.concealed.is_empty());
                 self.abouts.insert(line.about, known);
                 known
@@ -496,7 +529,7 @@ impl<'a, 'b> Look<'a, 'b> {
         if let Some(pool) = wanted.pool.as_deref()
             && block.text(line.pool)? != Some(pool)
         {
-            let about: About = block.value(line.about)?.unwrap_or_default();
+            let about = block.about(line.about)?;
             return Ok(about.pool_name.as_deref() == Some(pool));
         }
         Ok(true)

@@ -28,6 +28,9 @@ impl Office {
         for address in drained(events) {
             self.rest(&mut change, &by, address).await?;
         }
+        for event in events.iter().filter(|event| event.kind != EventKind::IpDrained) {
+            self.heed_lane(&mut change, event).await?;
+        }
         self.heed(&mut change, words).await?;
         let put = q!(
             "INSERT INTO taken_in (source, position) VALUES ($1, $2) \

@@ -50,6 +50,8 @@ pub mod pool;
 pub mod warm_up;
 /// Which IPs are there, and what may be done with each?
 pub mod inventory;
+/// What has gone wrong with an account or an IP, by what evidence, and where is it mended?
+pub mod incident;
 /// Who has an IP from when until when?
 pub mod lease;
 /// Is an IP fit to be sent from?
@@ -78,6 +80,12 @@ pub mod publish;
 pub mod ingest;
 /// How much was sent, and what became of it?
 pub mod statistics;
+/// How are accounts, domains, pools and IPs doing?
+pub mod reputation;
+/// Among which others does a sender share IPs?
+pub mod tier;
+/// Who must be warned, and who must stop?
+mod judge;
 /// What may who see of what has happened?
 pub mod history;
 /// Who is told of events as they happen, where, and how far?

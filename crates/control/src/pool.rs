@@ -13,6 +13,7 @@ use crate::refusal::Refusal;
 use crate::region;
 use crate::store::{Change, Columns, Whose, number, q, row, rows, run, run_unless};
 use engine::snapshot::{Leaving, PoolKind};
+use engine::tier::Tier;
 use engine::time::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
@@ -32,6 +33,8 @@ pub struct Pool {
     pub is_default: bool,
     pub overflow: Option<String>,
     pub leaving: Leaving,
+    /// Of a shared one: for the senders of this tier (R6.4).
+    pub tier: Option<Tier>,
     /// Its addresses, where the reader may know them.
     pub ips: Vec<IpAddr>,
     pub revision: i64,
@@ -88,7 +91,7 @@ fn leaving_code(leaving: Leaving) -> &'static str {
 
 macro_rules! columns {
     () => {
-        "id, account, region, name, kind, is_default, overflow, revision, created_at, leaving"
+        "id, account, region, name, kind, is_default, overflow, revision, created_at, leaving, tier"
     };
 }
 
@@ -106,6 +109,7 @@ fn read(row: &AnyRow) -> Result<Pool, Refusal> {
         revision: row.whole(7)?,
         created_at: Timestamp(row.whole(8)?),
         leaving: if row.text(9)? == "never" { Leaving::Never } else { Leaving::Shared },
+        tier: row.text_or_none(10)?.as_deref().and_then(Tier::of),
     })
 }
 
@@ -272,6 +276,7 @@ impl Office {
             is_default: false,
             overflow,
             leaving: new.leaving,
+            tier: None,
             ips: Vec::new(),
             revision: 1,
             created_at: now,
@@ -298,7 +303,13 @@ impl Office {
     }
 
     /// The operator's further shared pools.
-    pub async fn create_shared_pool(&self, by: &Actor, region: &str, name: &str) -> Result<Pool, Refusal> {
+    pub async fn create_shared_pool(
+        &self,
+        by: &Actor,
+        region: &str,
+        name: &str,
+        tier: Option<Tier>,
+    ) -> Result<Pool, Refusal> {
         by.may_operate()?;
         let (name, now) = (name::pool(name)?, self.now());
         let mut change = self.store().change().await?;
@@ -312,25 +323,35 @@ impl Office {
             is_default: false,
             overflow: None,
             leaving: Leaving::Shared,
+            tier,
             ips: Vec::new(),
             revision: 1,
             created_at: now,
         };
         let insert = q!(
-            "INSERT INTO pool (id, account, region, name, kind, is_default, overflow, revision, created_at) \
-             VALUES ($1, NULL, $2, $3, 'shared', 0, NULL, 1, $4)",
+            "INSERT INTO pool (id, account, region, name, kind, is_default, overflow, revision, created_at, tier) \
+             VALUES ($1, NULL, $2, $3, 'shared', 0, NULL, 1, $4, $5)",
             pool.id.clone(),
             pool.region.clone(),
             pool.name.clone(),
             now.0,
+            tier.map(Tier::code),
         );
+        let of_tier =
+            q!("SELECT COUNT(*) FROM pool WHERE region = $1 AND tier = $2", region.to_owned(), tier.map(Tier::code));
+        if number(change.conn(), of_tier).await? > 0 {
+            let sentence = "Another shared pool of this region is for that tier.";
+            return Err(Refusal::conflict("tier_taken", sentence, "Put more IPs into that one.")
+                .at("tier")
+                .by_rule("R6.4"));
+        }
         run_unless(change.conn(), insert, || taken(&pool.name)).await?;
         self.write_pool(
             &mut change,
             by,
             &pool,
             "created",
-            json!({ "name": pool.name, "region": region, "kind": "shared" }),
+            json!({ "name": pool.name, "region": region, "kind": "shared", "tier": tier.map(Tier::code) }),
         )
         .await?;
         change.commit().await?;

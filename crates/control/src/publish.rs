@@ -21,6 +21,7 @@ use crate::{configuration_set, subaccount};
 use engine::id::{AccountId, CredentialId, PoolId, RegionId, SubaccountId};
 use engine::snapshot::{self, Digest, IpState, PoolKind, Sending, Snapshot};
 use engine::suppression::Reason;
+use engine::tier::Tier;
 use mail::address::Domain;
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
@@ -130,6 +131,7 @@ impl Publisher {
         let accounts = self.read_accounts(&mut conn, Whose::All, &pools).await?;
         self.snapshot.ips = Arc::new(ips.iter().map(|ip| (ip.address, told_ip(ip))).collect());
         self.snapshot.shared = Arc::new(shared_of(&pools));
+        self.snapshot.tiers = Arc::new(tiers_of(&pools));
         self.snapshot.pools = Arc::new(pools.iter().map(told_pool).collect());
         self.snapshot.accounts = Arc::new(accounts);
         self.take_credentials(&mut conn, None).await?;
@@ -291,6 +293,7 @@ impl Publisher {
             table.insert(id, told);
         }
         self.snapshot.shared = Arc::new(shared_of(&pools));
+        self.snapshot.tiers = Arc::new(tiers_of(&pools));
         Ok(())
     }
 
@@ -386,7 +389,8 @@ fn told_account(account: &Account) -> snapshot::Account {
             snapshot::Standing::Paused { reason: Arc::from(reason) }
         }
     };
-    snapshot::Account { plan: account.plan, standing, senders: account.senders, ..snapshot::Account::default() }
+    let (plan, senders, tier) = (account.plan, account.senders, account.tier);
+    snapshot::Account { plan, standing, senders, tier, ..snapshot::Account::default() }
 }
 
 fn told_subaccount(part: &Subaccount) -> snapshot::Subaccount {
@@ -450,6 +454,11 @@ fn shared_of(pools: &[Pool]) -> BTreeMap<RegionId, PoolId> {
     shared.map(|pool| (RegionId::new(&pool.region), PoolId::new(&pool.id))).collect()
 }
 
+fn tiers_of(pools: &[Pool]) -> BTreeMap<(RegionId, Tier), PoolId> {
+    let of_tier = |pool: &Pool| Some(((RegionId::new(&pool.region), pool.tier?), PoolId::new(&pool.id)));
+    pools.iter().filter_map(of_tier).collect()
+}
+
 /// What of a snapshot comes from the database.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -459,11 +468,12 @@ struct Kept {
     logins: Arc<BTreeMap<Arc<str>, Arc<snapshot::Login>>>,
     pools: Arc<BTreeMap<PoolId, Arc<snapshot::Pool>>>,
     shared: Arc<BTreeMap<RegionId, PoolId>>,
+    tiers: Arc<BTreeMap<(RegionId, Tier), PoolId>>,
     ips: Arc<BTreeMap<IpAddr, snapshot::Ip>>,
 }
 
 /// What the seal is bound to: a snapshot is never taken for anything else.
-const KEPT_AS: &str = "snapshot 5";
+const KEPT_AS: &str = "snapshot 6";
 
 /// A snapshot to be kept; writing it takes its time.
 pub struct ToKeep {
@@ -480,8 +490,8 @@ impl ToKeep {
             let keys = Arc::make_mut(&mut snapshot.keys);
             self.base_keys.iter().for_each(|digest| drop(keys.remove(digest)));
         }
-        let Snapshot { accounts, keys, logins, pools, shared, ips, .. } = snapshot;
-        let kept = Kept { mark: self.mark, accounts, keys, logins, pools, shared, ips };
+        let Snapshot { accounts, keys, logins, pools, shared, tiers, ips, .. } = snapshot;
+        let kept = Kept { mark: self.mark, accounts, keys, logins, pools, shared, tiers, ips };
         let sealed = sealer.seal(KEPT_AS, &postcard::to_stdvec(&kept)?)?;
         Ok(write_new(path, &sealed)?)
     }
@@ -506,8 +516,8 @@ fn read_kept(base: &Snapshot, sealer: &Sealer, path: &Path) -> Result<Option<(Sn
         Err(fault) => return Err(fault.into()),
     };
     let kept: Kept = postcard::from_bytes(&sealer.open(KEPT_AS, &sealed)?)?;
-    let Kept { mark, accounts, mut keys, logins, pools, shared, ips } = kept;
+    let Kept { mark, accounts, mut keys, logins, pools, shared, tiers, ips } = kept;
     Arc::make_mut(&mut keys).extend(base.keys.iter().map(|(digest, key)| (*digest, key.clone())));
     let version = mark.line.unsigned_abs();
-    Ok(Some((Snapshot { version, accounts, keys, logins, pools, shared, ips, ..base.clone() }, mark)))
+    Ok(Some((Snapshot { version, accounts, keys, logins, pools, shared, tiers, ips, ..base.clone() }, mark)))
 }

@@ -43,7 +43,63 @@ const STEPS: &[Step] = &[
     Step { both: UNSUBSCRIBE, sqlite: "", postgres: "" },
     Step { both: DOUBT, sqlite: "", postgres: "" },
     Step { both: WARM_UP, sqlite: "", postgres: "" },
+    Step { both: INCIDENT, sqlite: "", postgres: "" },
+    Step { both: TIER, sqlite: "", postgres: "" },
 ];
+
+/// Senders that are there already have shown what they are.
+const TIER: &str = "
+ALTER TABLE pool ADD COLUMN tier TEXT CHECK (tier IS NULL OR (account IS NULL AND is_default = 0));
+CREATE UNIQUE INDEX pool_tier ON pool (region, tier) WHERE tier IS NOT NULL;
+ALTER TABLE account ADD COLUMN tier TEXT NOT NULL DEFAULT 'standard';
+ALTER TABLE account ADD COLUMN tier_since BIGINT NOT NULL DEFAULT 0;
+-- Why the operator put it there; empty: it goes by what becomes of its mail.
+ALTER TABLE account ADD COLUMN tier_reason TEXT;
+-- Days in a row that it did well, and the last of them, counted from 1970.
+ALTER TABLE account ADD COLUMN tier_well_days BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE account ADD COLUMN tier_well_day BIGINT NOT NULL DEFAULT 0;
+
+CREATE TABLE tier_move (
+    id {serial},
+    account TEXT NOT NULL REFERENCES account (id),
+    at BIGINT NOT NULL,
+    was TEXT NOT NULL,
+    became TEXT NOT NULL,
+    words TEXT NOT NULL,
+    actor TEXT NOT NULL
+);
+CREATE INDEX tier_move_account ON tier_move (account, id);
+";
+
+const INCIDENT: &str = "
+CREATE TABLE incident (
+    number {serial},
+    id TEXT NOT NULL UNIQUE,
+    -- Whose it is to know; empty: the operator's alone.
+    account TEXT REFERENCES account (id),
+    ip TEXT REFERENCES ip (address),
+    -- The account or the IP.
+    subject TEXT NOT NULL,
+    -- Empty: of all of them.
+    provider TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('bounces', 'complaints', 'listed', 'suspended')),
+    weight TEXT NOT NULL CHECK (weight IN ('review', 'stopped')),
+    words TEXT NOT NULL,
+    mend TEXT NOT NULL,
+    link TEXT,
+    evidence TEXT NOT NULL,
+    opened_at BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    until_at BIGINT,
+    closed_at BIGINT,
+    closed_because TEXT
+);
+CREATE UNIQUE INDEX incident_open ON incident (subject, provider, kind) WHERE closed_at IS NULL;
+CREATE INDEX incident_account ON incident (account, number) WHERE account IS NOT NULL;
+
+-- Figures from before do not pause it: the operator has looked at them.
+ALTER TABLE account ADD COLUMN judged_from BIGINT NOT NULL DEFAULT 0;
+";
 
 const WARM_UP: &str = "
 ALTER TABLE account ADD COLUMN warms_up BIGINT NOT NULL DEFAULT 1 CHECK (warms_up IN (0, 1));
@@ -457,7 +513,29 @@ CREATE INDEX audit_subject ON audit (subject, id);
 ";
 
 /// Few rows of many octets: see `archive`. Numbers of events, blocks and runs count from nought and never come again.
-const ARCHIVE_STEPS: &[Step] = &[Step { both: ARCHIVE, sqlite: "", postgres: ARCHIVE_POSTGRES }];
+const ARCHIVE_STEPS: &[Step] = &[
+    Step { both: ARCHIVE, sqlite: "", postgres: ARCHIVE_POSTGRES },
+    Step { both: SERIES_OF_DOMAINS, sqlite: "", postgres: "" },
+];
+
+const SERIES_OF_DOMAINS: &str = "
+ALTER TABLE series RENAME TO series_before;
+CREATE TABLE series (
+    id {number},
+    account TEXT NOT NULL,
+    subaccount TEXT NOT NULL,
+    configuration_set TEXT NOT NULL,
+    pool TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    concealed BIGINT NOT NULL,
+    UNIQUE (account, subaccount, configuration_set, pool, ip, provider, domain, concealed)
+);
+INSERT INTO series (id, account, subaccount, configuration_set, pool, ip, provider, domain, concealed)
+SELECT id, account, subaccount, configuration_set, pool, ip, provider, '', concealed FROM series_before;
+DROP TABLE series_before;
+";
 
 const ARCHIVE: &str = "
 CREATE TABLE event_source (

@@ -36,9 +36,16 @@ pub enum Setting {
     CountsMinutesDays,
     CountsHoursDays,
     CountsDaysDays,
+    /// R6.3: shares of hard bounces and of complaints from which on an account is reviewed and paused, in ten thousandths.
+    BounceReview,
+    BouncePause,
+    ComplaintReview,
+    ComplaintPause,
+    /// R6.3: whether an account whose figures are over the limit is paused, or only reviewed.
+    FiguresPause,
 }
 
-pub const SETTINGS: [Setting; 14] = [
+pub const SETTINGS: [Setting; 19] = [
     Setting::DedicatedIpsMax,
     Setting::RestDays,
     Setting::CheckMaxAgeHours,
@@ -53,6 +60,11 @@ pub const SETTINGS: [Setting; 14] = [
     Setting::CountsMinutesDays,
     Setting::CountsHoursDays,
     Setting::CountsDaysDays,
+    Setting::BounceReview,
+    Setting::BouncePause,
+    Setting::ComplaintReview,
+    Setting::ComplaintPause,
+    Setting::FiguresPause,
 ];
 
 impl Setting {
@@ -73,6 +85,11 @@ impl Setting {
             Setting::CountsMinutesDays => "counts_minutes_days",
             Setting::CountsHoursDays => "counts_hours_days",
             Setting::CountsDaysDays => "counts_days_days",
+            Setting::BounceReview => "bounce_review_per_10000",
+            Setting::BouncePause => "bounce_pause_per_10000",
+            Setting::ComplaintReview => "complaint_review_per_10000",
+            Setting::ComplaintPause => "complaint_pause_per_10000",
+            Setting::FiguresPause => "figures_pause",
         }
     }
 
@@ -97,6 +114,11 @@ impl Setting {
             Setting::CountsMinutesDays => 2,
             Setting::CountsHoursDays => 90,
             Setting::CountsDaysDays => 731,
+            Setting::BounceReview => 500,
+            Setting::BouncePause => 1_000,
+            Setting::ComplaintReview => 10,
+            Setting::ComplaintPause => 50,
+            Setting::FiguresPause => 1,
         }
     }
 
@@ -118,12 +140,18 @@ impl Setting {
             Setting::CountsMinutesDays => "days that counts by the minute are kept",
             Setting::CountsHoursDays => "days that counts by the hour are kept",
             Setting::CountsDaysDays => "days that counts by the day are kept",
+            Setting::BounceReview => "hard bounces of 10,000 messages from which on an account is reviewed",
+            Setting::BouncePause => "hard bounces of 10,000 messages from which on an account is paused",
+            Setting::ComplaintReview => "complaints of 10,000 messages from which on an account is reviewed",
+            Setting::ComplaintPause => "complaints of 10,000 messages from which on an account is paused",
+            Setting::FiguresPause => "1: an account whose figures are over the limit is paused; 0: it is only reviewed",
         }
     }
 
     fn max(self) -> i64 {
         match self {
-            Setting::ChecksRequired => 1,
+            Setting::ChecksRequired | Setting::FiguresPause => 1,
+            Setting::BounceReview | Setting::BouncePause | Setting::ComplaintReview | Setting::ComplaintPause => 10_000,
             Setting::RestDays
             | Setting::DkimRotationDays
             | Setting::EventsDays

@@ -42,6 +42,8 @@ struct Series {
     pool: String,
     ip: String,
     provider: String,
+    /// The sender's.
+    domain: String,
     /// Of a managed pool, whose addresses are the operator's (R2.8).
     concealed: bool,
 }
@@ -59,6 +61,7 @@ impl Series {
             ip: event.ip.map(|ip| ip.to_string()).unwrap_or_default(),
             // A site that has no name of its own is called by its hosts.
             provider: text(provider.map(|name| if name.contains('.') { OTHER_PROVIDER } else { name })),
+            domain: text(about.domain.as_deref()),
             concealed: !about.concealed.is_empty(),
         }
     }
@@ -192,15 +195,16 @@ impl Archive {
                 series.ip.clone(),
                 series.provider.clone(),
                 i64::from(series.concealed),
+                series.domain.clone(),
             )
         };
         const FIND: &str = "SELECT id FROM series WHERE account = $1 AND subaccount = $2 AND configuration_set = $3 AND \
-                            pool = $4 AND ip = $5 AND provider = $6 AND concealed = $7";
+                            pool = $4 AND ip = $5 AND provider = $6 AND concealed = $7 AND domain = $8";
         if let Some(row) = row(change.conn(), with(FIND)).await? {
             return row.whole(0);
         }
         const INSERT: &str = "INSERT INTO series (id, account, subaccount, configuration_set, pool, ip, provider, \
-                              concealed) SELECT COALESCE(MAX(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7 FROM series";
+                              concealed, domain) SELECT COALESCE(MAX(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8 FROM series";
         run(change.conn(), with(INSERT)).await?;
         crate::store::number(change.conn(), with(FIND)).await
     }
@@ -229,8 +233,8 @@ fn uncounted_time(delivery: &Kept) -> Kept {
 
 /// For the table of numbers; fields are parted by what none of them holds.
 fn text_of(series: &Series) -> String {
-    let Series { account, subaccount, set, pool, ip, provider, concealed } = series;
-    format!("{account}\0{subaccount}\0{set}\0{pool}\0{ip}\0{provider}\0{concealed}")
+    let Series { account, subaccount, set, pool, ip, provider, domain, concealed } = series;
+    format!("{account}\0{subaccount}\0{set}\0{pool}\0{ip}\0{provider}\0{domain}\0{concealed}")
 }
 
 fn columns() -> impl Iterator<Item = String> {
@@ -266,6 +270,7 @@ pub enum Dimension {
     Pool,
     Ip,
     Provider,
+    Domain,
 }
 
 impl Dimension {
@@ -278,13 +283,24 @@ impl Dimension {
             Dimension::Pool => "pool",
             Dimension::Ip => "ip",
             Dimension::Provider => "provider",
+            Dimension::Domain => "domain",
         }
     }
 
     #[must_use]
     pub fn of(code: &str) -> Option<Dimension> {
-        use Dimension::{Account, ConfigurationSet, Ip, Pool, Provider, Subaccount};
-        [Account, Subaccount, ConfigurationSet, Pool, Ip, Provider].into_iter().find(|is| is.code() == code)
+        use Dimension::{Account, ConfigurationSet, Domain, Ip, Pool, Provider, Subaccount};
+        [Account, Subaccount, ConfigurationSet, Pool, Ip, Provider, Domain].into_iter().find(|is| is.code() == code)
+    }
+}
+
+impl Dimension {
+    /// R2.8: to others than the operator, what a managed pool sent has no IP.
+    pub(crate) fn column(self, is_operator: bool) -> String {
+        match self {
+            Dimension::Ip if !is_operator => "CASE WHEN s.concealed = 1 THEN '' ELSE s.ip END".to_owned(),
+            dimension => format!("s.{}", dimension.code()),
+        }
     }
 }
 
@@ -297,11 +313,29 @@ pub struct Question {
     pub pool: Option<String>,
     pub ip: Option<IpAddr>,
     pub provider: Option<String>,
+    /// The sender's.
+    pub domain: Option<String>,
     pub by: Vec<Dimension>,
     /// None: one sum over all the time.
     pub grain: Option<Grain>,
     pub from: Option<Timestamp>,
     pub until: Option<Timestamp>,
+}
+
+impl Question {
+    /// Of nothing but this.
+    pub(crate) fn only(&mut self, dimension: Dimension, of: &str) {
+        let of = Some(of.to_owned());
+        match dimension {
+            Dimension::Account => self.account = of,
+            Dimension::Subaccount => self.subaccount = of,
+            Dimension::ConfigurationSet => self.set = of,
+            Dimension::Pool => self.pool = of,
+            Dimension::Ip => self.ip = of.and_then(|of| of.parse().ok()),
+            Dimension::Provider => self.provider = of,
+            Dimension::Domain => self.domain = of,
+        }
+    }
 }
 
 /// One line of the answer.
@@ -372,13 +406,18 @@ impl Office {
             }
             None => by.may_watch()?,
         }
+        self.counts(&asked, by.is_operator()).await
+    }
+
+    /// What was asked, by somebody who may ask it.
+    pub(crate) async fn counts(&self, asked: &Question, is_operator: bool) -> Result<Statistics, Refusal> {
         let until = asked.until.unwrap_or(self.now());
         let from = asked.from.unwrap_or(until - DAY);
         let grain = asked.grain.unwrap_or_else(|| grain_of(from, until));
         let (begin, end) = (grain.begin(from), grain.begin(Timestamp(until.0 - 1)) + grain.seconds());
-        let sql = sql(&asked, by.is_operator());
+        let sql = sql(asked, is_operator);
         let mut query: Query = sqlx::query(AssertSqlSafe(sql)).bind(grain.seconds()).bind(begin).bind(end);
-        for value in conditions(&asked).into_iter().map(|(_, value)| value) {
+        for value in conditions(asked).into_iter().map(|(_, value)| value) {
             query = query.bind(value);
         }
         let mut conn = self.archive().store().read().await?;
@@ -391,7 +430,7 @@ impl Office {
                 "Ask for a shorter time, a coarser resolution, or less detail.",
             ));
         }
-        let figures = found.iter().map(|row| figures(row, &asked)).collect::<Result<Vec<_>, Refusal>>()?;
+        let figures = found.iter().map(|row| figures(row, asked)).collect::<Result<Vec<_>, Refusal>>()?;
         let (from, until) = (Timestamp::from_unix_seconds(begin), Timestamp::from_unix_seconds(end));
         Ok(Statistics { from, until, figures })
     }
@@ -410,16 +449,13 @@ fn conditions(asked: &Question) -> Vec<(Dimension, String)> {
         (Dimension::Pool, asked.pool.clone()),
         (Dimension::Ip, asked.ip.map(|ip| ip.to_string())),
         (Dimension::Provider, asked.provider.clone()),
+        (Dimension::Domain, asked.domain.clone()),
     ];
     given.into_iter().filter_map(|(dimension, value)| Some((dimension, value?))).collect()
 }
 
 fn sql(asked: &Question, is_operator: bool) -> String {
-    // R2.8: to others, what a managed pool sent has no IP.
-    let column = |dimension: Dimension| match dimension {
-        Dimension::Ip if !is_operator => "CASE WHEN s.concealed = 1 THEN '' ELSE s.ip END".to_owned(),
-        dimension => format!("s.{}", dimension.code()),
-    };
+    let column = |dimension: Dimension| dimension.column(is_operator);
     let mut groups: Vec<String> = asked.by.iter().copied().map(column).collect();
     if asked.grain.is_some() {
         groups.insert(0, "r.at".to_owned());

@@ -26,6 +26,8 @@ pub mod schedule;
 pub mod warmup;
 pub mod overflow;
 pub mod scale;
+pub mod reputation;
+pub mod tier;
 pub mod retry;
 pub mod posting;
 pub mod snapshot;

@@ -76,6 +76,10 @@ pub struct Provider {
     pub name: Arc<str>,
     pub group: Group,
     pub rules: LaneRules,
+    /// Whether it tells of complaints, message by message, to whoever has registered for that.
+    pub tells: bool,
+    /// Where it is asked for help with a block.
+    pub help: Option<Arc<str>>,
     suffixes: Vec<String>,
 }
 
@@ -120,11 +124,16 @@ impl Providers {
                     return Err(wrong("suffixes", format!("\"{suffix}\" belongs to {other} already")));
                 }
             }
+            if entry.help.as_ref().is_some_and(|help| !help.starts_with("https://")) {
+                return Err(wrong("help", "an address that begins with https://".into()));
+            }
             let rules = entry.rules.over(&default, source, name)?;
             providers.push(Provider {
                 name: Arc::from(name),
                 group: entry.group,
                 rules,
+                tells: entry.tells,
+                help: entry.help.as_deref().map(Arc::from),
                 suffixes: entry.suffixes.clone(),
             });
         }
@@ -154,6 +163,11 @@ impl Providers {
     #[must_use]
     pub fn rules_of(&self, name: &str) -> &LaneRules {
         self.providers.iter().find(|provider| *provider.name == *name).map_or(&self.default, |found| &found.rules)
+    }
+
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| *provider.name == *name)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -235,6 +249,8 @@ struct WrittenProvider {
     name: Spanned<String>,
     suffixes: Vec<String>,
     group: Group,
+    tells: bool,
+    help: Option<String>,
     rules: WrittenRules,
 }
 
@@ -245,6 +261,9 @@ struct WrittenEntry {
     suffixes: Vec<String>,
     #[serde(default)]
     group: Group,
+    #[serde(default)]
+    tells: bool,
+    help: Option<String>,
     connections_max: Option<Spanned<u32>>,
     messages_per_connection: Option<Spanned<u32>>,
     messages_per_second: Option<u32>,
@@ -271,7 +290,8 @@ impl From<WrittenEntry> for WrittenProvider {
             tls_required: entry.tls_required,
             warm_up: entry.warm_up,
         };
-        WrittenProvider { name: entry.name, suffixes: entry.suffixes, group: entry.group, rules }
+        let WrittenEntry { name, suffixes, group, tells, help, .. } = entry;
+        WrittenProvider { name, suffixes, group, tells, help, rules }
     }
 }
 

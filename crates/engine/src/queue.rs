@@ -215,6 +215,8 @@ pub enum Wait {
     SenderDomain,
     Stream,
     NoIp,
+    /// Its account is paused.
+    Paused,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

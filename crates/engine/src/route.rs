@@ -20,7 +20,9 @@ pub fn choose(snapshot: &Snapshot, id: &AccountId, wish: &Wish, message: Message
     // R2.2: a pool that somebody named is meant; there is no falling back from it.
     if let Some((rule, named, pool)) = meant(snapshot, id, account, wish) {
         let (pool_id, pool) = pool.ok_or(Why::PoolUnknown { pool: named.clone() })?;
-        return spread(snapshot, pool_id, pool, rule, message).ok_or(Why::PoolEmpty { pool: named });
+        let route = spread(snapshot, pool_id, pool, rule, message);
+        let route = route.or_else(|| lent(snapshot, account, pool_id, pool, rule, message));
+        return route.ok_or(Why::PoolEmpty { pool: named });
     }
     unnamed(snapshot, id, account, &wish.region, message)
 }
@@ -56,7 +58,7 @@ fn meant<'a>(
 ) -> Option<(PoolRule, String, Found<'a>)> {
     let own = |pool: &str| -> Found<'a> {
         let (pool_id, pool) = snapshot.pools.get_key_value(pool)?;
-        may_use(pool, id, account).then_some((pool_id, &**pool))
+        may_use(snapshot, (pool_id, pool), id, account).then_some((pool_id, &**pool))
     };
     if let Some(name) = &wish.pool {
         let pool = match account.pool_named(&wish.region, name) {
@@ -84,7 +86,7 @@ fn unnamed(
     message: MessageId,
 ) -> Result<Route, Why> {
     if let Some(pool_id) = account.default_pools.get(region)
-        && let Some(pool) = snapshot.pools.get(pool_id).filter(|pool| may_use(pool, id, account))
+        && let Some(pool) = snapshot.pools.get(pool_id).filter(|pool| may_use(snapshot, (pool_id, pool), id, account))
         && let Some(route) = spread(snapshot, pool_id, pool, PoolRule::AccountDefault, message)
     {
         return Ok(route);
@@ -92,14 +94,33 @@ fn unnamed(
     if account.plan == Plan::Enterprise {
         return Err(Why::NoDedicatedIp);
     }
-    let shared = snapshot.shared.get(region).and_then(|id| snapshot.pools.get_key_value(id));
-    shared.and_then(|(pool_id, pool)| spread(snapshot, pool_id, pool, PoolRule::Shared, message)).ok_or(Why::NoPool)
+    let mut shared = snapshot.shared_for(region, account.tier);
+    shared.find_map(|(id, pool)| spread(snapshot, id, pool, PoolRule::Shared, message)).ok_or(Why::NoPool)
 }
 
-/// R2.8; and an enterprise account never sends from shared IPs, also not by naming them.
-fn may_use(pool: &Pool, id: &AccountId, account: &Account) -> bool {
+/// R3.8: until enough is sent for a managed pool's first IP, its mail leaves from shared ones; it is the pool's all the same.
+fn lent(
+    snapshot: &Snapshot,
+    account: &Account,
+    id: &PoolId,
+    pool: &Pool,
+    rule: PoolRule,
+    message: MessageId,
+) -> Option<Route> {
+    if pool.kind != PoolKind::Managed || account.plan == Plan::Enterprise {
+        return None;
+    }
+    let mut shared = snapshot.shared_for(&pool.region, account.tier);
+    let route = shared.find_map(|(id, pool)| spread(snapshot, id, pool, rule, message))?;
+    Some(Route { pool: id.clone(), name: Arc::clone(&pool.name), ..route })
+}
+
+/// R2.8; and an enterprise account never sends from shared IPs, also not by naming them, nor anybody from those of another tier (R6.4).
+fn may_use(snapshot: &Snapshot, (pool_id, pool): (&PoolId, &Pool), id: &AccountId, account: &Account) -> bool {
+    let is_of_other_tier =
+        || snapshot.tiers.iter().any(|((_, tier), of_tier)| of_tier == pool_id && *tier != account.tier);
     match pool.kind {
-        PoolKind::Shared => account.plan != Plan::Enterprise,
+        PoolKind::Shared => account.plan != Plan::Enterprise && !is_of_other_tier(),
         PoolKind::Standard | PoolKind::Managed => pool.account.as_ref() == Some(id),
     }
 }

@@ -8,6 +8,7 @@ use crate::provider::Providers;
 use crate::retry::RetrySchedule;
 use crate::schedule::Schedules;
 use crate::suppression::{self, Reason, Suppressed};
+use crate::tier::Tier;
 use crate::time::Timestamp;
 use mail::address::{Domain, Mailbox};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub pools: Arc<BTreeMap<PoolId, Arc<Pool>>>,
     /// The operator's pool of each region, for all tenants that may fall back to it.
     pub shared: Arc<BTreeMap<RegionId, PoolId>>,
+    /// Shared pools for the senders of one tier (R6.4); a tier without one has the region's.
+    pub tiers: Arc<BTreeMap<(RegionId, Tier), PoolId>>,
     pub ips: Arc<BTreeMap<IpAddr, Ip>>,
     pub rules: Arc<Rules>,
     pub providers: Arc<Providers>,
@@ -50,6 +53,8 @@ pub struct Account {
     pub plan: Plan,
     pub standing: Standing,
     pub senders: Senders,
+    /// Among which others it shares IPs.
+    pub tier: Tier,
     /// When not empty, only recipients in these domains are taken.
     pub recipients: Vec<DomainPattern>,
     pub default_pools: BTreeMap<RegionId, PoolId>,
@@ -420,6 +425,7 @@ impl Snapshot {
             logins: Arc::default(),
             pools: Arc::default(),
             shared: Arc::default(),
+            tiers: Arc::default(),
             ips: Arc::default(),
             rules: Arc::new(Rules::shipped()),
             providers: Arc::new(Providers::shipped()),
@@ -427,6 +433,12 @@ impl Snapshot {
             delivery: Delivery::default(),
             suppressed: Suppressed::empty([0; 16]),
         }
+    }
+
+    /// Where mail of this tier goes that has no pool of its own: its tier's pool, then the region's.
+    pub fn shared_for(&self, region: &RegionId, tier: Tier) -> impl Iterator<Item = (&PoolId, &Arc<Pool>)> {
+        let of_tier = self.tiers.get(&(region.clone(), tier));
+        of_tier.into_iter().chain(self.shared.get(region)).filter_map(|id| self.pools.get_key_value(id))
     }
 
     /// Whether it may take new messages.
@@ -569,7 +581,8 @@ impl Snapshot {
                 }
             }
         }
-        for (region, id) in self.shared.iter() {
+        let of_tiers = self.tiers.iter().map(|((region, _), id)| (region, id));
+        for (region, id) in self.shared.iter().chain(of_tiers) {
             if self.pools.get(id).is_none_or(|pool| pool.kind != PoolKind::Shared) {
                 let what = format!("its shared pool {id} is none");
                 faults.push(SnapshotFault { place: format!("region {region}"), what });

@@ -119,6 +119,10 @@ pub enum Why {
     /// A step of a warm-up.
     WarmUp(Step),
     WarmUpOrdered(Ordered),
+    /// It is queued, and its account may not send at present (R6.3).
+    AccountPaused {
+        reason: String,
+    },
 }
 
 /// Which rule of R2.1 chose the pool. New ones stand at the end: the spool knows them by their number.
@@ -189,6 +193,7 @@ impl Why {
             Why::AllowanceUsed { .. } => "warm-up-allowance-used",
             Why::WarmUp(step) => step.judged.code(),
             Why::WarmUpOrdered(ordered) => ordered.code(),
+            Why::AccountPaused { .. } => "account-paused",
             Why::MessageUnreadable { .. } => "message-unreadable",
             Why::NotSendable => "not-sendable",
         }
@@ -270,6 +275,7 @@ impl Why {
             }
             Why::WarmUp(step) => step.words(),
             Why::WarmUpOrdered(ordered) => ordered.words(),
+            Why::AccountPaused { reason } => format!("the account is paused: {reason}"),
             Why::PoolChosen { rule, instead_of: None } => rule.words().into(),
             Why::PoolChosen { rule, instead_of: Some(pool) } => {
                 let carries = if *rule == PoolRule::Shared { "the shared pool" } else { "the account's default pool" };

@@ -11,3 +11,4 @@ mod the_database_goes_away;
 mod a_backup_is_whole;
 mod guessing_is_slow;
 mod a_new_ip_warms_up;
+mod a_paused_account_sends_nothing;

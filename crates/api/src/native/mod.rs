@@ -24,6 +24,8 @@ mod subaccount;
 mod webhook;
 mod suppression;
 mod warm_up;
+mod reputation;
+mod tier;
 
 use crate::asked::Listed;
 use crate::caller::{Caller, Desk};
@@ -64,6 +66,8 @@ pub fn routes() -> OpenApiRouter<Desk> {
         webhook::routes(),
         suppression::routes(),
         warm_up::routes(),
+        reputation::routes(),
+        tier::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::new(), OpenApiRouter::merge)

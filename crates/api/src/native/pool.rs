@@ -1,5 +1,6 @@
 //! Pools: an account's own, and the operator's shared ones.
 
+use super::tier::Tier;
 use super::words::{Address, Time, words};
 use super::{Answer, At, Call, created, found, gone, listed};
 use crate::asked::{Asked, Body, IfMatch, Listed, Listing, given};
@@ -42,6 +43,9 @@ pub struct Pool {
     #[schema(required)]
     overflow: Option<String>,
     leaving: Leaving,
+    /// Of a shared one: it is for the senders of this tier.
+    #[schema(required)]
+    tier: Option<Tier>,
     /// Empty for a managed pool: its addresses are the operator's to know.
     ips: Vec<Address>,
     revision: i64,
@@ -59,6 +63,7 @@ impl From<theirs::Pool> for Pool {
             is_default: pool.is_default,
             overflow: pool.overflow,
             leaving: pool.leaving.into(),
+            tier: pool.tier.map(Tier::from),
             ips: pool.ips.into_iter().map(Address).collect(),
             revision: pool.revision,
             created_at: Time(pool.created_at),
@@ -118,6 +123,8 @@ struct NewSharedPool {
     name: String,
     /// Without it, the home region.
     region: Option<String>,
+    /// The senders it is for; without it, whoever names it.
+    tier: Option<Tier>,
 }
 
 /// The account's pools, oldest first.
@@ -186,6 +193,6 @@ async fn shared_pools(call: Call, list: Listing) -> Answer {
 #[utoipa::path(post, path = "/shared-pools", request_body = NewSharedPool, responses((status = 201, body = Pool)))]
 async fn create_shared_pool(call: Call, Body(new): Body<NewSharedPool>) -> Answer {
     let region = new.region.unwrap_or_else(|| call.office.home_region().to_string());
-    let pool = call.office.create_shared_pool(&call.by, &region, &new.name).await?;
+    let pool = call.office.create_shared_pool(&call.by, &region, &new.name, new.tier.map(Into::into)).await?;
     created(&["shared-pools"], Some(pool.revision), Pool::from(pool))
 }

@@ -37,7 +37,10 @@ struct Of {
     ip: Option<Address>,
     /// Such as `gmail`; what has no name of its own is `other`.
     provider: Option<String>,
-    /// What they are told apart by, with commas between: `account`, `subaccount`, `configuration_set`, `pool`, `ip`, `provider`.
+    /// The sender's.
+    domain: Option<String>,
+    /// What they are told apart by, with commas between: `account`, `subaccount`, `configuration_set`, `pool`, `ip`, `provider`,
+    /// `domain`.
     by: Option<String>,
     /// A line for each minute, hour or day; without it, one for all the time.
     #[param(inline)]
@@ -123,7 +126,11 @@ fn dimensions(by: Option<&str>) -> Result<Vec<Dimension>, Problem> {
     let dimension = |word: &str| {
         Dimension::of(word.trim()).ok_or_else(|| {
             let sentence = format!("Counts are not told apart by {}.", word.escape_debug());
-            Refusal::invalid("by", sentence, "Give account, subaccount, configuration_set, pool, ip or provider.")
+            Refusal::invalid(
+                "by",
+                sentence,
+                "Give account, subaccount, configuration_set, pool, ip, provider or domain.",
+            )
         })
     };
     let mut by: Vec<Dimension> =
@@ -144,6 +151,7 @@ async fn statistics(call: Call, Asked(of): Asked<Of>) -> Answer {
         pool: of.pool,
         ip: of.ip.map(|ip| ip.0),
         provider: of.provider,
+        domain: of.domain,
         by: dimensions(of.by.as_deref())?,
         grain: of.resolution.map(Into::into),
         from: of.from.map(|from| from.0),

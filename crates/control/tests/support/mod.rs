@@ -21,6 +21,7 @@ use engine::event::{Event, EventKind};
 use engine::id::{AccountId, RegionId};
 use engine::snapshot::{Holder, Plan, PoolKind, Scope};
 use engine::time::Timestamp;
+use net::dns::blocklist::BlockList;
 use net::dns::{Dns, FixedAnswers, FixedDns};
 use postgres::Postgres;
 use sqlx::{Connection as _, Executor as _};
@@ -65,7 +66,12 @@ impl Bench {
 
     /// The same database, opened anew: as after a restart.
     pub async fn again(&self) -> Office {
-        office(&self.location, self.now.clone(), no_dns()).await
+        office(&self.location, self.now.clone(), no_dns(), Vec::new()).await
+    }
+
+    /// The same database, where these block lists are asked.
+    pub async fn with_lists(&self, dns: Arc<dyn Dns>, lists: Vec<BlockList>) -> Office {
+        office(&self.location, self.now.clone(), dns, lists).await
     }
 }
 
@@ -189,7 +195,7 @@ pub async fn bench(engine: Engine, dns: Arc<dyn Dns>) -> Bench {
         }
     };
     let now = Arc::new(AtomicI64::new(START));
-    let office = office(&location, now.clone(), dns).await;
+    let office = office(&location, now.clone(), dns, Vec::new()).await;
     Bench { office, by: Actor::command_line(), location, now, folder, server }
 }
 
@@ -199,14 +205,14 @@ async fn archive(location: &Location) -> Archive {
     archive
 }
 
-async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>) -> Office {
+async fn office(location: &Location, now: Arc<AtomicI64>, dns: Arc<dyn Dns>, block_lists: Vec<BlockList>) -> Office {
     Office::new(Setting {
         store: Store::open(location).await.unwrap(),
         archive: archive(location).await,
         sealer: Sealer::of_key(&MASTER).unwrap(),
         now: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
         dns,
-        block_lists: Vec::new(),
+        block_lists,
         host: "weir.test".to_owned(),
         return_path: None,
         region: RegionId::new("local"),

@@ -14,7 +14,7 @@ use crate::retry::jitter;
 use crate::route;
 use crate::shape::Shape;
 use crate::slab::NONE;
-use crate::snapshot::{Ip, IpState, Snapshot};
+use crate::snapshot::{Ip, IpState, Snapshot, Standing};
 use crate::time::Timestamp;
 use crate::why::Why;
 use mail::address::Domain;
@@ -36,6 +36,8 @@ const DEAD_FOR: Duration = Duration::from_secs(300);
 const VALID_MIN: Duration = Duration::from_secs(5);
 /// A message without any IP that can send looks again after this.
 const NO_IP_AGAIN: Duration = Duration::from_secs(60);
+/// And one of a paused account.
+const PAUSED_AGAIN: Duration = Duration::from_secs(60);
 
 impl Engine {
     pub(super) fn accepted(&mut self, envelope: &Envelope, state: Option<&MessageState>) {
@@ -131,7 +133,12 @@ impl Engine {
     /// Sends a ticket whose time has come on its way. A message without a route gets it here, or ends: such a ticket comes from its
     /// bucket in time and from nowhere else.
     pub(super) fn place(&mut self, ticket: u32, end: End) {
-        if self.queue.messages[self.queue.tickets[ticket].message].ip == NONE && !self.decide(ticket) {
+        let message = self.queue.tickets[ticket].message;
+        if self.is_paused(message) {
+            self.queue.put_due(ticket, self.now + PAUSED_AGAIN, Wait::Paused);
+            return;
+        }
+        if self.queue.messages[message].ip == NONE && !self.decide(ticket) {
             return;
         }
         let domain = self.queue.tickets[ticket].domain;
@@ -157,6 +164,18 @@ impl Engine {
                 self.ask(domain);
             }
         }
+    }
+
+    /// R6.3: why the account may not send at present.
+    pub(super) fn paused(&self, account: &AccountId) -> Option<&str> {
+        match &self.snapshot.accounts.get(account)?.standing {
+            Standing::Paused { reason } => Some(reason),
+            Standing::Sandbox | Standing::Production => None,
+        }
+    }
+
+    pub(super) fn is_paused(&self, message: u32) -> bool {
+        self.paused(&self.queue.origins[self.queue.messages[message].origin].account).is_some()
     }
 
     /// R1.6, R2.3: the route of a scheduled message, when the first of its tickets is due. `false`: the ticket waits, or is over.

@@ -134,7 +134,7 @@ impl Engine {
         let same = matches!(self.domains[domain].status, DomainStatus::Site { site, provider } if site == here.site && provider == lane.provider);
         let ip = &self.ips[lane.ip as usize];
         let foreign = ip.is_foreign(&self.queue.origins[self.queue.messages[message].origin].account);
-        if !same || foreign || !ip.usable() || self.queue.messages[message].ip != lane.ip {
+        if !same || foreign || !ip.usable() || self.queue.messages[message].ip != lane.ip || self.is_paused(message) {
             self.place(ticket, End::Back);
             return None;
         }

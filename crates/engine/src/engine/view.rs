@@ -223,10 +223,17 @@ impl Engine {
     /// Why does this ticket wait, and until when at least?
     pub(super) fn why(&self, ticket: u32) -> (Why, Option<Timestamp>) {
         let entry = &self.queue.tickets[ticket];
+        let account = &self.queue.origins[self.queue.messages[entry.message].origin].account;
+        if let (Some(reason), Place::Nowhere | Place::Due(_) | Place::Domain(_) | Place::Flow(_)) =
+            (self.paused(account), entry.place)
+        {
+            // Whatever else it waits for.
+            return (Why::AccountPaused { reason: reason.to_owned() }, None);
+        }
         match entry.place {
-            Place::Nowhere => (Why::WaitingItsTurn, None),
             Place::Session(_) => (Why::InTransfer, None),
             Place::Held => (Why::HeldByOrder, None),
+            Place::Nowhere => (Why::WaitingItsTurn, None),
             Place::Due(_) => (self.why_due(ticket), Some(entry.due)),
             Place::Domain(_) => match &self.domains[entry.domain].status {
                 DomainStatus::Later { why } => (why.clone(), None),
@@ -250,6 +257,8 @@ impl Engine {
             Wait::SenderDomain => Why::SenderDomainSuspended { said: said() },
             Wait::Stream => Why::StreamSuspended { said: said() },
             Wait::NoIp => Why::NoIpLeft,
+            // The pause is over; it is looked at within a minute.
+            Wait::Paused => Why::WaitingItsTurn,
             Wait::Retry => {
                 let slot =
                     entry.recipients.all().first().map(|recipient| message.recipients.all()[usize::from(*recipient)]);

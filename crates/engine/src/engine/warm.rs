@@ -12,6 +12,7 @@ use crate::route;
 use crate::schedule::Per;
 use crate::shape::Verdict;
 use crate::snapshot::{Leaving, Plan, PoolKind, WarmUp, WarmUpBy};
+use crate::tier::Tier;
 use crate::time::Timestamp;
 use crate::warmup::{Course, Free, State, Warmth, became};
 use crate::why::Why;
@@ -333,8 +334,9 @@ impl Engine {
         let pool = snapshot.pools.get(&pool).filter(|pool| pool.kind != PoolKind::Shared)?;
         let may_share = pool.leaving == Leaving::Shared
             && snapshot.accounts.get(&origin.account).is_some_and(|account| account.plan != Plan::Enterprise);
-        let shared = snapshot.shared.get(&pool.region).filter(|_| may_share);
-        for other in pool.overflow.iter().chain(shared).filter_map(|id| snapshot.pools.get(id)) {
+        let tier = snapshot.accounts.get(&origin.account).map_or(Tier::Standard, |account| account.tier);
+        let shared = snapshot.shared_for(&pool.region, tier).map(|(_, pool)| pool).filter(|_| may_share);
+        for other in pool.overflow.iter().filter_map(|id| snapshot.pools.get(id)).chain(shared) {
             let from = route::place(id, OVERFLOW_ROUND, other.ips.len()).unwrap_or(0);
             let ips: Vec<IpAddr> =
                 (0..other.ips.len()).map(|step| other.ips[(from + step) % other.ips.len()]).collect();

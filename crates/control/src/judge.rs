@@ -1,0 +1,163 @@
+//! Who must be warned, who must stop, and who shares IPs with whom from now on? (R6.3, R6.4)
+//!
+//! An account whose figures are over a limit is reviewed; over a higher one, it is paused, and reads in every refusal why and what to
+//! do. Only the operator lets it go on, and then the figures from before do not count against it.
+
+use crate::account::{self, Account, Standing};
+use crate::actor::Actor;
+use crate::audit::{self, Line, Subject};
+use crate::incident::{self, IncidentKind, Of, Told, Weight};
+use crate::office::Office;
+use crate::refusal::Refusal;
+use crate::reputation::{tells, thresholds};
+use crate::setting::{self, Setting};
+use crate::statistics::Question;
+use crate::store::{Change, Columns, q, rows, run};
+use engine::counts::Grain;
+use engine::reputation::{Beside, Concern, Level, Measure, Reputation, Share, is_healed, measure};
+use engine::time::Timestamp;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Who sent nothing for so long is judged no more, until it sends again.
+const SENT_WITHIN: Duration = Duration::from_secs(2 * 86_400);
+
+fn kind_of(measure: Measure) -> IncidentKind {
+    match measure {
+        Measure::Bounces => IncidentKind::Bounces,
+        Measure::Complaints => IncidentKind::Complaints,
+    }
+}
+
+impl Office {
+    /// Reviews and pauses who must be, ends reviews of who has healed; how many were judged.
+    pub async fn judge_accounts(&self) -> Result<usize, Refusal> {
+        let since = Grain::Hour.begin(self.now() - SENT_WITHIN);
+        let mut archive = self.archive().store().read().await?;
+        let query = q!(
+            "SELECT DISTINCT s.account FROM rollup r JOIN series s ON s.id = r.series WHERE r.grain = $1 AND r.at >= $2",
+            Grain::Hour.seconds(),
+            since,
+        );
+        let mut accounts: BTreeSet<String> =
+            rows(&mut archive, query).await?.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
+        drop(archive);
+        let mut conn = self.store().read().await?;
+        let query = q!("SELECT DISTINCT subject FROM incident WHERE ip IS NULL AND closed_at IS NULL");
+        for row in rows(&mut conn, query).await? {
+            accounts.insert(row.text(0)?);
+        }
+        drop(conn);
+        for account in &accounts {
+            self.judge_account(account).await?;
+        }
+        Ok(accounts.len())
+    }
+
+    async fn judge_account(&self, id: &str) -> Result<(), Refusal> {
+        let mut conn = self.store().read().await?;
+        let account = match account::find(&mut conn, id).await {
+            Ok(account) => account,
+            // Events without an account, or of one that is gone.
+            Err(refusal) if refusal.kind == crate::refusal::Kind::NotFound => return Ok(()),
+            Err(refusal) => return Err(refusal),
+        };
+        let (thresholds, judged_from) = (thresholds(&mut conn).await?, account.judged_from);
+        let may_pause = setting::value(&mut conn, Setting::FiguresPause).await? != 0;
+        drop(conn);
+        let of = || Question { account: Some(account.id.clone()), ..Question::default() };
+        let beside = Beside { tells: &tells, is_listed: false, traps: Share::default() };
+        let days = self.days(of(), Grain::Day, None).await?;
+        let sent_today = days.last().is_some_and(|today| today.values().any(|outcomes| outcomes.sent() > 0));
+        let whole = measure(&days, beside, thresholds);
+        // Who was let go on is stopped for what came since, and for nothing else.
+        let since = match judged_from.0 {
+            0 => whole.clone(),
+            _ => measure(&self.days(of(), Grain::Hour, Some(next_hour(judged_from))).await?, beside, thresholds),
+        };
+        let mut change = self.store().change().await?;
+        let mut is_changed = false;
+        for measure in [Measure::Bounces, Measure::Complaints] {
+            let worst = |found: &Reputation| found.concerns.iter().find(|concern| concern.measure == measure).copied();
+            let pausing = worst(&since).filter(|concern| may_pause && concern.level == Level::Pause);
+            let of = Of { account: Some(&account.id), ip: None, provider: "", kind: kind_of(measure) };
+            match (pausing, worst(&whole)) {
+                (Some(concern), _) => is_changed |= self.pause(&mut change, &account, &of, &concern).await?,
+                (None, Some(concern)) => is_changed |= self.review(&mut change, &of, &concern).await?,
+                (None, None) if is_healed(&whole, measure, thresholds) && account.standing != Standing::Paused => {
+                    if incident::open_of(change.conn(), &of).await?.is_some() {
+                        incident::end(&mut change, &of, "its figures are good again", self.now()).await?;
+                        is_changed = true;
+                    }
+                }
+                (None, None) => {}
+            }
+        }
+        is_changed |= self.place_sender(&mut change, &account, &whole, sent_today).await?;
+        if is_changed {
+            change.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn review(&self, change: &mut Change, of: &Of<'_>, concern: &Concern) -> Result<bool, Refusal> {
+        let words = format!("The account is under review: {}", concern.words());
+        let told = Told {
+            weight: Weight::Review,
+            words: &words,
+            mend: concern.measure.mend(),
+            link: None,
+            evidence: json!(concern),
+            until: None,
+        };
+        incident::tell(change, of, told, self.now()).await?;
+        Ok(true)
+    }
+
+    /// R6.3: it sends nothing any more, what is queued included, until the operator lets it go on.
+    async fn pause(
+        &self,
+        change: &mut Change,
+        account: &Account,
+        of: &Of<'_>,
+        concern: &Concern,
+    ) -> Result<bool, Refusal> {
+        if account.standing == Standing::Paused {
+            return Ok(false);
+        }
+        let mend = format!("{} Then ask the operator to let the account send again.", concern.measure.mend());
+        let words = format!("The account is paused: {}", concern.words());
+        let told = Told {
+            weight: Weight::Stopped,
+            words: &words,
+            mend: &mend,
+            link: None,
+            evidence: json!(concern),
+            until: None,
+        };
+        incident::tell(change, of, told, self.now()).await?;
+        let reason = format!("{}. {mend}", concern.words());
+        let update = q!(
+            "UPDATE account SET standing = 'paused', standing_reason = $2, revision = revision + 1 WHERE id = $1",
+            account.id.clone(),
+            reason.clone(),
+        );
+        run(change.conn(), update).await?;
+        let detail = json!({ "was": account.standing.code(), "reason": reason, "figures": concern });
+        let line = Line {
+            subject: Subject::Account,
+            id: &account.id,
+            account: Some(&account.id),
+            action: "paused-by-its-figures",
+            detail,
+        };
+        audit::write(change, &Actor::service(), self.now(), line).await?;
+        Ok(true)
+    }
+}
+
+/// Counts are kept by the hour, and the one that began before is left out.
+fn next_hour(at: Timestamp) -> Timestamp {
+    Timestamp::from_unix_seconds(Grain::Hour.begin(at) + Grain::Hour.seconds())
+}
