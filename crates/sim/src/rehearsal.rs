@@ -63,10 +63,16 @@ pub struct Site {
     pub preset: Preset,
     /// Its name in the provider file.
     pub provider: Arc<str>,
-    /// Of a hundred messages, so many are here.
-    pub share: f64,
-    /// Nobody writes to it before this day.
-    pub from_day: u32,
+    pub volume: Volume,
+}
+
+/// How much is written to a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Volume {
+    /// Of a hundred messages of the sender's so many, and none before this day.
+    Share { percent: f64, from_day: u32 },
+    /// What was really sent, day by day: chance has no part in it.
+    Daily(Arc<[u64]>),
 }
 
 #[derive(Clone, Debug)]
@@ -225,8 +231,7 @@ struct Lane {
 struct Post {
     provider: Provider,
     name: Arc<str>,
-    share: f64,
-    from_day: u32,
+    volume: Volume,
     throttle: Word,
     block: Word,
     lanes: Vec<Lane>,
@@ -338,8 +343,7 @@ impl World<'_> {
                 block: word(&rules, &site.provider, block),
                 provider,
                 name: Arc::clone(&site.provider),
-                share: site.share / 100.0,
-                from_day: site.from_day,
+                volume: site.volume.clone(),
                 lanes: Vec::new(),
                 ready: VecDeque::new(),
                 again: BTreeMap::new(),
@@ -443,13 +447,11 @@ impl World<'_> {
     /// What comes in, what goes by the sender's own IPs, what leaves otherwise, what waits.
     fn minute(&mut self, post: &mut Post, minute: u64) {
         let now = at(minute);
-        if minute / MINUTES_A_DAY >= u64::from(post.from_day) {
-            let count = self.dice.poisson(self.sender.rate(minute) * post.share);
-            if count > 0 {
-                post.today.offered += count;
-                post.open += count;
-                post.ready.push_back(Cohort { since: minute, attempts: 0, count });
-            }
+        let count = self.written(&post.volume, minute);
+        if count > 0 {
+            post.today.offered += count;
+            post.open += count;
+            post.ready.push_back(Cohort { since: minute, attempts: 0, count });
         }
         while let Some(entry) = post.again.first_entry().filter(|entry| *entry.key() <= minute) {
             // They have waited longer than what just came.
@@ -468,6 +470,19 @@ impl World<'_> {
             self.send(post, lane, minute);
         }
         self.overflow(post, minute);
+    }
+
+    /// What comes in in this minute.
+    fn written(&mut self, volume: &Volume, minute: u64) -> u64 {
+        let day = minute / MINUTES_A_DAY;
+        match volume {
+            Volume::Share { from_day, .. } if day < u64::from(*from_day) => 0,
+            Volume::Share { percent, .. } => self.dice.poisson(self.sender.rate(minute) * (percent / 100.0)),
+            Volume::Daily(days) => {
+                let of_day = usize::try_from(day).ok().and_then(|day| days.get(day)).copied().unwrap_or(0);
+                self.sender.rhythm.in_minute(of_day, minute % MINUTES_A_DAY)
+            }
+        }
     }
 
     fn expire(&self, post: &mut Post, minute: u64) {
