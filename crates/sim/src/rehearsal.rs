@@ -4,7 +4,7 @@
 //! again, how many IPs a managed pool needs. Messages of one minute are handled together, so that a day of a hundred thousand costs as
 //! much as one of ten.
 
-use crate::budget::{Aimd, Budget};
+use crate::budget::{Budget, Daily};
 use crate::dice::Dice;
 use crate::provider::{Batch, Preset, Provider};
 use crate::sender::Sender;
@@ -56,6 +56,8 @@ pub enum Control {
     /// A vendor's table of this name, without anything else.
     Table(Arc<str>),
     Aimd,
+    /// A controller of the share of deferrals.
+    Pid,
 }
 
 #[derive(Clone, Debug)]
@@ -284,7 +286,7 @@ pub fn rehearse(setting: &Setting) -> Outcome {
         dice: Dice::new(setting.seed),
         retry: RetrySchedule::default(),
         budgets: Vec::new(),
-        spills_at_once: matches!(setting.control, Control::Table(_) | Control::Aimd),
+        spills_at_once: matches!(setting.control, Control::Table(_) | Control::Aimd | Control::Pid),
         shared: setting.shared,
         complaints: BTreeMap::new(),
         delays: vec![0; DELAY_MINUTES_MAX + 1],
@@ -364,14 +366,15 @@ impl World<'_> {
             let (slope, control) = (Course::Learned(known.warm_up), &self.setting.control);
             let schedule = match control {
                 Control::Schedule(name) | Control::Table(name) => self.schedules.named(name).cloned(),
-                Control::Learning | Control::Aimd => None,
+                Control::Learning | Control::Aimd | Control::Pid => None,
             };
             let of_ip = schedule.as_ref().is_some_and(|schedule| schedule.per == Per::Ip);
             let budget = match self.of_ip.get(&ip).filter(|_| of_ip) {
                 Some(budget) => *budget,
                 None => {
                     self.budgets.push(match control {
-                        Control::Aimd => Budget::Aimd(Aimd::begun(known.warm_up, now)),
+                        Control::Aimd => Budget::Daily(Daily::aimd(known.warm_up, now)),
+                        Control::Pid => Budget::Daily(Daily::pid(known.warm_up, now)),
                         _ => begun(schedule.map_or(slope, Course::Fixed), control, now),
                     });
                     self.of_ip.insert(ip, self.budgets.len() - 1);

@@ -346,7 +346,7 @@ impl Written {
         Ok(Some(bounds))
     }
 
-    /// `learning`, a schedule's name, or for comparison a vendor's table as it stands (`table ses`) or `aimd`.
+    /// `learning`, a schedule's name, or for comparison a vendor's table as it stands (`table ses`), `aimd` or `pid`.
     fn control(&self, source: Source<'_>) -> Result<Control, RuleError> {
         let (at, schedules) = (&self.pool.warm_up, Schedules::shipped());
         let name = at.get_ref().as_str();
@@ -354,12 +354,13 @@ impl Written {
         match name {
             "learning" => Ok(Control::Learning),
             "aimd" => Ok(Control::Aimd),
+            "pid" => Ok(Control::Pid),
             _ if table.is_some_and(|table| schedules.named(table).is_some()) => {
                 Ok(Control::Table(table.unwrap_or_default().into()))
             }
             _ if schedules.named(name).is_some() => Ok(Control::Schedule(name.into())),
             _ => {
-                let what = "learning, aimd, a schedule's name, or table and a schedule's name";
+                let what = "learning, aimd, pid, a schedule's name, or table and a schedule's name";
                 Err(source.wrong(&at.span(), self.name.get_ref(), "warm_up", what))
             }
         }
@@ -399,7 +400,7 @@ mod tests {
         check(&file("rhythm = \"odd\"\n[pool]\nips = 1"), "line 5: mine: rhythm: working, even or campaign");
         check(
             &file("[pool]\nips = 1\nwarm_up = \"fast\""),
-            "line 7: mine: warm_up: learning, aimd, a schedule's name, or table and a schedule's name",
+            "line 7: mine: warm_up: learning, aimd, pid, a schedule's name, or table and a schedule's name",
         );
         check(
             &file("[pool]\nips = 1\n[[provider]]\nlike = \"gmail-like\"\nshare = 50"),
