@@ -5,7 +5,9 @@ use sim::history::History;
 use sim::page::{grouped, page, percent};
 use sim::rehearsal::{Outcome, rehearse};
 use sim::scenario::Scenario;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  weir simulate --list\n  weir simulate good-sender --html warm-up.html\n  \
@@ -44,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Done {
     let mut scenario = find(name)?;
     let mut words = scenario.words.to_string();
     if let Some(path) = &arguments.history {
-        let history = read(path, &scenario)?;
+        let history = read(path, &scenario.providers())?;
         scenario = scenario.with(&history);
         words = format!(
             "{words}; with what was really sent, {} days from {:.10} on",
@@ -65,7 +67,8 @@ pub fn run(arguments: &Arguments) -> Done {
     Ok(())
 }
 
-fn find(name: &str) -> Result<Scenario, Failure> {
+/// A shipped scenario, or one in a file.
+pub fn find(name: &str) -> Result<Scenario, Failure> {
     if let Some(shipped) = Scenario::named(name) {
         return Ok(shipped);
     }
@@ -75,11 +78,11 @@ fn find(name: &str) -> Result<Scenario, Failure> {
     Scenario::parse(&text).map_err(|fault| Failure(format!("{name}: {fault}")))
 }
 
-/// What was really sent to the scenario's providers, or to others that are known.
-fn read(path: &Path, scenario: &Scenario) -> Result<History, Failure> {
+/// What was really sent, to none but these providers.
+pub fn read(path: &Path, providers: &BTreeSet<Arc<str>>) -> Result<History, Failure> {
     let file = path.display();
     let text = std::fs::read_to_string(path).map_err(|fault| Failure(format!("{file} cannot be read: {fault}")))?;
-    let history = History::parse(&text, &scenario.providers()).map_err(|fault| Failure(format!("{file}: {fault}")))?;
+    let history = History::parse(&text, providers).map_err(|fault| Failure(format!("{file}: {fault}")))?;
     let holes: Vec<String> = history.holes().collect();
     if let Some(first) = holes.first() {
         let more = if holes.len() > 1 { format!(" and {} more days", holes.len() - 1) } else { String::new() };

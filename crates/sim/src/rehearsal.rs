@@ -60,6 +60,22 @@ pub enum Control {
     Pid,
 }
 
+impl Control {
+    /// `learning`, a schedule's name, or for comparison a vendor's table as it stands (`table ses`), `aimd` or `pid`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Control> {
+        let schedules = Schedules::shipped();
+        let table = name.strip_prefix("table ");
+        match (name, table) {
+            ("learning", _) => Some(Control::Learning),
+            ("aimd", _) => Some(Control::Aimd),
+            ("pid", _) => Some(Control::Pid),
+            (_, Some(table)) => schedules.named(table).map(|_| Control::Table(table.into())),
+            _ => schedules.named(name).map(|_| Control::Schedule(name.into())),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Site {
     pub preset: Preset,

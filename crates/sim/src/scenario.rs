@@ -7,7 +7,7 @@ use crate::sender::{Change, Rhythm, Sender};
 use engine::provider::Providers;
 use engine::rulefile::{RuleError, Source};
 use engine::scale::Bounds;
-use engine::schedule::{STAGES_MAX, Schedules};
+use engine::schedule::STAGES_MAX;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -98,6 +98,14 @@ impl Scenario {
         self.setting.sites = history.providers().filter_map(site).collect();
         self.setting.days = u32::try_from(days).unwrap_or(u32::MAX);
         self
+    }
+
+    /// The same for its days alone.
+    #[must_use]
+    pub fn with_only(self, history: &History) -> Scenario {
+        let mut scenario = self.with(history);
+        scenario.setting.days = u32::try_from(history.days()).unwrap_or(u32::MAX);
+        scenario
     }
 
     /// The providers that a history for it may have: its own, and those that the rules know.
@@ -346,24 +354,12 @@ impl Written {
         Ok(Some(bounds))
     }
 
-    /// `learning`, a schedule's name, or for comparison a vendor's table as it stands (`table ses`), `aimd` or `pid`.
     fn control(&self, source: Source<'_>) -> Result<Control, RuleError> {
-        let (at, schedules) = (&self.pool.warm_up, Schedules::shipped());
-        let name = at.get_ref().as_str();
-        let table = name.strip_prefix("table ");
-        match name {
-            "learning" => Ok(Control::Learning),
-            "aimd" => Ok(Control::Aimd),
-            "pid" => Ok(Control::Pid),
-            _ if table.is_some_and(|table| schedules.named(table).is_some()) => {
-                Ok(Control::Table(table.unwrap_or_default().into()))
-            }
-            _ if schedules.named(name).is_some() => Ok(Control::Schedule(name.into())),
-            _ => {
-                let what = "learning, aimd, pid, a schedule's name, or table and a schedule's name";
-                Err(source.wrong(&at.span(), self.name.get_ref(), "warm_up", what))
-            }
-        }
+        let at = &self.pool.warm_up;
+        Control::named(at.get_ref()).ok_or_else(|| {
+            let what = "learning, aimd, pid, a schedule's name, or table and a schedule's name";
+            source.wrong(&at.span(), self.name.get_ref(), "warm_up", what)
+        })
     }
 
     fn listings(&self, source: Source<'_>) -> Result<Vec<Listing>, RuleError> {
