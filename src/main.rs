@@ -50,6 +50,8 @@ enum Command {
     Dkim(commands::dkim::Arguments),
     /// Rehearse months of sending, in seconds
     Simulate(commands::simulate::Arguments),
+    /// Play what was really sent by two ways of warming up, side by side
+    Replay(commands::replay::Arguments),
     /// See all of it work on this machine: no configuration, no DNS, no root
     Demo(commands::demo::Arguments),
     /// Let the shell complete what you type
@@ -83,6 +85,7 @@ fn run(typed: &clap::ArgMatches) -> commands::Done {
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Dkim(arguments) => commands::dkim::run(&arguments),
         Command::Simulate(arguments) => commands::simulate::run(&arguments),
+        Command::Replay(arguments) => commands::replay::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Completions(arguments) => commands::completions::run(&arguments, line()),
     }

@@ -13,6 +13,8 @@ pub mod send;
 pub mod serve;
 pub mod simulate;
 
+pub mod replay;
+
 mod show;
 mod verb;
 
@@ -71,7 +73,7 @@ const NOUNS: &[verb::Noun] = &[
 ];
 
 /// What stands behind the nouns in the help: it is needed once, or asks no service.
-const SELDOM: &[&str] = &["check-config", "dkim", "completions", "simulate", "demo", "help"];
+const SELDOM: &[&str] = &["check-config", "dkim", "completions", "simulate", "replay", "demo", "help"];
 
 /// The line with all that is a row of a table.
 pub fn with_tables(line: Command) -> Command {

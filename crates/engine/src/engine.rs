@@ -79,6 +79,7 @@ pub struct Engine {
     runnable: VecDeque<u32>,
     answered: VecDeque<u32>,
     rehoming: VecDeque<(u32, u32)>,
+    walk: Option<warm::Walk>,
     sweeps: VecDeque<orders::Sweep>,
     to_resolve: VecDeque<u32>,
     resolving: u32,
@@ -293,6 +294,7 @@ impl Engine {
             runnable: VecDeque::new(),
             answered: VecDeque::new(),
             rehoming: VecDeque::new(),
+            walk: None,
             sweeps: VecDeque::new(),
             to_resolve: VecDeque::new(),
             resolving: 0,
@@ -307,6 +309,7 @@ impl Engine {
     /// Tell it what happened. A clock that goes back is taken as standing still.
     pub fn handle(&mut self, input: Input, now: Timestamp) {
         self.now = self.now.max(now);
+        self.walk = None;
         match input {
             Input::Accepted { envelope, state } => self.accepted(&envelope, state.as_ref()),
             Input::Resolved { domain, answer } => self.resolved(&domain, answer),
@@ -358,7 +361,7 @@ impl Engine {
     fn step(&mut self) -> bool {
         let mut bulk = false;
         for _ in 0..BULK_PER_TURN {
-            let more = self.step_time() || self.step_answered() || self.step_rehoming() || self.step_order();
+            let more = self.step_aside() || self.step_rehoming() || self.step_order();
             bulk |= more;
             // What comes of it goes out before there is more of it.
             if !more || !self.actions.is_empty() {
@@ -366,10 +369,20 @@ impl Engine {
             }
         }
         if let Some(path) = self.runnable.pop_front() {
+            self.walk = None;
             self.serve(path);
             return true;
         }
         bulk
+    }
+
+    /// What comes before a walk goes on.
+    fn step_aside(&mut self) -> bool {
+        let is_something = self.step_time() || self.step_answered();
+        if is_something {
+            self.walk = None;
+        }
+        is_something
     }
 
     fn has_work(&self) -> bool {

@@ -8,6 +8,8 @@ pub mod dice;
 pub mod provider;
 /// How much does a sender send when, and what is its mail like?
 pub mod sender;
+/// What was really sent?
+pub mod history;
 /// Who says how much an IP may send today?
 pub mod budget;
 /// What would happen in three months?

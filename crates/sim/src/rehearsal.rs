@@ -4,7 +4,7 @@
 //! again, how many IPs a managed pool needs. Messages of one minute are handled together, so that a day of a hundred thousand costs as
 //! much as one of ten.
 
-use crate::budget::{Aimd, Budget};
+use crate::budget::{Budget, Daily};
 use crate::dice::Dice;
 use crate::provider::{Batch, Preset, Provider};
 use crate::sender::Sender;
@@ -56,6 +56,24 @@ pub enum Control {
     /// A vendor's table of this name, without anything else.
     Table(Arc<str>),
     Aimd,
+    /// A controller of the share of deferrals.
+    Pid,
+}
+
+impl Control {
+    /// `learning`, a schedule's name, or for comparison a vendor's table as it stands (`table ses`), `aimd` or `pid`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Control> {
+        let schedules = Schedules::shipped();
+        let table = name.strip_prefix("table ");
+        match (name, table) {
+            ("learning", _) => Some(Control::Learning),
+            ("aimd", _) => Some(Control::Aimd),
+            ("pid", _) => Some(Control::Pid),
+            (_, Some(table)) => schedules.named(table).map(|_| Control::Table(table.into())),
+            _ => schedules.named(name).map(|_| Control::Schedule(name.into())),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -63,10 +81,16 @@ pub struct Site {
     pub preset: Preset,
     /// Its name in the provider file.
     pub provider: Arc<str>,
-    /// Of a hundred messages, so many are here.
-    pub share: f64,
-    /// Nobody writes to it before this day.
-    pub from_day: u32,
+    pub volume: Volume,
+}
+
+/// How much is written to a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Volume {
+    /// Of a hundred messages of the sender's so many, and none before this day.
+    Share { percent: f64, from_day: u32 },
+    /// What was really sent, day by day: chance has no part in it.
+    Daily(Arc<[u64]>),
 }
 
 #[derive(Clone, Debug)]
@@ -225,8 +249,7 @@ struct Lane {
 struct Post {
     provider: Provider,
     name: Arc<str>,
-    share: f64,
-    from_day: u32,
+    volume: Volume,
     throttle: Word,
     block: Word,
     lanes: Vec<Lane>,
@@ -279,7 +302,7 @@ pub fn rehearse(setting: &Setting) -> Outcome {
         dice: Dice::new(setting.seed),
         retry: RetrySchedule::default(),
         budgets: Vec::new(),
-        spills_at_once: matches!(setting.control, Control::Table(_) | Control::Aimd),
+        spills_at_once: matches!(setting.control, Control::Table(_) | Control::Aimd | Control::Pid),
         shared: setting.shared,
         complaints: BTreeMap::new(),
         delays: vec![0; DELAY_MINUTES_MAX + 1],
@@ -338,8 +361,7 @@ impl World<'_> {
                 block: word(&rules, &site.provider, block),
                 provider,
                 name: Arc::clone(&site.provider),
-                share: site.share / 100.0,
-                from_day: site.from_day,
+                volume: site.volume.clone(),
                 lanes: Vec::new(),
                 ready: VecDeque::new(),
                 again: BTreeMap::new(),
@@ -360,14 +382,15 @@ impl World<'_> {
             let (slope, control) = (Course::Learned(known.warm_up), &self.setting.control);
             let schedule = match control {
                 Control::Schedule(name) | Control::Table(name) => self.schedules.named(name).cloned(),
-                Control::Learning | Control::Aimd => None,
+                Control::Learning | Control::Aimd | Control::Pid => None,
             };
             let of_ip = schedule.as_ref().is_some_and(|schedule| schedule.per == Per::Ip);
             let budget = match self.of_ip.get(&ip).filter(|_| of_ip) {
                 Some(budget) => *budget,
                 None => {
                     self.budgets.push(match control {
-                        Control::Aimd => Budget::Aimd(Aimd::begun(known.warm_up, now)),
+                        Control::Aimd => Budget::Daily(Daily::aimd(known.warm_up, now)),
+                        Control::Pid => Budget::Daily(Daily::pid(known.warm_up, now)),
                         _ => begun(schedule.map_or(slope, Course::Fixed), control, now),
                     });
                     self.of_ip.insert(ip, self.budgets.len() - 1);
@@ -443,13 +466,11 @@ impl World<'_> {
     /// What comes in, what goes by the sender's own IPs, what leaves otherwise, what waits.
     fn minute(&mut self, post: &mut Post, minute: u64) {
         let now = at(minute);
-        if minute / MINUTES_A_DAY >= u64::from(post.from_day) {
-            let count = self.dice.poisson(self.sender.rate(minute) * post.share);
-            if count > 0 {
-                post.today.offered += count;
-                post.open += count;
-                post.ready.push_back(Cohort { since: minute, attempts: 0, count });
-            }
+        let count = self.written(&post.volume, minute);
+        if count > 0 {
+            post.today.offered += count;
+            post.open += count;
+            post.ready.push_back(Cohort { since: minute, attempts: 0, count });
         }
         while let Some(entry) = post.again.first_entry().filter(|entry| *entry.key() <= minute) {
             // They have waited longer than what just came.
@@ -468,6 +489,19 @@ impl World<'_> {
             self.send(post, lane, minute);
         }
         self.overflow(post, minute);
+    }
+
+    /// What comes in in this minute.
+    fn written(&mut self, volume: &Volume, minute: u64) -> u64 {
+        let day = minute / MINUTES_A_DAY;
+        match volume {
+            Volume::Share { from_day, .. } if day < u64::from(*from_day) => 0,
+            Volume::Share { percent, .. } => self.dice.poisson(self.sender.rate(minute) * (percent / 100.0)),
+            Volume::Daily(days) => {
+                let of_day = usize::try_from(day).ok().and_then(|day| days.get(day)).copied().unwrap_or(0);
+                self.sender.rhythm.in_minute(of_day, minute % MINUTES_A_DAY)
+            }
+        }
     }
 
     fn expire(&self, post: &mut Post, minute: u64) {

@@ -1,12 +1,15 @@
 //! What is to be rehearsed? A file says it: who sends, to whom, by what, and what changes on the way.
 
+use crate::history::History;
 use crate::provider::{Preset, Quality, presets};
-use crate::rehearsal::{Control, Listing, Setting, Site};
+use crate::rehearsal::{Control, Listing, Setting, Site, Volume};
 use crate::sender::{Change, Rhythm, Sender};
+use engine::provider::Providers;
 use engine::rulefile::{RuleError, Source};
 use engine::scale::Bounds;
-use engine::schedule::{STAGES_MAX, Schedules};
+use engine::schedule::STAGES_MAX;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use toml::Spanned;
 
@@ -30,6 +33,10 @@ const NAMES: [(&str, &str); 8] = [
     ("small-site", "mx.example"),
     ("open", "mx.example.net"),
 ];
+/// What statistics call all sites together that the provider rules do not know.
+const THE_REST: &str = "other";
+/// How a provider is that neither the scenario names nor a kind is usually called by.
+const LIKE_THE_REST: &str = "small-site";
 /// Each figure of a provider is up to so much otherwise in each run.
 const VARIED_BY: f64 = 0.3;
 /// A year: more is a slip.
@@ -58,7 +65,7 @@ impl Scenario {
     #[must_use]
     pub fn only(mut self, like: &str) -> Scenario {
         if let Some((preset, name)) = preset(like).zip(name_of(like)) {
-            self.setting.sites = vec![Site { preset, provider: name.into(), share: 100.0, from_day: 0 }];
+            self.setting.sites = vec![Site { preset, provider: name.into(), volume: share(100.0) }];
         }
         self
     }
@@ -75,6 +82,38 @@ impl Scenario {
     pub fn per_day(mut self, per_day: f64) -> Scenario {
         self.setting.sender.per_day = per_day;
         self
+    }
+
+    /// The same with what was really sent in place of the sender's volume and the providers' shares, for as long as either of them is.
+    /// A provider that the scenario does not name is as one that is usually called so.
+    #[must_use]
+    pub fn with(mut self, history: &History) -> Scenario {
+        let days = (self.setting.days as usize).max(history.days());
+        let site = |name: &Arc<str>| {
+            let named = self.setting.sites.iter().find(|site| site.provider == *name).map(|site| site.preset.clone());
+            let like = NAMES.iter().find(|(_, usual)| **usual == **name).map_or(LIKE_THE_REST, |(like, _)| *like);
+            let volume = Volume::Daily(history.of(name, days));
+            Some(Site { preset: named.or_else(|| preset(like))?, provider: Arc::clone(name), volume })
+        };
+        self.setting.sites = history.providers().filter_map(site).collect();
+        self.setting.days = u32::try_from(days).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// The same for its days alone.
+    #[must_use]
+    pub fn with_only(self, history: &History) -> Scenario {
+        let mut scenario = self.with(history);
+        scenario.setting.days = u32::try_from(history.days()).unwrap_or(u32::MAX);
+        scenario
+    }
+
+    /// The providers that a history for it may have: its own, and those that the rules know.
+    #[must_use]
+    pub fn providers(&self) -> BTreeSet<Arc<str>> {
+        let own = self.setting.sites.iter().map(|site| Arc::clone(&site.provider));
+        let known = Providers::shipped();
+        own.chain(known.names().chain([THE_REST]).map(Arc::from)).collect()
     }
 
     /// Those that are shipped.
@@ -109,6 +148,10 @@ const SHIPPED: [&str; 8] = [
 
 fn preset(like: &str) -> Option<Preset> {
     presets().into_iter().find(|preset| preset.name == like)
+}
+
+fn share(percent: f64) -> Volume {
+    Volume::Share { percent, from_day: 0 }
 }
 
 fn name_of(like: &str) -> Option<&'static str> {
@@ -261,8 +304,8 @@ impl Written {
     fn sites(&self, source: Source<'_>) -> Result<Vec<Site>, RuleError> {
         let rule = self.name.get_ref();
         if self.provider.is_empty() {
-            let site = |(like, name, share): &(&str, &str, f64)| {
-                Some(Site { preset: preset(like)?, provider: (*name).into(), share: *share, from_day: 0 })
+            let site = |(like, name, percent): &(&str, &str, f64)| {
+                Some(Site { preset: preset(like)?, provider: (*name).into(), volume: share(*percent) })
             };
             return Ok(USUAL.iter().filter_map(site).collect());
         }
@@ -281,11 +324,10 @@ impl Written {
             sites.push(Site {
                 preset,
                 provider: name.unwrap_or("mx.example").into(),
-                share: *written.share.get_ref(),
-                from_day: written.from_day,
+                volume: Volume::Share { percent: *written.share.get_ref(), from_day: written.from_day },
             });
         }
-        let sum: f64 = sites.iter().map(|site| site.share).sum();
+        let sum: f64 = self.provider.iter().map(|written| written.share.get_ref()).sum();
         if (sum - 100.0).abs() > 0.5 {
             let what = format!("the shares of all providers are {sum} together, and are to be 100");
             return Err(source.wrong(&self.provider[0].share.span(), rule, "share", what));
@@ -312,23 +354,12 @@ impl Written {
         Ok(Some(bounds))
     }
 
-    /// `learning`, a schedule's name, or for comparison a vendor's table as it stands (`table ses`) or `aimd`.
     fn control(&self, source: Source<'_>) -> Result<Control, RuleError> {
-        let (at, schedules) = (&self.pool.warm_up, Schedules::shipped());
-        let name = at.get_ref().as_str();
-        let table = name.strip_prefix("table ");
-        match name {
-            "learning" => Ok(Control::Learning),
-            "aimd" => Ok(Control::Aimd),
-            _ if table.is_some_and(|table| schedules.named(table).is_some()) => {
-                Ok(Control::Table(table.unwrap_or_default().into()))
-            }
-            _ if schedules.named(name).is_some() => Ok(Control::Schedule(name.into())),
-            _ => {
-                let what = "learning, aimd, a schedule's name, or table and a schedule's name";
-                Err(source.wrong(&at.span(), self.name.get_ref(), "warm_up", what))
-            }
-        }
+        let at = &self.pool.warm_up;
+        Control::named(at.get_ref()).ok_or_else(|| {
+            let what = "learning, aimd, pid, a schedule's name, or table and a schedule's name";
+            source.wrong(&at.span(), self.name.get_ref(), "warm_up", what)
+        })
     }
 
     fn listings(&self, source: Source<'_>) -> Result<Vec<Listing>, RuleError> {
@@ -365,7 +396,7 @@ mod tests {
         check(&file("rhythm = \"odd\"\n[pool]\nips = 1"), "line 5: mine: rhythm: working, even or campaign");
         check(
             &file("[pool]\nips = 1\nwarm_up = \"fast\""),
-            "line 7: mine: warm_up: learning, aimd, a schedule's name, or table and a schedule's name",
+            "line 7: mine: warm_up: learning, aimd, pid, a schedule's name, or table and a schedule's name",
         );
         check(
             &file("[pool]\nips = 1\n[[provider]]\nlike = \"gmail-like\"\nshare = 50"),

@@ -14,6 +14,26 @@ pub enum Rhythm {
     Campaign,
 }
 
+impl Rhythm {
+    /// How much of a day's mail has come by this part of the day: what `Sender::rate` adds up to, without its weeks.
+    fn passed(self, of_day: f64) -> f64 {
+        use std::f64::consts::TAU;
+        let wave = |of_day: f64| (TAU * (of_day - 1.0 / 24.0)).sin();
+        match self {
+            Rhythm::Even => of_day,
+            Rhythm::Working => of_day - 0.7 / TAU * (wave(of_day) - wave(0.0)),
+            Rhythm::Campaign => ((of_day - 9.0 / 24.0) * 12.0).clamp(0.0, 1.0),
+        }
+    }
+
+    /// What of a day's mail, whose sum is known, comes in this minute of it.
+    #[must_use]
+    pub fn in_minute(self, of_day: u64, minute: u64) -> u64 {
+        let until = |minute: u64| (of_day as f64 * self.passed(minute as f64 / MINUTES_A_DAY as f64)).round() as u64;
+        until(minute + 1).saturating_sub(until(minute))
+    }
+}
+
 /// What is otherwise from a day on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
@@ -85,6 +105,24 @@ mod tests {
             let sender = Sender { rhythm, ..Sender::good(1_000.0) };
             let sum: f64 = (0..7 * MINUTES_A_DAY).map(|minute| sender.rate(minute)).sum();
             assert!((6_900.0..7_100.0).contains(&sum), "{rhythm:?}: {sum}");
+        }
+    }
+
+    #[test]
+    fn a_known_days_mail_comes_in_its_day_and_rhythm() {
+        for rhythm in [Rhythm::Even, Rhythm::Working, Rhythm::Campaign] {
+            for of_day in [0, 1, 7, 1_440, 123_457] {
+                let minutes = (0..MINUTES_A_DAY).map(|minute| rhythm.in_minute(of_day, minute));
+                assert_eq!(minutes.sum::<u64>(), of_day, "{rhythm:?}");
+            }
+            let sender = Sender { rhythm, ..Sender::good(1e6) };
+            let of_hour = |hour: u64| hour * 60..(hour + 1) * 60;
+            for hour in 0..24 {
+                let known: u64 = of_hour(hour).map(|minute| rhythm.in_minute(1_000_000, minute)).sum();
+                let of_week = if rhythm == Rhythm::Working { 1.12 } else { 1.0 };
+                let usual: f64 = of_hour(hour).map(|minute| sender.rate(minute) / of_week).sum();
+                assert!((known as f64 - usual).abs() < 1_000.0, "{rhythm:?} at {hour}: {known} {usual}");
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ pub fn control() -> Outcome<()> {
     say("bench control", &mut measure)
 }
 
-fn say(name: &str, command: &mut std::process::Command) -> Outcome<()> {
+pub fn say(name: &str, command: &mut std::process::Command) -> Outcome<()> {
     let figures = answer(command).ok_or_else(|| Fault(format!("{name} has no figures: {command:?}")))?;
     println!("{figures}");
     Ok(())

@@ -1,6 +1,7 @@
 //! How do we compare with the peers, on this machine, in the same minutes?
 
 mod control;
+mod lanes;
 mod table;
 mod tenant;
 mod peers;
@@ -29,6 +30,9 @@ const KEPT_OPEN: &str = "kept open";
 pub fn bench(words: &[String]) -> Outcome<()> {
     if words == ["--control"] {
         return control::control();
+    }
+    if words == ["--lanes"] {
+        return lanes::lanes();
     }
     let plan = Plan::read(words)?;
     build()?;

@@ -1,5 +1,6 @@
 //! Where does a ticket go? Into time, to its domain, or into the queue of a path.
 
+use super::warm::Walk;
 use super::{
     Action, Alarm, CHECK_IP_EVERY, DomainEntry, DomainStatus, Drain, Engine, IpEntry, Lane, Path, ProviderKey,
     Resolution, Timer,
@@ -785,11 +786,21 @@ impl Engine {
         let Some(entry) = self.paths.get_mut(path) else {
             return true;
         };
-        if let Some(ticket) = self.flows.pop(&mut self.queue.tickets, &mut entry.turns, |_| 1) {
-            if left > 1 {
-                self.rehoming.push_front((path, left - 1));
-            }
-            self.place(ticket, End::Back);
+        let waiting = entry.turns.ready;
+        let Some(ticket) = self.flows.pop(&mut self.queue.tickets, &mut entry.turns, |_| 1) else {
+            self.walk = None;
+            return true;
+        };
+        if left > 1 {
+            self.rehoming.push_front((path, left - 1));
+        }
+        if self.walk.as_ref().is_none_or(|walk| walk.path != path) {
+            self.walk = Some(Walk::begun(path));
+        }
+        self.place(ticket, End::Back);
+        // Where one has left, there may be more place for the next.
+        if left <= 1 || self.paths[path].turns.ready != waiting {
+            self.walk = None;
         }
         true
     }

@@ -61,6 +61,32 @@ pub struct WarmUpView {
     pub last: Option<Step>,
 }
 
+/// A walk over all that waits on a path, to ask each message whether it leaves. What one is told holds for the next as long as nothing
+/// but the walk happens, so that thousands that wait for one pool are not asked one by one.
+#[derive(Debug)]
+pub(super) struct Walk {
+    pub path: u32,
+    no_place: Option<NoPlace>,
+}
+
+/// The IPs of their pool have no place for messages of this origin.
+#[derive(Clone, Copy, Debug)]
+struct NoPlace {
+    origin: u32,
+    here: u32,
+    provider: u32,
+    /// How much of what is asked for fits there, in hundredths.
+    fits: u64,
+    /// Nor have the pools that they may leave by.
+    nor_elsewhere: bool,
+}
+
+impl Walk {
+    pub(super) fn begun(path: u32) -> Walk {
+        Walk { path, no_place: None }
+    }
+}
+
 impl Engine {
     /// The warm-ups of these IPs.
     #[must_use]
@@ -312,12 +338,19 @@ impl Engine {
     /// R4.2: where a message goes that this IP has no place for: to another of its pool, to the overflow pool, to the shared one. None:
     /// it has a place here, or waits for one.
     pub(super) fn overflow_for(&mut self, message: u32, here: u32, provider: u32) -> Option<(u32, Why)> {
+        let entry = &self.queue.messages[message];
+        let (id, since, lifetime) = (entry.id(), entry.accepted_at, entry.expires_at.since(entry.accepted_at));
+        let (of, now) = (entry.origin, self.now);
+        let stays = |fits| since + overflow::leaves_after(fits, lifetime) > now;
+        let known = self.walk.as_ref().and_then(|walk| walk.no_place);
+        let known = known.filter(|known| (known.origin, known.here, known.provider) == (of, here, provider));
+        if known.is_some_and(|known| known.nor_elsewhere || stays(known.fits)) {
+            return None;
+        }
         let heat = self.heat(here, provider)?;
         if matches!(self.places(heat), Verdict::Go(_)) && !self.is_crowded(here, provider) {
             return None;
         }
-        let entry = &self.queue.messages[message];
-        let (id, since, lifetime) = (entry.id(), entry.accepted_at, entry.expires_at.since(entry.accepted_at));
         let recipients = u32::try_from(self.waiting(message).count()).unwrap_or(u32::MAX);
         let why = Why::AllowanceUsed { ip: self.ips[here as usize].address, recipients };
         let origin = self.queue.origins[self.queue.messages[message].origin].clone();
@@ -327,7 +360,10 @@ impl Engine {
         if let Some(ip) = self.with_place(&own, here, message, provider) {
             return Some((ip, why));
         }
-        if since + overflow::leaves_after(self.fits(&own, provider), lifetime) > self.now {
+        let fits = self.fits(&own, provider);
+        let no_place = NoPlace { origin: of, here, provider, fits, nor_elsewhere: false };
+        self.note_on_walk(no_place);
+        if stays(fits) {
             return None;
         }
         let snapshot = Arc::clone(&self.snapshot);
@@ -344,7 +380,14 @@ impl Engine {
                 return Some((ip, why));
             }
         }
+        self.note_on_walk(NoPlace { nor_elsewhere: true, ..no_place });
         None
+    }
+
+    fn note_on_walk(&mut self, no_place: NoPlace) {
+        if let Some(walk) = &mut self.walk {
+            walk.no_place = Some(no_place);
+        }
     }
 
     /// A provider that said no, or not so fast, is not to be asked by all that wait.
@@ -453,8 +496,7 @@ impl Engine {
     }
 
     fn forget_heat(&mut self, at: u32) {
-        let Some(heat) = self.heats.remove(at) else { return };
-        self.heat_of.remove(&(heat.ip, heat.provider));
+        self.drop_heat(at);
         for lane in 0..self.lanes.end() {
             if let Some(lane) = self.lanes.get_mut(lane).filter(|lane| lane.heat == Some(at)) {
                 lane.heat = None;
@@ -462,16 +504,23 @@ impl Engine {
         }
     }
 
-    /// Those that nothing was asked of, and that would begin again as they are.
+    fn drop_heat(&mut self, at: u32) {
+        if let Some(heat) = self.heats.remove(at) {
+            self.heat_of.remove(&(heat.ip, heat.provider));
+        }
+    }
+
+    /// Those of no lane that nothing was asked of, and that would begin again as they are.
     pub(super) fn sweep_heats(&mut self) {
-        let in_use: std::collections::BTreeSet<u32> = self.lanes.iter().filter_map(|(_, lane)| lane.heat).collect();
+        let mut in_use = vec![false; self.heats.end() as usize];
+        self.lanes.iter().filter_map(|(_, lane)| lane.heat).for_each(|heat| in_use[heat as usize] = true);
         let gone: Vec<u32> = self
             .heats
             .iter()
-            .filter(|(at, heat)| !in_use.contains(at) && self.would_begin_so(heat))
+            .filter(|(at, heat)| !in_use[*at as usize] && self.would_begin_so(heat))
             .map(|(at, _)| at)
             .collect();
-        gone.into_iter().for_each(|heat| self.forget_heat(heat));
+        gone.into_iter().for_each(|heat| self.drop_heat(heat));
     }
 
     fn would_begin_so(&self, heat: &Heat) -> bool {
