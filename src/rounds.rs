@@ -511,6 +511,7 @@ async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop:
         let _ = office.check_due_ips(IPS_A_ROUND).await;
         let _ = office.watch_lists(IPS_A_ROUND).await;
         let _ = office.end_incidents().await;
+        let _ = office.scale_pools().await;
         if judged_at.is_none_or(|at| at.elapsed() >= JUDGE_EVERY) {
             let _ = office.judge_accounts().await;
             judged_at = Some(Instant::now());

@@ -37,6 +37,7 @@ mod webhook;
 mod suppression;
 mod unmatched;
 mod warm_up;
+mod managed;
 mod reputation;
 mod tier;
 
@@ -57,6 +58,7 @@ const NOUNS: &[verb::Noun] = &[
     address::NOUN,
     ip::NOUN,
     warm_up::NOUN,
+    managed::NOUN,
     reputation::NOUN,
     reputation::INCIDENT_NOUN,
     tier::NOUN,

@@ -27,6 +27,7 @@ const NAMES: &[(&str, &str)] = &[
     ("account", "Id or name of the account; `self` is the caller's own"),
     ("subaccount", "Id or name of the subaccount"),
     ("incident", "Id of the incident"),
+    ("scaling", "Number of the decision"),
     ("set", "Name or id of the configuration set"),
     ("pool", "Id of the pool, or its name in the home region"),
     ("ip", "The address"),

@@ -100,6 +100,7 @@ async fn things(house: &House) -> Things {
         ("session", like(&session)),
         ("webhook", like(&webhook)),
         ("incident", like(&incident)),
+        ("scaling", thing("1".into(), "9".into())),
         ("id", thing(message.clone(), format!("{:032x}", 7))),
         ("message", thing(message, format!("{:032x}", 7))),
     ])

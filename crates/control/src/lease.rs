@@ -140,7 +140,16 @@ impl Office {
         by.may_operate()?;
         let mut change = self.store().change().await?;
         let account = account::find(change.conn(), account).await?;
-        let price = setting::value(change.conn(), Setting::StandardPriceCents).await?;
+        let is_managed = match &grant.order.into {
+            Into::Pool(called) => {
+                let region = grant.order.region.clone().unwrap_or_else(|| self.home_region().to_string());
+                let pool = pool::own(change.conn(), &account.id, &region, called).await;
+                pool.map_err(|refusal| refusal.at("pool"))?.kind == PoolKind::Managed
+            }
+            Into::Default | Into::New(_) => false,
+        };
+        let price = if is_managed { Setting::ManagedPriceCents } else { Setting::StandardPriceCents };
+        let price = setting::value(change.conn(), price).await?;
         let leased = self.lease(&mut change, by, &account, &grant.order, &grant.ips, (Origin::Grant, price)).await?;
         change.commit().await?;
         Ok(leased)
@@ -354,6 +363,21 @@ impl Office {
         run(change.conn(), update).await?;
         change.commit().await?;
         Ok(ended)
+    }
+
+    /// R6.5: of a managed pool, which Weir arranges: the one that came last knows the fewest.
+    pub(crate) async fn give_back_newest(&self, by: &Actor, pool: &str) -> Result<(), Refusal> {
+        let mut change = self.store().change().await?;
+        let query = q!(
+            "SELECT l.id, l.ip, l.account, l.origin, l.price_cents, l.started_at, l.ended_at FROM lease l \
+             JOIN ip i ON i.address = l.ip WHERE i.pool = $1 AND l.ended_at IS NULL ORDER BY l.started_at DESC, l.ip DESC LIMIT 1",
+            pool.to_owned(),
+        );
+        if let Some(row) = row(change.conn(), query).await? {
+            self.end_lease(&mut change, by, read(&row)?).await?;
+            change.commit().await?;
+        }
+        Ok(())
     }
 
     async fn end_lease(&self, change: &mut Change, by: &Actor, lease: Lease) -> Result<Lease, Refusal> {

@@ -86,6 +86,8 @@ pub mod reputation;
 pub mod tier;
 /// Who must be warned, and who must stop?
 mod judge;
+/// How many IPs has a managed pool, how many does it need, and who decides?
+pub mod managed;
 /// What may who see of what has happened?
 pub mod history;
 /// Who is told of events as they happen, where, and how far?

@@ -52,7 +52,7 @@ pub(crate) fn tells(provider: &str) -> bool {
     PROVIDERS.named(provider).is_some_and(|provider| provider.tells)
 }
 
-fn outcomes(figures: &Figures) -> Outcomes {
+pub(crate) fn outcomes(figures: &Figures) -> Outcomes {
     let of = |name: &str| figures.counts.get(name).map_or(0, |count| u64::try_from(*count).unwrap_or(0));
     Outcomes {
         delivered: of("delivered"),

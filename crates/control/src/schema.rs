@@ -45,7 +45,37 @@ const STEPS: &[Step] = &[
     Step { both: WARM_UP, sqlite: "", postgres: "" },
     Step { both: INCIDENT, sqlite: "", postgres: "" },
     Step { both: TIER, sqlite: "", postgres: "" },
+    Step { both: SCALING, sqlite: "", postgres: "" },
 ];
+
+const SCALING: &str = "
+-- Of a managed pool: how many IPs it may have, and whether the operator is asked first.
+ALTER TABLE pool ADD COLUMN ips_min BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE pool ADD COLUMN ips_max BIGINT NOT NULL DEFAULT 10;
+ALTER TABLE pool ADD COLUMN asks BIGINT NOT NULL DEFAULT 0 CHECK (asks IN (0, 1));
+-- Days from 1970: when it was decided about it last, and when there were more IPs for the last time.
+ALTER TABLE pool ADD COLUMN scaled_on BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE pool ADD COLUMN grown_on BIGINT NOT NULL DEFAULT 0;
+
+-- Decisions outlive their pool.
+CREATE TABLE scaling (
+    id {serial},
+    pool TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    change BIGINT NOT NULL,
+    ips BIGINT NOT NULL,
+    needed BIGINT NOT NULL,
+    provider TEXT,
+    busy_day BIGINT NOT NULL,
+    per_ip BIGINT NOT NULL,
+    words TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    said TEXT,
+    decided_by TEXT
+);
+CREATE INDEX scaling_pool ON scaling (pool, id);
+CREATE INDEX scaling_proposed ON scaling (outcome) WHERE outcome = 'proposed';
+";
 
 /// Senders that are there already have shown what they are.
 const TIER: &str = "

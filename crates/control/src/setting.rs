@@ -22,6 +22,8 @@ pub enum Setting {
     PurchasePriceCents,
     /// R7.5: what a standard dedicated IP costs a month, in cents.
     StandardPriceCents,
+    /// R7.5: what an IP of a managed pool costs a month, in cents.
+    ManagedPriceCents,
     /// Domains that an account claims at a time.
     DomainsMax,
     /// Single addresses that an account claims at a time.
@@ -45,13 +47,14 @@ pub enum Setting {
     FiguresPause,
 }
 
-pub const SETTINGS: [Setting; 19] = [
+pub const SETTINGS: [Setting; 20] = [
     Setting::DedicatedIpsMax,
     Setting::RestDays,
     Setting::CheckMaxAgeHours,
     Setting::ChecksRequired,
     Setting::PurchasePriceCents,
     Setting::StandardPriceCents,
+    Setting::ManagedPriceCents,
     Setting::DomainsMax,
     Setting::AddressesMax,
     Setting::DkimRotationDays,
@@ -77,6 +80,7 @@ impl Setting {
             Setting::ChecksRequired => "checks_required",
             Setting::PurchasePriceCents => "purchase_price_cents",
             Setting::StandardPriceCents => "standard_price_cents",
+            Setting::ManagedPriceCents => "managed_price_cents",
             Setting::DomainsMax => "domains_max",
             Setting::AddressesMax => "addresses_max",
             Setting::DkimRotationDays => "dkim_rotation_days",
@@ -102,7 +106,7 @@ impl Setting {
             Setting::CheckMaxAgeHours => 24,
             Setting::ChecksRequired => 1,
             Setting::PurchasePriceCents => 2_000,
-            Setting::StandardPriceCents => 2_495,
+            Setting::StandardPriceCents | Setting::ManagedPriceCents => 2_495,
             // Each costs two key pairs and look-ups every day.
             Setting::DomainsMax => 1_000,
             Setting::AddressesMax => 1_000,
@@ -132,6 +136,7 @@ impl Setting {
             Setting::ChecksRequired => "1: an IP is leased only when its checks are good; 0: checks are only shown",
             Setting::PurchasePriceCents => "US cents a month for an IP that is purchased in one step",
             Setting::StandardPriceCents => "US cents a month for a standard dedicated IP that is granted",
+            Setting::ManagedPriceCents => "US cents a month for an IP of a managed pool",
             Setting::DomainsMax => "domains that an account claims at a time",
             Setting::AddressesMax => "single addresses that an account claims at a time",
             Setting::DkimRotationDays => "days that a DKIM key signs before its successor is made; 0: for ever",
@@ -161,7 +166,7 @@ impl Setting {
             Setting::EventsGibMax => 1_000_000,
             Setting::CheckMaxAgeHours => 87_600,
             Setting::DedicatedIpsMax | Setting::DomainsMax | Setting::AddressesMax => 1_000_000,
-            Setting::PurchasePriceCents | Setting::StandardPriceCents => 100_000_000,
+            Setting::PurchasePriceCents | Setting::StandardPriceCents | Setting::ManagedPriceCents => 100_000_000,
         }
     }
 

@@ -75,14 +75,19 @@ fn today(now: Timestamp) -> i64 {
 
 impl Office {
     async fn decided(&self, account: &Account, well_days: u32, reputation: &Reputation) -> Result<Decided, Refusal> {
-        // What it ever sent, as far as days are kept.
+        let (sent, days) = self.sent_ever(&account.id).await?;
+        Ok(decide(Sender { tier: account.tier, sent, days, reputation, well_days }))
+    }
+
+    /// How much, and since how many days, as far as days are kept.
+    pub(crate) async fn sent_ever(&self, account: &str) -> Result<(u64, u32), Refusal> {
         let mut archive = self.archive().store().read().await?;
         let query = q!(
             "SELECT CAST(COALESCE(SUM(r.delivered + r.hard + r.soft + r.blocked + r.other), 0) AS BIGINT), \
              CAST(COALESCE(MIN(r.at), 0) AS BIGINT) FROM series s CROSS JOIN rollup r \
              WHERE r.grain = $1 AND r.series = s.id AND s.account = $2",
             Grain::Day.seconds(),
-            account.id.clone(),
+            account.to_owned(),
         );
         let found = row(&mut archive, query).await?;
         let (sent, first) = match found {
@@ -90,8 +95,7 @@ impl Office {
             None => (0, 0),
         };
         let days = if sent == 0 { 0 } else { today(self.now()) - first / Grain::Day.seconds() };
-        let days = u32::try_from(days).unwrap_or(0);
-        Ok(decide(Sender { tier: account.tier, sent, days, reputation, well_days }))
+        Ok((sent, u32::try_from(days).unwrap_or(0)))
     }
 
     /// Moves it where its figures put it; whether anything changed.

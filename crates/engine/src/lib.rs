@@ -28,6 +28,7 @@ pub mod overflow;
 pub mod scale;
 pub mod reputation;
 pub mod tier;
+pub mod fit;
 pub mod retry;
 pub mod posting;
 pub mod snapshot;

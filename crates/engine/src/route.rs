@@ -163,6 +163,7 @@ mod tests {
     use crate::snapshot::{
         Account, ConfigurationSet, Ip, IpState, Leaving, Plan, Pool, PoolKind, Snapshot, Subaccount,
     };
+    use crate::tier::Tier;
     use crate::why::Why;
     use std::collections::{BTreeMap, BTreeSet};
     use std::net::IpAddr;
@@ -274,6 +275,46 @@ mod tests {
             Arc::make_mut(&mut snapshot.ips).get_mut(&ip(last)).unwrap().state = IpState::Draining;
         }
         assert_eq!(route(&snapshot, "ann", &wish(None, None, None)), by("p5", PoolRule::Shared));
+    }
+
+    // R6.4: each tier has its pool, where there is one; nobody leaves from another's, also not by naming it.
+    #[test]
+    fn senders_of_a_tier_leave_from_its_pool() {
+        let mut snapshot = house(Plan::Standard);
+        let region = snapshot.region.clone();
+        let low = Pool { ips: vec![ip(8)], name: "low".into(), ..(*snapshot.pools[&PoolId::new("p5")]).clone() };
+        let known = snapshot.ips[&ip(5)].clone();
+        Arc::make_mut(&mut snapshot.ips).insert(ip(8), Ip { bind: ip(8), ..known });
+        Arc::make_mut(&mut snapshot.pools).insert(PoolId::new("p8"), Arc::new(low));
+        Arc::make_mut(&mut snapshot.tiers).insert((region, Tier::Penalty), PoolId::new("p8"));
+        assert_eq!(snapshot.check(), []);
+        let unnamed = wish(None, None, None);
+        assert_eq!(route(&snapshot, "bob", &unnamed), by("p5", PoolRule::Shared));
+        let named = wish(Some("p8"), None, None);
+        assert_eq!(route(&snapshot, "bob", &named), Err(Why::PoolUnknown { pool: "p8".into() }));
+        account(&mut snapshot, "bob").tier = Tier::Penalty;
+        assert_eq!(route(&snapshot, "bob", &unnamed), by("p8", PoolRule::Shared));
+        assert_eq!(route(&snapshot, "bob", &named), by("p8", PoolRule::NamedOnMessage));
+        // Without an IP it is as good as none.
+        empty(&mut snapshot, "p8");
+        assert_eq!(route(&snapshot, "bob", &unnamed), by("p5", PoolRule::Shared));
+    }
+
+    // R3.8: until its first IP comes, a managed pool's mail leaves from shared ones, as the pool's own.
+    #[test]
+    fn a_managed_pool_without_an_ip_borrows() {
+        for (plan, expected) in [
+            (Plan::Standard, by("p2", PoolRule::NamedOnMessage)),
+            (Plan::Enterprise, Err(Why::PoolEmpty { pool: "empty".into() })),
+        ] {
+            let mut snapshot = house(plan);
+            let managed = Arc::make_mut(&mut snapshot.pools).get_mut(&PoolId::new("p2"));
+            Arc::make_mut(managed.unwrap()).kind = PoolKind::Managed;
+            let named = wish(Some("empty"), None, None);
+            assert_eq!(route(&snapshot, "ann", &named), expected);
+            let chosen = choose(&snapshot, &AccountId::new("ann"), &named, MessageId(7)).map(|route| route.candidates);
+            assert_eq!(chosen.ok(), expected.ok().map(|_| vec![ip(5)]));
+        }
     }
 
     // R2.1: an enterprise account has no shared fallback, and no way of its own to shared IPs.

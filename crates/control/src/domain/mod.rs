@@ -250,6 +250,16 @@ fn taken(name: &DomainName) -> Refusal {
     Refusal::conflict("domain_taken", sentence, "Use the one that is there.").at("name")
 }
 
+/// Whether the account has proved that this domain is its own.
+pub(crate) async fn is_verified(conn: &mut AnyConnection, account: &str, name: &str) -> Result<bool, Refusal> {
+    let query = q!(
+        "SELECT COUNT(*) FROM domain WHERE account = $1 AND name = $2 AND verified_at IS NOT NULL AND lost_at IS NULL",
+        account.to_owned(),
+        name.to_ascii_lowercase(),
+    );
+    Ok(number(conn, query).await? > 0)
+}
+
 impl Office {
     /// With two keys for it, RSA and Ed25519.
     pub async fn create_domain(&self, by: &Actor, account: &str, new: NewDomain) -> Result<Domain, Refusal> {

@@ -7,6 +7,7 @@
 
 pub mod live_dns;
 pub mod postgres;
+pub mod sent;
 
 use control::account::{NewAccount, Standing};
 use control::archive::Archive;
