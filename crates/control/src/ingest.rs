@@ -39,7 +39,14 @@ impl Office {
             position.to_string(),
         );
         run(change.conn(), put).await?;
-        change.commit().await
+        change.commit().await?;
+        // Of what was counted by now; the rest says nothing else.
+        for event in events.iter().filter(|event| event.kind == EventKind::LaneSuspended) {
+            if let (Some(ip), Some(provider)) = (event.ip, event.provider.as_deref()) {
+                self.blame(ip, provider).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -7,21 +7,26 @@ use crate::account::{self, Account, Standing};
 use crate::actor::Actor;
 use crate::audit::{self, Line, Subject};
 use crate::incident::{self, IncidentKind, Of, Told, Weight};
+use crate::inventory::{self, State};
 use crate::office::Office;
 use crate::refusal::Refusal;
-use crate::reputation::{tells, thresholds};
+use crate::reputation::{outcomes, tells, thresholds};
 use crate::setting::{self, Setting};
-use crate::statistics::Question;
+use crate::statistics::{Dimension, Question};
 use crate::store::{Change, Columns, q, rows, run};
 use engine::counts::Grain;
-use engine::reputation::{Beside, Concern, Level, Measure, Reputation, Share, is_healed, measure};
+use engine::reputation::{Beside, Concern, Level, Measure, Outcomes, Reputation, Share, is_healed, measure};
+use engine::tier;
 use engine::time::Timestamp;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Who sent nothing for so long is judged no more, until it sends again.
 const SENT_WITHIN: Duration = Duration::from_secs(2 * 86_400);
+/// For what a provider stops taking mail, it was sent in this time.
+const BLAMED_WITHIN: Duration = Duration::from_secs(86_400);
 
 fn kind_of(measure: Measure) -> IncidentKind {
     match measure {
@@ -96,6 +101,42 @@ impl Office {
         }
         is_changed |= self.place_sender(&mut change, &account, &whole, sent_today).await?;
         if is_changed {
+            change.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// R6.4: a provider takes nothing from a shared IP any more: whoever's mail it was shares IPs with its like from now on.
+    pub(crate) async fn blame(&self, address: IpAddr, provider: &str) -> Result<(), Refusal> {
+        let mut conn = self.store().read().await?;
+        let ip = match inventory::find(&mut conn, address).await {
+            Ok(ip) if ip.state == State::Shared => ip,
+            _ => return Ok(()),
+        };
+        drop(conn);
+        let asked = Question {
+            ip: Some(ip.address),
+            provider: Some(provider.to_owned()),
+            by: vec![Dimension::Account],
+            grain: None,
+            from: Some(self.now() - BLAMED_WITHIN),
+            until: Some(self.now() + Duration::from_secs(1)),
+            ..Question::default()
+        };
+        let senders = self.counts(&asked, true).await?.figures;
+        let became: Vec<Outcomes> = senders.iter().map(outcomes).collect();
+        let Some(at) = tier::to_blame(&became) else { return Ok(()) };
+        let Some((_, id)) = senders[at].of.first() else { return Ok(()) };
+        let mut change = self.store().change().await?;
+        let Ok(account) = account::find(change.conn(), id).await else { return Ok(()) };
+        let Outcomes { hard, blocked, complained, .. } = became[at];
+        let words = format!(
+            "{provider} stopped taking mail from an IP that it shared, and most of what went badly there in the last day was its own: \
+             {} of {} messages bounced, {complained} were complained of",
+            hard + blocked,
+            became[at].sent(),
+        );
+        if self.blame_sender(&mut change, &account, &words).await? {
             change.commit().await?;
         }
         Ok(())

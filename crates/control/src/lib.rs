@@ -76,8 +76,6 @@ pub mod address;
 pub mod suppression;
 /// What must the data plane be told?
 pub mod publish;
-/// What did the data plane tell us?
-pub mod ingest;
 /// How much was sent, and what became of it?
 pub mod statistics;
 /// How are accounts, domains, pools and IPs doing?
@@ -88,6 +86,8 @@ pub mod tier;
 mod judge;
 /// How many IPs has a managed pool, how many does it need, and who decides?
 pub mod managed;
+/// What did the data plane tell us?
+pub mod ingest;
 /// What may who see of what has happened?
 pub mod history;
 /// Who is told of events as they happen, where, and how far?

@@ -135,6 +135,20 @@ impl Office {
         Ok(true)
     }
 
+    /// Down it goes, unless the operator put it where it is; whether it did.
+    pub(crate) async fn blame_sender(
+        &self,
+        change: &mut Change,
+        account: &Account,
+        words: &str,
+    ) -> Result<bool, Refusal> {
+        if account.tier == Tier::Penalty || kept(change.conn(), &account.id).await?.reason.is_some() {
+            return Ok(false);
+        }
+        self.put_tier(change, &Actor::service(), account, Tier::Penalty, None, words).await?;
+        Ok(true)
+    }
+
     async fn put_tier(
         &self,
         change: &mut Change,

@@ -5,6 +5,7 @@ mod support;
 
 use control::account::{AccountChange, Standing};
 use control::incident::{Incident, IncidentKind, Weight};
+use control::inventory::{IpOrder, NewIps};
 use control::lease::Into;
 use control::reputation::{Rated, Wanted};
 use control::setting::Setting;
@@ -21,7 +22,7 @@ use net::dns::blocklist::{self, BlockList};
 use std::sync::Arc;
 use std::time::Duration;
 use support::live_dns::{LiveDns, Published};
-use support::sent::{Sent, send};
+use support::sent::{OUT, Sent, send};
 use support::{Bench, on_both, on_both_with};
 
 async fn incidents(bench: &Bench, only_open: bool) -> Vec<Incident> {
@@ -187,6 +188,34 @@ fn spec_r6_4_senders_share_ips_with_their_like() {
             async |name: &str| bench.office.create_shared_pool(&bench.by, "local", name, Some(Tier::Penalty)).await;
         create("low").await.unwrap();
         assert_eq!(create("lower").await.unwrap_err().code, "tier_taken");
+    });
+}
+
+// R6.4: a provider that stops taking mail from a shared IP moves whoever's mail that was, and nobody else.
+#[test]
+fn who_brought_a_shared_ip_into_trouble_leaves_it() {
+    on_both(async |bench| {
+        bench.region().await;
+        let (good, bad) = (bench.account("good", Plan::Standard).await, bench.account("bad", Plan::Standard).await);
+        let new = NewIps { addresses: vec![OUT.to_string()], ..NewIps::default() };
+        bench.office.add_ips(&bench.by, new).await.unwrap();
+        let pool = bench.office.create_shared_pool(&bench.by, "local", "all", None).await.unwrap();
+        bench.office.order_ip(&bench.by, OUT, &IpOrder::Share { pool: pool.id }).await.unwrap();
+        send(bench, &good, "google", Sent { delivered: 500, hard: 1, complained: 0 }).await;
+        send(bench, &bad, "google", Sent { delivered: 200, hard: 40, complained: 0 }).await;
+        let suspended = |provider: &str| Event {
+            ip: Some(OUT),
+            provider: Some(provider.into()),
+            why: Some(Why::LaneSuspended { said: "550 5.7.1 rate".into() }),
+            ..Event::new(bench.office.now(), EventKind::LaneSuspended)
+        };
+        let tier = async |account: &str| bench.office.tier(&bench.by, account).await.unwrap();
+        bench.office.take_in("queue", 1, &[suspended("yahoo")], &[]).await.unwrap();
+        assert_eq!(tier(&bad).await.tier, Tier::Probation, "nothing was sent there");
+        bench.office.take_in("queue", 2, &[suspended("google")], &[]).await.unwrap();
+        assert_eq!([tier(&good).await.tier, tier(&bad).await.tier], [Tier::Probation, Tier::Penalty]);
+        let why = &tier(&bad).await.moves[0].words;
+        assert!(why.contains("40 of 240 messages bounced") && !why.contains("192.0.2"), "{why}");
     });
 }
 

@@ -3,7 +3,7 @@
 //! Senders of shared IPs stand in four tiers, each with IPs of its own where the operator has given it some. Who goes bad goes down at
 //! once, before it costs the others; who does well goes up after some time, and slowly enough that nobody swings between two of them.
 
-use crate::reputation::{Level, Reputation, percent};
+use crate::reputation::{Level, Outcomes, Reputation, percent};
 use serde::{Deserialize, Serialize};
 
 /// A sender is new until it has sent so much, for so long.
@@ -133,6 +133,22 @@ pub fn decide(sender: Sender<'_>) -> Decided {
     }
 }
 
+/// Fewer bad outcomes than this blame nobody.
+const BLAME_MIN: u64 = 10;
+
+/// Of those who shared an IP in the last day, at a provider that takes nothing from it any more: whose mail it was, if it was mostly one
+/// sender's. That one had at least half of what went badly, and twice its share of the mail.
+#[must_use]
+pub fn to_blame(senders: &[Outcomes]) -> Option<usize> {
+    let bad = |of: &Outcomes| of.hard + of.blocked + of.complained;
+    let (all_bad, all_sent) =
+        senders.iter().fold((0, 0), |(all_bad, all_sent), of| (all_bad + bad(of), all_sent + of.sent()));
+    let (at, worst) = senders.iter().enumerate().max_by_key(|(_, of)| bad(of))?;
+    let is_most = all_bad >= BLAME_MIN && bad(worst) * 2 >= all_bad;
+    let is_more_than_its_share = bad(worst) * all_sent >= 2 * worst.sent() * all_bad;
+    (is_most && is_more_than_its_share).then_some(at)
+}
+
 fn said(reputation: &Reputation) -> String {
     let score = match &reputation.score {
         Some(score) => format!("score {}", score.value),
@@ -144,7 +160,7 @@ fn said(reputation: &Reputation) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Decided, Sender, Tier, decide};
+    use super::{Decided, Sender, Tier, decide, to_blame};
     use crate::reputation::{Beside, Day, Outcomes, Reputation, Share, Thresholds, measure};
     use std::sync::Arc;
 
@@ -178,6 +194,17 @@ mod tests {
         assert!(score.is_some_and(|score| (50..90).contains(&score)), "{score:?}");
         assert_eq!(decided(Tier::Standard, &fair, 100).tier, Tier::Standard);
         assert!(!decided(Tier::Standard, &fair, 100).does_well);
+    }
+
+    // R6.4: who brought a shared IP into trouble leaves it.
+    #[test]
+    fn blame_needs_most_of_the_harm_and_more_than_ones_share() {
+        let sender = |delivered, hard| Outcomes { delivered, hard, ..Outcomes::default() };
+        assert_eq!(to_blame(&[sender(1_000, 2), sender(500, 80), sender(2_000, 5)]), Some(1));
+        assert_eq!(to_blame(&[sender(1_000, 20), sender(900, 25), sender(1_000, 22)]), None, "all alike");
+        assert_eq!(to_blame(&[sender(10_000, 60), sender(500, 20)]), None, "much of the mail, and as much of the harm");
+        assert_eq!(to_blame(&[sender(100, 0), sender(10, 4)]), None, "too few to say");
+        assert_eq!(to_blame(&[]), None);
     }
 
     #[test]
