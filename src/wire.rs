@@ -65,8 +65,7 @@ pub struct Running {
 }
 
 /// Opens the house on a data folder.
-pub async fn open(house: House, data: &Path) -> Result<Running, OpenFault> {
-    let clock = Clock::system();
+pub async fn open(house: House, data: &Path, clock: Clock) -> Result<Running, OpenFault> {
     let dns = dns(&house, &clock)?;
     let mut roots = Roots::system();
     if let Some(pem) = &house.extra_roots {

@@ -33,8 +33,10 @@ use tokio::time::{Instant, sleep_until};
 use traffic::Traffic;
 use world::World;
 
-/// Seconds that pass for the providers in each of ours: one of their days is four minutes, so that allowances matter soon.
-const PACE: f64 = 360.0;
+const DAY_S: u64 = 86_400;
+/// A day is four minutes, so that allowances matter soon and a warm-up is seen to happen.
+const DAY: Duration = Duration::from_secs(240);
+const DAY_SHORTEST: Duration = Duration::from_secs(10);
 const DRAW_EVERY: Duration = Duration::from_millis(500);
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// Longer than anybody watches.
@@ -46,6 +48,9 @@ pub struct Arguments {
     /// End by itself after this time, such as 20s or 2m
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     length: Option<Duration>,
+    /// How long a day is, such as 30s: the house's clock and the providers' run so much faster
+    #[arg(long, value_name = "TIME", value_parser = day)]
+    day: Option<Duration>,
     /// Print nothing but the summary
     #[arg(long)]
     json: bool,
@@ -86,8 +91,10 @@ async fn show(arguments: &Arguments) -> Done {
     let mut view = View::fitting(arguments);
     let connector = Connector::new(Roots::system())?;
     let folder = Folder::make()?;
-    let world = World::open(&tenants::known_ips(), PACE).await?;
-    let Open { running, config, options } = open(&folder, &world).await?;
+    let pace = u32::try_from(DAY_S / arguments.day.unwrap_or(DAY).as_secs()).unwrap_or(1);
+    let clock = Clock::paced(pace);
+    let world = World::open(&tenants::known_ips(), f64::from(pace)).await?;
+    let Open { running, config, options } = open(&folder, &world, &clock).await?;
     let (Some(smtp), Some(http)) = (running.smtp.first().copied(), running.http) else {
         return Err(Failure("the demo's own file names no listener".to_owned()));
     };
@@ -103,11 +110,11 @@ async fn show(arguments: &Arguments) -> Done {
         say(&introduction(&tenants, smtp, http, &config))?;
     }
 
-    let clock = Clock::system();
     let traffic = Traffic::start(&tenants.tenants, smtp, http, &connector, &clock);
     let began = Timestamp(clock.now());
     stop.at = Instant::now() + arguments.length.unwrap_or(FOREVER);
-    let mut board = Board::default();
+    let watched = Instant::now();
+    let mut board = Board::paced(pace);
     let mut reader = Reader::new(running.plant.spool.events());
     let mut due = tokio::time::interval(view.period());
     due.tick().await;
@@ -123,13 +130,16 @@ async fn show(arguments: &Arguments) -> Done {
         }
         tokio::task::block_in_place(|| reader.read(&mut board))?;
         board.look(&running.plant.driver.ask(|engine, _| engine.lanes()).await.unwrap_or_default());
+        let fresh: Vec<_> = PLANNED.iter().flat_map(|planned| planned.fresh()).collect();
+        let warming = running.plant.driver.ask(move |engine, _| engine.warm_ups(&fresh)).await;
+        board.look_at_warm_ups(&warming.unwrap_or_default());
         let counts = (traffic.refused(), target.heard().values().sum());
         if let Heard::No = draw(&mut view, &mut board, &tenants, counts, (began, Timestamp(clock.now())))? {
             break;
         }
     }
 
-    let seconds = Timestamp(clock.now()).since(began).as_secs_f64();
+    let seconds = watched.elapsed().as_secs_f64();
     let refused = traffic.refused();
     traffic.stop().await;
     running.stop().await;
@@ -157,13 +167,13 @@ struct Open {
 }
 
 /// Opens the house on its file; when somebody else was faster at a usual port, on any other.
-async fn open(folder: &Folder, world: &World) -> Result<Open, Failure> {
+async fn open(folder: &Folder, world: &World, clock: &Clock) -> Result<Open, Failure> {
     let mut doors = Doors::usual();
     loop {
         let config = house::write(folder.path(), world, doors)?;
         let house = serve::load(&config)?;
         let options = house.spool.clone();
-        match wire::open(house, &folder.data()).await {
+        match wire::open(house, &folder.data(), clock.clone()).await {
             Ok(running) => return Ok(Open { running, config, options }),
             Err(wire::OpenFault::Listen { .. }) if doors != Doors::ANY => doors = Doors::ANY,
             Err(fault) => return Err(fault.into()),
@@ -418,6 +428,13 @@ Ctrl-C ends the demo and removes all of it."#,
         domains[..5].join(", "),
         domains[5..].join(", "),
     )
+}
+
+/// Faster than that, a day is over before a message is handed over.
+fn day(text: &str) -> Result<Duration, String> {
+    let day = time(text)?;
+    let fits = (DAY_SHORTEST..=Duration::from_secs(DAY_S)).contains(&day);
+    if fits { Ok(day) } else { Err("a day has from 10s to 24h".to_owned()) }
 }
 
 /// A length of time as people write it.

@@ -2,6 +2,7 @@
 
 use crate::commands::{Done, Failure, LogForm, init, runtime, say, start_log};
 use crate::{judge, wire};
+use net::clock::Clock;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -56,7 +57,7 @@ async fn serve(arguments: &Arguments, house: judge::House) -> Done {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let host = house.host.clone();
-    let running = wire::open(house, &arguments.data).await?;
+    let running = wire::open(house, &arguments.data, Clock::system()).await?;
     for address in &running.smtp {
         tracing::info!(%address, "taking mail by SMTP");
     }

@@ -13,7 +13,7 @@ const SLEW_DIVISOR: i64 = 120;
 /// The wall moved against the monotonic clock by more than this between two readings: somebody set it.
 const JUMP_MIN_US: i64 = 1_000_000;
 
-/// Clones share one time line.
+/// Clones share one time line. On a paced one so much time passes in each second of ours, and nobody sets it.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Shared>);
 
@@ -27,26 +27,35 @@ pub struct Jump {
 #[derive(Debug)]
 struct Shared {
     started: Instant,
+    pace: u32,
     line: Mutex<Line>,
 }
 
 impl Clock {
     /// Starts a time line at the present wall clock.
     pub fn system() -> Clock {
-        Clock(Arc::new(Shared { started: Instant::now(), line: Mutex::new(Line::start(wall_us())) }))
+        Clock::paced(1)
+    }
+
+    /// As many seconds pass as `pace` says in each of ours: for a demonstration, in which a day is not waited for.
+    pub fn paced(pace: u32) -> Clock {
+        Clock(Arc::new(Shared { started: Instant::now(), pace: pace.max(1), line: Mutex::new(Line::start(wall_us())) }))
     }
 
     /// Microseconds since 1970. Never goes back and never leaps.
     pub fn now(&self) -> i64 {
         let mut line = self.line();
         // Both are read under the lock, so that no older reading can come after a newer one.
-        let elapsed_ns = self.0.started.elapsed().as_nanos().try_into().unwrap_or(i64::MAX);
-        line.read(elapsed_ns, wall_us())
+        let elapsed_ns: i64 = self.0.started.elapsed().as_nanos().try_into().unwrap_or(i64::MAX);
+        match self.0.pace {
+            1 => line.read(elapsed_ns, wall_us()),
+            pace => line.start_us.saturating_add((elapsed_ns / 1_000).saturating_mul(i64::from(pace))),
+        }
     }
 
     /// How long to wait until `at`; nothing when it is past. For timers of the host.
     pub fn until(&self, at: i64) -> Duration {
-        Duration::from_micros(u64::try_from(at.saturating_sub(self.now())).unwrap_or(0))
+        Duration::from_micros(u64::try_from(at.saturating_sub(self.now())).unwrap_or(0)) / self.0.pace
     }
 
     /// The jump seen since the last call, if any: each is reported once.
@@ -114,6 +123,18 @@ mod tests {
     const SECOND_US: i64 = 1_000_000;
     const DAY_US: i64 = 86_400 * SECOND_US;
     const START_US: i64 = 1_800_000_000 * SECOND_US;
+
+    #[test]
+    fn on_a_paced_clock_a_day_is_soon_over() {
+        let clock = Clock::paced(86_400);
+        let began = clock.now();
+        let until = clock.until(began + DAY_US);
+        assert!(until <= Duration::from_secs(1), "{until:?}");
+        while clock.now() < began + 600 * SECOND_US {
+            std::thread::yield_now();
+        }
+        assert!(clock.take_jump().is_none());
+    }
 
     #[test]
     fn runs_with_the_wall_while_the_wall_is_sane() {

@@ -1,10 +1,10 @@
 //! What has left from where so far? Counted from the event log, as any other reader of it would.
 
-use engine::LaneView;
 use engine::envelope::RecipientState;
 use engine::event::{Event, EventKind};
 use engine::time::Timestamp;
 use engine::why::Why;
+use engine::{LaneView, WarmUpView};
 use mta::record::{self, Entry};
 use serde::Serialize;
 use spool::{Cursor, EventLog, Recovered};
@@ -50,8 +50,31 @@ pub struct Story {
     pub words: String,
 }
 
+/// How far an IP is warmed up, at the provider where it is furthest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Warming {
+    /// Messages of today that went by it, and that had no place and left by others.
+    pub went: u64,
+    pub left: u64,
+    stage: u32,
+    stages: u32,
+    is_over: bool,
+}
+
+impl Warming {
+    pub fn words(&self) -> String {
+        if self.is_over {
+            return "is warm".to_owned();
+        }
+        let share = self.went * 100 / (self.went + self.left).max(1);
+        format!("warms up, stage {} of {}: today {} went by it ({share} %)", self.stage, self.stages, self.went)
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Board {
+    /// How much of the house's time passes in each second of ours.
+    pace: u32,
     pub accepted: u64,
     pub total: Cell,
     pub expired: u64,
@@ -72,6 +95,7 @@ pub struct Board {
     slowed: BTreeMap<Lane, u64>,
     recent: VecDeque<(Timestamp, Lane)>,
     recently_accepted: VecDeque<(Timestamp, u64)>,
+    warming: BTreeMap<IpAddr, Warming>,
     /// Newest last; deliveries and bounces apart, they would drown the rest.
     stories: VecDeque<Story>,
     bounces: VecDeque<Story>,
@@ -151,6 +175,23 @@ impl Board {
         stories.push_back(story);
     }
 
+    /// What the engine says of IPs that warm up, lane by lane.
+    pub fn look_at_warm_ups(&mut self, views: &[WarmUpView]) {
+        self.warming.clear();
+        for view in views {
+            let warming = self.warming.entry(view.ip).or_default();
+            warming.went += view.today.taken;
+            warming.left += view.today.turned_away;
+            warming.stage = warming.stage.max(view.stage);
+            warming.stages = view.stages.unwrap_or(0);
+            warming.is_over = view.allowed.is_none();
+        }
+    }
+
+    pub fn warming(&self, ip: IpAddr) -> Option<&Warming> {
+        self.warming.get(&ip)
+    }
+
     /// What the engine says of its lanes.
     pub fn look(&mut self, lanes: &[LaneView]) {
         for lane in lanes {
@@ -161,11 +202,16 @@ impl Board {
     }
 
     /// Forgets what is no longer recent.
+    pub fn paced(pace: u32) -> Board {
+        Board { pace, ..Board::default() }
+    }
+
     pub fn pass(&mut self, now: Timestamp) {
-        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > RECENT) {
+        let recent = RECENT * self.pace.max(1);
+        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > recent) {
             self.recent.pop_front();
         }
-        while self.recently_accepted.front().is_some_and(|(at, _)| now.since(*at) > RECENT) {
+        while self.recently_accepted.front().is_some_and(|(at, _)| now.since(*at) > recent) {
             self.recently_accepted.pop_front();
         }
     }

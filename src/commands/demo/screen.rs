@@ -151,10 +151,13 @@ fn page_rows(detailed: bool) -> usize {
 /// Who it is, and what became of its mail.
 fn headed(board: &Board, tenant: &Tenant) -> Line {
     let share = board.share(&tenant.id);
+    let warming = |ip: IpAddr| board.warming(ip).map(|warming| format!("  {ip} {}", warming.words()));
+    let warming: String = tenant.planned.fresh().filter_map(warming).collect();
     Line::of(Paint::Bold, tenant.planned.account)
         .and(Paint::Dim, format!("  {}", tenant.planned.words))
         .and(Paint::Plain, format!("  {} accepted", share.accepted))
         .and(Paint::Green, format!("  {} delivered", share.cell.delivered))
+        .and(Paint::Yellow, warming)
 }
 
 /// From when until when.
@@ -252,12 +255,17 @@ pub fn status(board: &Board, (refused, told_of): (u64, u64), (began, now): Span)
     for ip in PLANNED.iter().flat_map(|planned| planned.places()).map(|place| place.ip()) {
         let _ = write!(line, " {ip} {}", board.delivered_from(ip));
     }
+    for ip in PLANNED.iter().flat_map(|planned| planned.fresh()) {
+        if let Some(warming) = board.warming(ip) {
+            let _ = write!(line, "; {ip} {}", warming.words());
+        }
+    }
     line
 }
 
 fn clock(began: Timestamp, at: Timestamp) -> String {
-    let seconds = at.since(began).as_secs();
-    format!("{:02}:{:02}", seconds / 60, seconds % 60)
+    let minutes = at.since(began).as_secs() / 60;
+    format!("day {} {:02}:{:02}", minutes / 1_440 + 1, minutes / 60 % 24, minutes % 60)
 }
 
 /// Four characters at most.

@@ -110,6 +110,11 @@ impl Planned {
         if self.own.is_empty() { SHARED } else { self.own }
     }
 
+    /// Those of its own that no provider knows yet.
+    pub fn fresh(self) -> impl Iterator<Item = IpAddr> {
+        self.own.iter().filter(|place| place.is_new).map(|place| place.ip())
+    }
+
     pub fn has_news(self) -> bool {
         self.own.iter().any(|place| place.home == Home::News)
     }

@@ -34,7 +34,7 @@ const NAMES: &[&str] = &[
     "ann", "bo", "carla", "dirk", "eve", "finn", "grace", "hugo", "ines", "jan", "kim", "lena", "milo", "nora", "otto",
 ];
 /// How long after its submission a scheduled message leaves.
-const SCHEDULED_AHEAD: Duration = Duration::from_secs(3);
+const SCHEDULED_AHEAD: Duration = Duration::from_secs(1_200);
 const NEWSLETTER: &str = "newsletter";
 const SHIPPING: &str = "shipping";
 const SIGN_IN: &str = "sign-in";
