@@ -91,7 +91,8 @@ async fn show(arguments: &Arguments) -> Done {
     let mut view = View::fitting(arguments);
     let connector = Connector::new(Roots::system())?;
     let folder = Folder::make()?;
-    let pace = u32::try_from(DAY_S / arguments.day.unwrap_or(DAY).as_secs()).unwrap_or(1);
+    let day = arguments.day.unwrap_or(DAY);
+    let pace = u32::try_from(DAY_S / day.as_secs()).unwrap_or(1);
     let clock = Clock::paced(pace);
     let world = World::open(&tenants::known_ips(), f64::from(pace)).await?;
     let Open { running, config, options } = open(&folder, &world, &clock).await?;
@@ -107,7 +108,7 @@ async fn show(arguments: &Arguments) -> Done {
         world.send_back_to(returns, &house::feedback(), links);
     }
     if !arguments.json {
-        say(&introduction(&tenants, smtp, http, &config))?;
+        say(&introduction(&tenants, smtp, http, &config, day))?;
     }
 
     let traffic = Traffic::start(&tenants.tenants, smtp, http, &connector, &clock);
@@ -355,7 +356,7 @@ impl Summary {
 }
 
 /// What to know and what to try, ready to paste.
-fn introduction(tenants: &Tenants, smtp: SocketAddr, http: SocketAddr, config: &Path) -> String {
+fn introduction(tenants: &Tenants, smtp: SocketAddr, http: SocketAddr, config: &Path, day: Duration) -> String {
     let [acme, globex, shop] = &tenants.tenants[..] else { return String::new() };
     let weir = std::env::args_os().next().map_or_else(|| PathBuf::from("weir"), PathBuf::from);
     let (weir, config, operator) = (weir.display(), config.display(), &tenants.operator_key);
@@ -365,7 +366,8 @@ fn introduction(tenants: &Tenants, smtp: SocketAddr, http: SocketAddr, config: &
     let places = globex.planned.places().iter();
     let globex_ips: Vec<String> = places.map(|place| place.ip().to_string()).collect();
     format!(
-        r#"Weir is open, and three tenants are sending. All of it stays on this machine.
+        r#"Weir is open, and three tenants are sending. All of it stays on this machine, and a day is over
+in {} seconds: two IPs are new, and carry more every day.
   HTTP API      http://{http}
   SMTP          {smtp}, with STARTTLS
   configuration {config}
@@ -415,6 +417,7 @@ curl $WEIR_URL/api/v1/routes:preview -H "Authorization: Bearer $WEIR_KEY" -d '{{
 There are mailboxes at {}
 and {}; names that begin with “unknown” bounce.
 Ctrl-C ends the demo and removes all of it."#,
+        day.as_secs(),
         who.join("\n"),
         acme.key,
         shop.user,
