@@ -19,6 +19,7 @@ use engine::time::Timestamp;
 use mta::driver::Driver;
 use mta::guarded::Guarded;
 use mta::intake::Intake;
+use mta::metrics::{Metrics, What};
 use mta::{Plant, record};
 use net::clock::Clock;
 use net::dns::Dns;
@@ -237,7 +238,7 @@ impl Rounds {
             stop.clone(),
         ));
         tasks.spawn(events::count(opened.office.clone(), stop.clone()));
-        tasks.spawn(due(opened.office, doors, plant.intake.clone(), stop));
+        tasks.spawn(due(opened.office, doors, plant.intake.clone(), plant.metrics.clone(), stop));
         Rounds { tasks, base }
     }
 
@@ -495,7 +496,13 @@ fn concerns_an_ip(kind: EventKind) -> bool {
 }
 
 /// What is due is done, once a minute; what fails is logged where it arises and due again the next time.
-async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop: watch::Receiver<bool>) {
+async fn due(
+    office: Office,
+    doors: Vec<Arc<Guarded>>,
+    intake: Intake,
+    metrics: Arc<Metrics>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut judged_at: Option<Instant> = None;
     loop {
         for door in &doors {
@@ -515,6 +522,9 @@ async fn due(office: Office, doors: Vec<Arc<Guarded>>, intake: Intake, mut stop:
         if judged_at.is_none_or(|at| at.elapsed() >= JUDGE_EVERY) {
             let _ = office.judge_accounts().await;
             judged_at = Some(Instant::now());
+        }
+        for (kind, count) in office.incidents_open().await.unwrap_or_default() {
+            metrics.incidents_open.get_or_create(&What { what: kind.code() }).set(count);
         }
         if pause(DUE_EVERY, &mut stop).await {
             break;

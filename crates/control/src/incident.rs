@@ -313,6 +313,17 @@ impl Office {
         Ok(over.len())
     }
 
+    /// How many are open, of each kind.
+    pub async fn incidents_open(&self) -> Result<Vec<(IncidentKind, i64)>, Refusal> {
+        let mut conn = self.store().read().await?;
+        let query = q!("SELECT kind, COUNT(*) FROM incident WHERE closed_at IS NULL GROUP BY kind");
+        let found = rows(&mut conn, query).await?;
+        let counts = found.iter().map(|row| Ok((row.text(0)?, row.whole(1)?))).collect::<Result<Vec<_>, Refusal>>()?;
+        let of =
+            |kind: IncidentKind| counts.iter().find(|(code, _)| code == kind.code()).map_or(0, |(_, count)| *count);
+        Ok(KINDS.into_iter().map(|kind| (kind, of(kind))).collect())
+    }
+
     /// Newest first; an account sees what is its own to know.
     pub async fn incidents(
         &self,

@@ -87,6 +87,8 @@ pub struct Metrics {
     pub webhook_posts: Family<What, Counter>,
     /// Spans for a collector of traces, by what became of them.
     pub spans: Family<What, Counter>,
+    /// Incidents open now, by kind.
+    pub incidents_open: Family<What, Gauge>,
     /// Streams of events open now.
     pub event_streams: Gauge,
     /// 1 while messages are accepted, 0 while the spool is full or failing.
@@ -121,6 +123,7 @@ impl Default for Metrics {
             events_kept_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 10)),
             webhook_posts: Family::default(),
             spans: Family::default(),
+            incidents_open: Family::default(),
             event_streams: Gauge::default(),
             accepting: Gauge::default(),
             registry: Registry::default(),
@@ -217,6 +220,7 @@ impl Default for Metrics {
             metrics.webhook_posts.clone(),
         );
         registry.register("spans", "Spans for a collector of traces, by what became of them", metrics.spans.clone());
+        registry.register("incidents_open", "Incidents open now, by kind", metrics.incidents_open.clone());
         registry.register("event_streams", "Streams of events open now", metrics.event_streams.clone());
         registry.register(
             "spool_accepting",

@@ -12,3 +12,4 @@ mod a_backup_is_whole;
 mod guessing_is_slow;
 mod a_new_ip_warms_up;
 mod a_paused_account_sends_nothing;
+mod bad_figures_stop_an_account;
