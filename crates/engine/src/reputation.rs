@@ -17,6 +17,13 @@ const VOLUME_MIN: u64 = 10_000;
 const VOLUME_MAX: u64 = 1_000_000;
 /// What is bad at once is seen in these, the present one included.
 const RECENT_DAYS: usize = 2;
+/// What is worse sooner still: who sends much would do much harm until yesterday's good mail is outweighed. Of bounces alone, because
+/// complaints come later than the mail they are of.
+const PRESENT_DAYS: usize = 1;
+/// Nothing is done that is not surely over so much of the limit: three complaints of a thousand messages say little. Of a few days
+/// even less, because every sender has many of those.
+const SURELY: f64 = 0.5;
+const SURELY_AT_ONCE: f64 = 1.0;
 /// Fewer than this are chance, whatever share they are of.
 const BOUNCES_MIN: u64 = 10;
 const COMPLAINTS_MIN: u64 = 3;
@@ -24,6 +31,9 @@ const COMPLAINTS_MIN: u64 = 3;
 const HEALED_PERCENT: u64 = 80;
 /// What was is worth half as much to the score after so many days.
 const HALF_LIFE_DAYS: f64 = 3.0;
+/// Standard deviations: 95 %, and 99.9 % where many senders are looked at again and again, of whom one is always unlucky.
+const CERTAIN: f64 = 1.96;
+const VERY_CERTAIN: f64 = 3.29;
 /// A score needs so many messages, weighed like that.
 const SCORED_MIN: f64 = 100.0;
 
@@ -77,16 +87,26 @@ impl Share {
         if self.of > 0.0 { (self.count / self.of).min(1.0) } else { 0.0 }
     }
 
-    /// Between these it is, with 95 % certainty (Wilson).
+    /// Between these it is, with 95 % certainty.
     #[must_use]
     pub fn between(self) -> (f64, f64) {
         if self.of <= 0.0 {
             return (0.0, 1.0);
         }
-        let (n, z2, p) = (self.of, 1.96f64 * 1.96, self.rate());
+        // Wilson's limit. Its lower one is too sure of few: one complaint of 65 would surely be more than any limit.
+        let (n, z2, p) = (self.of, CERTAIN * CERTAIN, self.rate());
         let (middle, below) = (p + z2 / (2.0 * n), 1.0 + z2 / n);
         let spread = (z2 * (p * (1.0 - p) / n + z2 / (4.0 * n * n))).sqrt();
-        (((middle - spread) / below).max(0.0), ((middle + spread) / below).min(1.0))
+        (self.at_least(CERTAIN), ((middle + spread) / below).min(1.0))
+    }
+
+    /// So much it is at least, as sure as so many standard deviations (Byar's approximation of the exact limit).
+    fn at_least(self, deviations: f64) -> f64 {
+        if self.count <= 0.0 || self.of <= 0.0 {
+            return 0.0;
+        }
+        let part = 1.0 - 1.0 / (9.0 * self.count) - deviations / (3.0 * self.count.sqrt());
+        self.rate() * part.max(0.0).powi(3)
     }
 }
 
@@ -161,6 +181,12 @@ pub struct Concern {
 }
 
 impl Concern {
+    /// Whether the share is surely over the limit, and no chance.
+    #[must_use]
+    pub fn is_sure(&self) -> bool {
+        self.share.at_least(VERY_CERTAIN) * 10_000.0 >= self.limit as f64
+    }
+
     /// A sentence without its full stop.
     #[must_use]
     pub fn words(&self) -> String {
@@ -239,6 +265,21 @@ pub struct Score {
     pub components: Vec<Component>,
 }
 
+impl Score {
+    /// So good it is at most, and no chance: for what must not befall one of many good senders.
+    #[must_use]
+    pub fn surely_at_most(&self) -> u8 {
+        let left = self.components.iter().zip(PARTS).map(|(component, (part, limit, weight))| {
+            let least = match part {
+                Part::Listings => component.share.rate(),
+                _ => component.share.at_least(VERY_CERTAIN),
+            };
+            leaves(least, limit, weight)
+        });
+        points(left.product())
+    }
+}
+
 /// How somebody or something is doing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reputation {
@@ -285,10 +326,12 @@ pub fn measure(days: &[Day], beside: Beside<'_>, thresholds: Thresholds) -> Repu
         |provider: &str| (beside.tells)(provider) || all.get(provider).is_some_and(|outcomes| outcomes.complained > 0);
     let looked_at = representative(days);
     let whole = Figures::of(&days[days.len() - looked_at..], &tells);
-    let recent = Figures::of(&days[days.len().saturating_sub(RECENT_DAYS)..], &tells);
+    let last = |count: usize| Figures::of(&days[days.len().saturating_sub(count)..], &tells);
+    let (present, recent) = (last(PRESENT_DAYS), last(RECENT_DAYS));
     let mut concerns = Vec::new();
-    for measure in [Measure::Bounces, Measure::Complaints] {
-        let found = [recent, whole].into_iter().filter_map(|figures| figures.concern(measure, thresholds));
+    for (measure, at_once) in [(Measure::Bounces, &[present, recent][..]), (Measure::Complaints, &[recent])] {
+        let at_once = at_once.iter().filter_map(|figures| figures.concern(measure, thresholds, SURELY_AT_ONCE));
+        let found = at_once.chain(whole.concern(measure, thresholds, SURELY));
         concerns.extend(found.max_by_key(|concern| concern.level));
     }
     Reputation {
@@ -365,8 +408,8 @@ impl Figures {
         }
     }
 
-    /// What is done must surely be more than half of the limit: three complaints of a thousand messages say little.
-    fn concern(&self, measure: Measure, thresholds: Thresholds) -> Option<Concern> {
+    /// It must be over a limit, and surely over such a part of it.
+    fn concern(&self, measure: Measure, thresholds: Thresholds, surely: f64) -> Option<Concern> {
         let (share, review, pause, least) = match measure {
             Measure::Bounces => (self.bounces, thresholds.bounce_review, thresholds.bounce_pause, BOUNCES_MIN),
             Measure::Complaints => {
@@ -378,7 +421,7 @@ impl Figures {
         }
         let in_parts = |share: f64| share * 10_000.0;
         let (rate, sure) = (in_parts(share.rate()), in_parts(share.between().0));
-        let is_over = |limit: u64| rate >= limit as f64 && sure * 2.0 >= limit as f64;
+        let is_over = |limit: u64| rate >= limit as f64 && sure >= limit as f64 * surely;
         let (level, limit) = match (is_over(pause.max(review)), is_over(review)) {
             (true, _) => (Level::Pause, pause.max(review)),
             (false, true) => (Level::Review, review),
@@ -415,7 +458,6 @@ fn score(days: &[Day], tells: &dyn Fn(&str) -> bool, beside: Beside<'_>) -> Opti
     let listed = Share { count: f64::from(u8::from(beside.is_listed)), of: 1.0 };
     let [hard, blocked, complained, deferred] = sums.map(|(count, of)| Share { count, of });
     let shares = [hard, blocked, complained, deferred, beside.traps, listed];
-    let leaves = |rate: f64, limit: f64, weight: f64| (1.0 - rate / limit).clamp(0.0, 1.0).powf(weight);
     let mut score = Score { value: 0, low: 0, high: 0, band: Band::Poor, components: Vec::new() };
     let (mut value, mut low, mut high) = (1.0, 1.0, 1.0);
     for ((part, limit, weight), share) in PARTS.into_iter().zip(shares) {
@@ -431,10 +473,18 @@ fn score(days: &[Day], tells: &dyn Fn(&str) -> bool, beside: Beside<'_>) -> Opti
         low *= leaves(most, limit, weight);
         score.components.push(Component { part, share, limit, leaves: left });
     }
-    let points = |part: f64| (part * 100.0).round() as u8;
     (score.value, score.low, score.high) = (points(value), points(low), points(high));
     score.band = band(score.value);
     Some(score)
+}
+
+/// What such a share of something leaves of the score, from 0 to 1.
+fn leaves(rate: f64, limit: f64, weight: f64) -> f64 {
+    (1.0 - rate / limit).clamp(0.0, 1.0).powf(weight)
+}
+
+fn points(part: f64) -> u8 {
+    (part * 100.0).round() as u8
 }
 
 fn band(score: u8) -> Band {
@@ -495,6 +545,35 @@ mod tests {
         assert_eq!((now.sent, now.days, now.level()), (100_000, 10, Level::Good));
         // A small sender is looked at for longer.
         assert_eq!(measured(&vec![day(100, 1, 0); 40]).days, 28);
+    }
+
+    // R6.4: chance puts nobody among the bad ones, and what is bad is sure soon.
+    #[test]
+    fn few_are_chance_and_many_are_sure() {
+        let surely = |days: &[Day]| measured(days).score.unwrap().surely_at_most();
+        // One complaint of 65, or three of 500, are over the limit of the score and still say little.
+        for (sent, complained) in [(130, 1), (1_000, 3)] {
+            let unlucky = [day(sent, 0, complained)];
+            assert_eq!(measured(&unlucky).score.unwrap().value, 0);
+            assert!(surely(&unlucky) > 70, "{}", surely(&unlucky));
+        }
+        assert!(surely(&[day(500, 100, 0)]) == 0 && surely(&vec![day(10_000, 600, 0); 3]) == 0);
+        let is_sure = |days: &[Day]| measured(days).concerns[0].is_sure();
+        assert!(!is_sure(&[day(1_000, 0, 3)]) && is_sure(&vec![day(10_000, 600, 0); 3]));
+        // Of two days more is asked: four complaints of 1,000 come to every small sender some day.
+        let mut days = vec![day(2_000, 5, 0); 10];
+        days.push(day(1_400, 5, 4));
+        assert_eq!(measured(&days).level(), Level::Good);
+    }
+
+    // R6.4: pause before harm.
+    #[test]
+    fn what_is_bad_today_is_not_outweighed_by_yesterday() {
+        let mut days = vec![day(40_000, 200, 0); 20];
+        days.push(day(2_000, 400, 0));
+        let gone_bad = measured(&days);
+        assert_eq!((gone_bad.level(), gone_bad.concerns[0].days), (Level::Pause, 1));
+        assert!(gone_bad.concerns[0].words().contains("in one day"), "{}", gone_bad.concerns[0].words());
     }
 
     // R6.4: pause before harm.

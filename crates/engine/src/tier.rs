@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A sender is new until it has sent so much, for so long.
 pub const NEW_SENT: u64 = 5_000;
 pub const NEW_DAYS: u32 = 14;
-/// Under this score a sender goes down; so much better it must do to come back up.
+/// Surely under this score a sender goes down; so much better it must do to come back up.
 const PENALTY_UNDER: u8 = 50;
 const RETURN_FROM: u8 = 70;
 /// From this on a sender is trusted, and as long as it stays over the lower one.
@@ -77,7 +77,9 @@ pub struct Decided {
 pub fn decide(sender: Sender<'_>) -> Decided {
     let Sender { tier, sent, days, reputation, well_days } = sender;
     let score = reputation.score.as_ref().map(|score| score.value);
-    let is_bad = reputation.level() > Level::Good || score.is_some_and(|score| score < PENALTY_UNDER);
+    // By what is sure: two complaints befall each of fifty good senders some day.
+    let is_bad = reputation.concerns.iter().any(|concern| concern.level == Level::Pause || concern.is_sure())
+        || reputation.score.as_ref().is_some_and(|score| score.surely_at_most() < PENALTY_UNDER);
     let said = said(reputation);
     if is_bad {
         let words = format!(
@@ -161,7 +163,7 @@ fn said(reputation: &Reputation) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Decided, Sender, Tier, decide, to_blame};
-    use crate::reputation::{Beside, Day, Outcomes, Reputation, Share, Thresholds, measure};
+    use crate::reputation::{Beside, Day, Level, Outcomes, Reputation, Share, Thresholds, measure};
     use std::sync::Arc;
 
     fn doing(hard: u64, complained: u64) -> Reputation {
@@ -205,6 +207,18 @@ mod tests {
         assert_eq!(to_blame(&[sender(10_000, 60), sender(500, 20)]), None, "much of the mail, and as much of the harm");
         assert_eq!(to_blame(&[sender(100, 0), sender(10, 4)]), None, "too few to say");
         assert_eq!(to_blame(&[]), None);
+    }
+
+    // R6.4: a warning by chance is no reason to be put among the bad ones.
+    #[test]
+    fn only_what_is_sure_puts_a_sender_down() {
+        let outcomes = Outcomes { delivered: 1_000, complained: 3, ..Outcomes::default() };
+        let unlucky = [Day::from([(Arc::from("yahoo"), outcomes)])];
+        let beside = Beside { tells: &|_| true, is_listed: false, traps: Share::default() };
+        let unlucky = measure(&unlucky, beside, Thresholds::default());
+        assert_eq!((unlucky.level(), unlucky.score.as_ref().map(|score| score.value)), (Level::Review, Some(0)));
+        let kept = decided(Tier::Trusted, &unlucky, 100);
+        assert_eq!((kept.tier, kept.does_well), (Tier::Standard, false));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub mod history;
 pub mod budget;
 /// What would happen in three months?
 pub mod rehearsal;
+/// What does one bad tenant cost the others of a shared pool?
+pub mod shared;
 /// What is to be rehearsed?
 pub mod scenario;
 /// How does a rehearsal look on paper?

@@ -619,8 +619,8 @@ impl World<'_> {
             return;
         }
         for _ in 0..count {
-            let hours = COMPLAINT_MEDIAN_HOURS * (COMPLAINT_SPREAD * self.dice.normal()).exp();
-            self.complaints.entry(minute + (hours * 60.0) as u64 + 1).or_default().push((budget, 1));
+            let comes = minute + complaint_minutes(&mut self.dice);
+            self.complaints.entry(comes).or_default().push((budget, 1));
         }
     }
 
@@ -680,6 +680,12 @@ impl World<'_> {
         day.cost += f64::from(ips) * IP_MONTH / 30.0;
         day
     }
+}
+
+/// How long after its message a complaint comes.
+pub(crate) fn complaint_minutes(dice: &mut Dice) -> u64 {
+    let hours = COMPLAINT_MEDIAN_HOURS * (COMPLAINT_SPREAD * dice.normal()).exp();
+    (hours * 60.0) as u64 + 1
 }
 
 fn begun(course: Course, control: &Control, now: Timestamp) -> Budget {
