@@ -38,11 +38,12 @@ fn kind_of(measure: Measure) -> IncidentKind {
 impl Office {
     /// Reviews and pauses who must be, ends reviews of who has healed; how many were judged.
     pub async fn judge_accounts(&self) -> Result<usize, Refusal> {
-        let since = Grain::Hour.begin(self.now() - SENT_WITHIN);
+        // By days, of which there are few rows.
+        let since = Grain::Day.begin(self.now() - SENT_WITHIN);
         let mut archive = self.archive().store().read().await?;
         let query = q!(
             "SELECT DISTINCT s.account FROM rollup r JOIN series s ON s.id = r.series WHERE r.grain = $1 AND r.at >= $2",
-            Grain::Hour.seconds(),
+            Grain::Day.seconds(),
             since,
         );
         let mut accounts: BTreeSet<String> =

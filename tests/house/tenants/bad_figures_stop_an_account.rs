@@ -17,7 +17,7 @@ fn what_bounces_too_much_sends_no_more() {
     let (shop, other) = (house.tenant("shop", "standard"), house.tenant("other", "standard"));
     for message in 0..MESSAGES {
         // A fifth of them does not exist.
-        let to = |n: usize| format!("{}{message}x{n}@mail.test", if n % 5 == 0 { "rcpt550" } else { "u" });
+        let to = |n: usize| format!("{}{message}x{n}@mail.test", if n.is_multiple_of(5) { "rcpt550" } else { "u" });
         let to: Vec<String> = (0..RECIPIENTS).map(to).collect();
         let body = json!({ "from": "ann@shop.test", "to": to, "subject": "Hello", "text": "Hello." });
         house.ask("POST", "/messages", &shop.key, &body);
