@@ -184,9 +184,9 @@ fn carries(provider: &str) -> u64 {
     PROVIDERS.rules_of(provider).warm_up.slow_from
 }
 
+/// What the others have is for their account to arrange.
 fn not_managed(pool: &Pool) -> Refusal {
-    let sentence = format!("The pool {} is arranged by its account, not by the service.", pool.name);
-    Refusal::conflict("pool_not_managed", sentence, "Name a managed pool.").by_rule("R3.8")
+    Refusal::not_found("managed pool", &pool.name).by_rule("R3.8")
 }
 
 impl Office {

@@ -120,7 +120,7 @@ fn an_operator_who_is_asked_decides_and_bounds_hold() {
         let seen = office.managed_pool(&own, &acme, &pool.id).await.unwrap();
         assert_eq!((seen.ips.len(), seen.decisions[0].by.as_deref()), (1, Some("the command line")));
         let standard = bench.pool(&acme, "news").await;
-        assert_eq!(office.managed_pool(&own, &acme, &standard.id).await.unwrap_err().code, "pool_not_managed");
+        assert_eq!(office.managed_pool(&own, &acme, &standard.id).await.unwrap_err().kind, Kind::NotFound);
     });
 }
 
