@@ -7,6 +7,8 @@
 pub mod refusal;
 /// How do secrets lie in the database?
 pub mod seal;
+/// How is a table written and read as text?
+pub mod csv;
 /// By what is a thing called that has no name of its own?
 pub mod id;
 /// Which part of a long list is meant?
