@@ -38,6 +38,7 @@ mod suppression;
 mod unmatched;
 mod warm_up;
 mod reputation;
+mod signal;
 mod tier;
 
 #[cfg(test)]
@@ -59,6 +60,7 @@ const NOUNS: &[verb::Noun] = &[
     warm_up::NOUN,
     reputation::NOUN,
     reputation::INCIDENT_NOUN,
+    signal::NOUN,
     tier::NOUN,
     region::NOUN,
     pool::NOUN,

@@ -82,6 +82,8 @@ pub mod publish;
 pub mod ingest;
 /// How much was sent, and what became of it?
 pub mod statistics;
+/// What do providers themselves say of our IPs and domains?
+pub mod signal;
 /// How are accounts, domains, pools and IPs doing?
 pub mod reputation;
 /// Among which others does a sender share IPs?

@@ -45,7 +45,65 @@ const STEPS: &[Step] = &[
     Step { both: WARM_UP, sqlite: "", postgres: "" },
     Step { both: INCIDENT, sqlite: "", postgres: "" },
     Step { both: TIER, sqlite: "", postgres: "" },
+    Step { both: SIGNAL, sqlite: SIGNAL_SQLITE, postgres: SIGNAL_POSTGRES },
 ];
+
+const SIGNAL: &str = "
+CREATE TABLE signal (
+    provider TEXT NOT NULL,
+    -- An address or a domain; also of others than ours.
+    subject TEXT NOT NULL,
+    -- Counted from 1970.
+    day BIGINT NOT NULL,
+    -- In the provider's word.
+    verdict TEXT,
+    -- In millionths, and whether it is only said to be less.
+    complaints BIGINT,
+    complaints_below BIGINT NOT NULL CHECK (complaints_below IN (0, 1)),
+    recipients BIGINT,
+    traps BIGINT,
+    imported_at BIGINT NOT NULL,
+    PRIMARY KEY (provider, subject, day)
+);
+CREATE INDEX signal_subject ON signal (subject, day);
+CREATE INDEX signal_day ON signal (day);
+";
+
+/// A check of a column is only changed with its table.
+const SIGNAL_SQLITE: &str = "
+CREATE TABLE incident_wider (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    account TEXT REFERENCES account (id),
+    ip TEXT REFERENCES ip (address),
+    -- The account, the IP or a domain.
+    subject TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('bounces', 'complaints', 'listed', 'suspended', 'signal')),
+    weight TEXT NOT NULL CHECK (weight IN ('review', 'stopped')),
+    words TEXT NOT NULL,
+    mend TEXT NOT NULL,
+    link TEXT,
+    evidence TEXT NOT NULL,
+    opened_at BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    until_at BIGINT,
+    closed_at BIGINT,
+    closed_because TEXT
+);
+INSERT INTO incident_wider SELECT number, id, account, ip, subject, provider, kind, weight, words, mend, link, evidence, opened_at,
+    changed_at, until_at, closed_at, closed_because FROM incident;
+DROP TABLE incident;
+ALTER TABLE incident_wider RENAME TO incident;
+CREATE UNIQUE INDEX incident_open ON incident (subject, provider, kind) WHERE closed_at IS NULL;
+CREATE INDEX incident_account ON incident (account, number) WHERE account IS NOT NULL;
+";
+
+const SIGNAL_POSTGRES: &str = "
+ALTER TABLE incident DROP CONSTRAINT incident_kind_check;
+ALTER TABLE incident ADD CONSTRAINT incident_kind_check
+    CHECK (kind IN ('bounces', 'complaints', 'listed', 'suspended', 'signal'));
+";
 
 /// Senders that are there already have shown what they are.
 const TIER: &str = "
@@ -811,4 +869,45 @@ async fn take(
     tx.execute(sqlx::raw_sql(guards)).await?;
     sqlx::query(plan.noted).bind(number).execute(&mut *tx).await?;
     tx.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{SIGNAL_SQLITE, STEPS, TENANTS_PLAN, take, version};
+    use crate::store::{Engine, Location, Store};
+    use sqlx::{Executor as _, Row as _};
+
+    // A step that copies a table must lose nothing of it.
+    #[tokio::test]
+    async fn incidents_outlive_the_step_that_knows_more_kinds() {
+        let path = std::env::temp_dir().join(format!("weir-step-{}.db", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let store = Store::at(&Location::Sqlite(path.clone())).unwrap();
+        let mut conn = store.writer().await.unwrap();
+        version(&TENANTS_PLAN, &mut conn).await.unwrap();
+        let before = STEPS.iter().position(|step| step.sqlite == SIGNAL_SQLITE).unwrap();
+        for (step, number) in STEPS[..before].iter().zip(1..) {
+            take(&TENANTS_PLAN, Engine::Sqlite, &mut conn, step, number).await.unwrap();
+        }
+        let insert = |kind: &str| {
+            let columns = "id, subject, provider, kind, weight, words, mend, evidence, opened_at, changed_at";
+            let sql = format!(
+                "INSERT INTO incident ({columns}) VALUES ('inc_{kind}', 's', 'p', '{kind}', 'review', 'w', 'm', '{{}}', 1, 2)"
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        };
+        conn.execute(insert("listed")).await.unwrap();
+        assert!(conn.execute(insert("signal")).await.is_err());
+        drop(conn);
+        store.bring_up_to_date().await.unwrap();
+        let mut conn = store.writer().await.unwrap();
+        conn.execute(insert("signal")).await.unwrap();
+        assert!(conn.execute(insert("nonsense")).await.is_err());
+        let rows = conn.fetch_all("SELECT number, id, words, changed_at FROM incident ORDER BY number").await.unwrap();
+        let kept: Vec<(i64, String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(3))).collect();
+        assert_eq!(kept, [(1, "inc_listed".to_owned(), 2), (2, "inc_signal".to_owned(), 2)]);
+        drop(conn);
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -24,6 +24,7 @@ mod subaccount;
 mod webhook;
 mod suppression;
 mod warm_up;
+mod signal;
 mod reputation;
 mod tier;
 
@@ -66,6 +67,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         webhook::routes(),
         suppression::routes(),
         warm_up::routes(),
+        signal::routes(),
         reputation::routes(),
         tier::routes(),
     ]
