@@ -2,7 +2,7 @@
 #![no_main]
 
 // The room it stands in has a runtime, a database and a server, none of which is looked at here.
-#[path = "../../crates/api/src/csv.rs"]
+#[path = "../../crates/control/src/csv.rs"]
 mod csv;
 
 use csv::{is_whole, records};

@@ -39,6 +39,7 @@ mod unmatched;
 mod warm_up;
 mod managed;
 mod reputation;
+mod signal;
 mod tier;
 
 #[cfg(test)]
@@ -61,6 +62,7 @@ const NOUNS: &[verb::Noun] = &[
     managed::NOUN,
     reputation::NOUN,
     reputation::INCIDENT_NOUN,
+    signal::NOUN,
     tier::NOUN,
     region::NOUN,
     pool::NOUN,

@@ -12,6 +12,7 @@ const INCIDENT: &[&str] = &[
     "weight",
     "account",
     "ip",
+    "domain",
     "provider",
     "words",
     "mend",
@@ -21,9 +22,11 @@ const INCIDENT: &[&str] = &[
     "closed_at",
     "closed_because",
 ];
-const INCIDENTS: &[&str] = &["id", "opened_at", "kind", "weight", "account", "ip", "provider", "closed_at", "words"];
+const INCIDENTS: &[&str] =
+    &["id", "opened_at", "kind", "weight", "account", "ip", "domain", "provider", "closed_at", "words"];
 const RATED: &[&str] = &["of", "score/value", "score/low", "score/high", "score/band", "level", "sent", "days"];
 const AT: &[&str] = &["provider", "score/value", "score/low", "score/high", "score/band", "level", "sent"];
+const SAID: &[&str] = &["provider", "date", "verdict", "complaints/rate", "complaints/below", "recipients", "traps"];
 const ACCOUNT: Arg = query("account", "Of this account; self is the caller's own");
 
 pub const NOUN: Noun = Noun {
@@ -89,6 +92,10 @@ fn rated(answer: &Value, _: &Line) -> String {
     }
     if let [one] = found {
         page.push_str(&format!("\n\n{}", table(items(one, "providers"), AT)));
+        let signals = items(one, "signals");
+        if !signals.is_empty() {
+            page.push_str(&format!("\n\nWhat providers say themselves:\n{}", table(signals, SAID)));
+        }
         for part in items(&one["score"], "components") {
             let leaves = part["leaves"].as_f64().unwrap_or(1.0) * 100.0;
             let rate = part["share"]["rate"].as_f64().unwrap_or(0.0) * 100.0;

@@ -6,7 +6,7 @@ use crate::commands::show::{items, text};
 use crate::commands::verb::Act::{Delete, Get, Post, Put};
 use crate::commands::verb::Shown::{Card, Page, Said, Table};
 use crate::commands::verb::{Arg, Line, Noun, Verb, body, query};
-use api::csv::is_whole;
+use control::csv::is_whole;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};

@@ -6,8 +6,6 @@
 pub mod problem;
 /// What does a request ask?
 pub mod asked;
-/// How is a table read as text?
-pub mod csv;
 /// How often may one credential call?
 pub mod rate;
 /// How is somebody else's HTTP server asked?

@@ -70,6 +70,34 @@ async fn an_account_gets_ips_sends_from_them_and_gives_them_back() {
     assert_eq!(log.as_(200)["items"][0]["account"], json!(account));
 }
 
+// R6.3: a day of a thousand IPs is more than other bodies hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_takes_in_what_providers_say() {
+    let house = House::open().await;
+    let op = house.operator.clone();
+    house.ips("192.0.2.0/29").await;
+    let line = |n: u32, verdict: &str| {
+        let ip = format!("192.0.{}.{}", 2 + n / 250, 1 + n % 250);
+        format!(
+            "{ip},1/14/2026 1:00 AM,1/14/2026 11:00 PM,9000,9000,8000,{verdict},< 0.1%,,,0,mx.example.com,news@example.com,\r\n"
+        )
+    };
+    let feed: String = (0..1_000).map(|n| line(n, "GREEN")).collect();
+    assert!(feed.len() > 64 << 10);
+    let taken = house.post(&op, "/signals", json!({ "kind": "snds", "text": feed })).await;
+    assert_eq!(taken.as_(200)["put"], 1_000);
+    let found = house.get(&op, "/signals?of=192.0.2.1").await;
+    let first = &found.as_(200)["items"][0];
+    assert_eq!(
+        (&first["verdict"], &first["complaints"]["below"], &first["date"]),
+        (&json!("green"), &json!(true), &json!("2026-01-14"))
+    );
+    let broken = json!({ "kind": "snds", "text": line(0, "GREEN") + &line(1, "BLUE") });
+    house.post(&op, "/signals", broken).await.refused(400, "signal_unreadable");
+    let (_, key) = house.account("Acme").await;
+    house.get(&key, "/signals").await.refused(403, "operator_only");
+}
+
 #[tokio::test]
 async fn the_operator_arranges_regions_settings_ips_and_accounts() {
     let house = House::open().await;

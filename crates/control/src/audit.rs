@@ -29,9 +29,10 @@ pub enum Subject {
     Setting,
     Webhook,
     Suppression,
+    Signal,
 }
 
-const SUBJECTS: [Subject; 14] = [
+const SUBJECTS: [Subject; 15] = [
     Subject::Region,
     Subject::Account,
     Subject::Subaccount,
@@ -46,6 +47,7 @@ const SUBJECTS: [Subject; 14] = [
     Subject::Setting,
     Subject::Webhook,
     Subject::Suppression,
+    Subject::Signal,
 ];
 
 impl Subject {
@@ -66,6 +68,7 @@ impl Subject {
             Subject::Setting => "setting",
             Subject::Webhook => "webhook",
             Subject::Suppression => "suppression",
+            Subject::Signal => "signal",
         }
     }
 

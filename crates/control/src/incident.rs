@@ -36,10 +36,17 @@ pub enum IncidentKind {
     Listed,
     /// An IP's: a provider takes nothing from it for a while.
     Suspended,
+    /// An IP's or a domain's: its provider calls it bad.
+    Signal,
 }
 
-const KINDS: [IncidentKind; 4] =
-    [IncidentKind::Bounces, IncidentKind::Complaints, IncidentKind::Listed, IncidentKind::Suspended];
+const KINDS: [IncidentKind; 5] = [
+    IncidentKind::Bounces,
+    IncidentKind::Complaints,
+    IncidentKind::Listed,
+    IncidentKind::Suspended,
+    IncidentKind::Signal,
+];
 
 impl IncidentKind {
     #[must_use]
@@ -49,6 +56,7 @@ impl IncidentKind {
             IncidentKind::Complaints => "complaints",
             IncidentKind::Listed => "listed",
             IncidentKind::Suspended => "suspended",
+            IncidentKind::Signal => "signal",
         }
     }
 
@@ -81,8 +89,9 @@ pub struct Incident {
     pub id: String,
     /// Whose it is to know; none: the operator's alone.
     pub account: Option<String>,
-    /// None: it is the account's own.
+    /// Without it and a domain, it is the account's own.
     pub ip: Option<IpAddr>,
+    pub domain: Option<String>,
     pub provider: Option<String>,
     pub kind: IncidentKind,
     pub weight: Weight,
@@ -105,13 +114,14 @@ pub struct Incident {
 pub(crate) struct Of<'a> {
     pub account: Option<&'a str>,
     pub ip: Option<IpAddr>,
+    pub domain: Option<&'a str>,
     pub provider: &'a str,
     pub kind: IncidentKind,
 }
 
 impl Of<'_> {
     fn subject(&self) -> String {
-        self.ip.map_or_else(|| self.account.unwrap_or_default().to_owned(), |ip| ip.to_string())
+        self.ip.map_or_else(|| self.domain.or(self.account).unwrap_or_default().to_owned(), |ip| ip.to_string())
     }
 }
 
@@ -128,16 +138,19 @@ pub(crate) struct Told<'a> {
 macro_rules! columns {
     () => {
         "id, account, ip, provider, kind, weight, words, mend, link, evidence, opened_at, changed_at, until_at, closed_at, \
-         closed_because"
+         closed_because, subject"
     };
 }
 
 fn read(row: &AnyRow) -> Result<Incident, Refusal> {
     let provider = row.text(3)?;
+    let (account, ip, subject) = (row.text_or_none(1)?, row.text_or_none(2)?, row.text(15)?);
+    let is_domain = ip.is_none() && account.as_ref() != Some(&subject);
     Ok(Incident {
         id: row.text(0)?,
-        account: row.text_or_none(1)?,
-        ip: row.text_or_none(2)?.and_then(|text| text.parse().ok()),
+        account,
+        ip: ip.and_then(|text| text.parse().ok()),
+        domain: is_domain.then_some(subject),
         provider: Some(provider).filter(|provider| !provider.is_empty()),
         kind: IncidentKind::of(&row.text(4)?).unwrap_or(IncidentKind::Suspended),
         weight: if row.text(5)? == "stopped" { Weight::Stopped } else { Weight::Review },
@@ -167,7 +180,7 @@ pub(crate) async fn open_of(conn: &mut AnyConnection, of: &Of<'_>) -> Result<Opt
     row(conn, query).await?.as_ref().map(read).transpose()
 }
 
-/// Those that are open about an account or an address.
+/// Those that are open about an account, an address or a domain.
 pub(crate) async fn open_about(conn: &mut AnyConnection, subject: &str) -> Result<Vec<Incident>, Refusal> {
     let query = q!(
         concat!("SELECT ", columns!(), " FROM incident WHERE subject = $1 AND closed_at IS NULL ORDER BY number"),
@@ -267,7 +280,8 @@ impl Office {
             Err(refusal) if refusal.kind == crate::refusal::Kind::NotFound => return Ok(()),
             Err(refusal) => return Err(refusal),
         };
-        let of = Of { account: account.as_deref(), ip: Some(ip), provider, kind: IncidentKind::Suspended };
+        let of =
+            Of { account: account.as_deref(), ip: Some(ip), domain: None, provider, kind: IncidentKind::Suspended };
         match (event.kind, &event.why) {
             (EventKind::LaneSuspended, Some(why @ Why::LaneSuspended { said })) => {
                 let known = PROVIDERS.named(provider);
@@ -355,7 +369,7 @@ impl Office {
         );
         let found = rows(&mut conn, query).await?;
         let found: Vec<(i64, Incident)> =
-            found.iter().map(|row| Ok((row.whole(15)?, read(row)?))).collect::<Result<_, Refusal>>()?;
+            found.iter().map(|row| Ok((row.whole(16)?, read(row)?))).collect::<Result<_, Refusal>>()?;
         let page = Page::of(found, window, |(number, _)| number.to_string());
         Ok(Page { items: page.items.into_iter().map(|(_, incident)| incident).collect(), next: page.next })
     }
@@ -375,9 +389,10 @@ impl Office {
         }
         close(&mut change, &was, "the operator closed it", self.now()).await?;
         let ip = was.ip.map(|ip| ip.to_string());
-        let (subject, of) = match &ip {
-            Some(ip) => (Subject::Ip, ip.as_str()),
-            None => (Subject::Account, was.account.as_deref().unwrap_or_default()),
+        let (subject, of) = match (&ip, &was.domain) {
+            (Some(ip), _) => (Subject::Ip, ip.as_str()),
+            (None, Some(domain)) => (Subject::Domain, domain.as_str()),
+            (None, None) => (Subject::Account, was.account.as_deref().unwrap_or_default()),
         };
         let detail = json!({ "incident": was.id, "kind": was.kind.code(), "words": was.words });
         let line = Line { subject, id: of, account: was.account.as_deref(), action: "incident-closed", detail };

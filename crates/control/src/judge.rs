@@ -50,7 +50,8 @@ impl Office {
             rows(&mut archive, query).await?.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
         drop(archive);
         let mut conn = self.store().read().await?;
-        let query = q!("SELECT DISTINCT subject FROM incident WHERE ip IS NULL AND closed_at IS NULL");
+        let query =
+            q!("SELECT DISTINCT subject FROM incident WHERE kind IN ('bounces', 'complaints') AND closed_at IS NULL");
         for row in rows(&mut conn, query).await? {
             accounts.insert(row.text(0)?);
         }
@@ -87,7 +88,7 @@ impl Office {
         for measure in [Measure::Bounces, Measure::Complaints] {
             let worst = |found: &Reputation| found.concerns.iter().find(|concern| concern.measure == measure).copied();
             let pausing = worst(&since).filter(|concern| may_pause && concern.level == Level::Pause);
-            let of = Of { account: Some(&account.id), ip: None, provider: "", kind: kind_of(measure) };
+            let of = Of { account: Some(&account.id), ip: None, domain: None, provider: "", kind: kind_of(measure) };
             match (pausing, worst(&whole)) {
                 (Some(concern), _) => is_changed |= self.pause(&mut change, &account, &of, &concern).await?,
                 (None, Some(concern)) => is_changed |= self.review(&mut change, &of, &concern).await?,

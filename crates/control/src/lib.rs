@@ -7,6 +7,8 @@
 pub mod refusal;
 /// How do secrets lie in the database?
 pub mod seal;
+/// How is a table written and read as text?
+pub mod csv;
 /// By what is a thing called that has no name of its own?
 pub mod id;
 /// Which part of a long list is meant?
@@ -78,6 +80,8 @@ pub mod suppression;
 pub mod publish;
 /// How much was sent, and what became of it?
 pub mod statistics;
+/// What do providers themselves say of our IPs and domains?
+pub mod signal;
 /// How are accounts, domains, pools and IPs doing?
 pub mod reputation;
 /// Among which others does a sender share IPs?

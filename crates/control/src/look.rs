@@ -103,7 +103,7 @@ impl Office {
     async fn watch(&self, address: IpAddr) -> Result<(), Refusal> {
         let mut conn = self.store().read().await?;
         let before = inventory::checks(&mut conn, address).await?;
-        let of = Of { account: None, ip: Some(address), provider: "", kind: IncidentKind::Listed };
+        let of = Of { account: None, ip: Some(address), domain: None, provider: "", kind: IncidentKind::Listed };
         let open = incident::open_of(&mut conn, &of).await?;
         drop(conn);
         let (found, listed) = self.look_at(address).await?;
@@ -181,7 +181,13 @@ impl Office {
             }),
             until: None,
         };
-        let of = Of { account: account.as_deref(), ip: Some(address), provider: "", kind: IncidentKind::Listed };
+        let of = Of {
+            account: account.as_deref(),
+            ip: Some(address),
+            domain: None,
+            provider: "",
+            kind: IncidentKind::Listed,
+        };
         incident::tell(&mut change, &of, told, self.now()).await?;
         change.commit().await?;
         let by = Actor::service();
@@ -204,7 +210,7 @@ impl Office {
             self.order_warm_up(&by, address, &WarmUpOrder::Resume).await?;
         }
         let mut change = self.store().change().await?;
-        let of = Of { account: None, ip: Some(address), provider: "", kind: IncidentKind::Listed };
+        let of = Of { account: None, ip: Some(address), domain: None, provider: "", kind: IncidentKind::Listed };
         incident::end(&mut change, &of, "no list has it any more", self.now()).await?;
         change.commit().await
     }

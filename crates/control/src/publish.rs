@@ -375,7 +375,8 @@ impl Touched {
                 | Subject::Lease,
             ) => self.accounts.extend(account),
             // Nothing that mail depends on, or a kind that a newer program writes beside us.
-            Some(Subject::Person | Subject::Setting | Subject::Suppression | Subject::Webhook) | None => {}
+            Some(Subject::Person | Subject::Setting | Subject::Signal | Subject::Suppression | Subject::Webhook)
+            | None => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::refusal::Refusal;
 use crate::setting::{self, Setting};
+use crate::signal::{self, Signal};
 use crate::statistics::{Dimension, Figures, Question};
 use crate::store::{Columns, rows};
 use engine::counts::Grain;
@@ -27,6 +28,8 @@ pub struct Rated {
     pub whole: Reputation,
     pub by_provider: Vec<(Arc<str>, Reputation)>,
     pub incidents: Vec<Incident>,
+    /// What providers say of it themselves: of each the newest, for the operator.
+    pub signals: Vec<Signal>,
 }
 
 /// What is rated, of whose mail.
@@ -143,25 +146,30 @@ impl Office {
         let mut asked = Question { account: account.map(str::to_owned), ..Question::default() };
         asked.only(what, &of);
         let days = self.days(asked, Grain::Day, None).await?;
-        let mut incidents = Vec::new();
-        if matches!(what, Dimension::Account | Dimension::Ip) {
+        let (mut incidents, mut told) = (Vec::new(), Vec::new());
+        if matches!(what, Dimension::Account | Dimension::Ip | Dimension::Domain) {
             let mut conn = self.store().read().await?;
+            told = signal::lately(&mut conn, &of, self.now()).await?;
             let open = incident::open_about(&mut conn, &of).await?;
             incidents.extend(open.into_iter().filter(|found| by.is_operator() || found.account.as_deref() == account));
         }
         let is_listed = incidents
             .iter()
             .any(|incident| incident.kind == IncidentKind::Listed && incident.weight == Weight::Stopped);
-        let beside = Beside { tells: &tells, is_listed, traps: Share::default() };
+        let beside =
+            |provider: Option<&str>| Beside { tells: &tells, is_listed, traps: signal::traps(&told, provider) };
         let providers: BTreeSet<Arc<str>> = days.iter().flat_map(|day| day.keys().cloned()).collect();
         let of_provider = |provider: &Arc<str>| {
             let only =
                 |day: &Day| day.iter().filter(|(name, _)| *name == provider).map(|(n, o)| (n.clone(), *o)).collect();
             let days: Vec<Day> = days.iter().map(only).collect();
-            (Arc::clone(provider), measure(&days, beside, thresholds))
+            (Arc::clone(provider), measure(&days, beside(Some(&**provider)), thresholds))
         };
         let by_provider = providers.iter().map(of_provider).collect();
-        Ok(Rated { of, whole: measure(&days, beside, thresholds), by_provider, incidents })
+        let whole = measure(&days, beside(None), thresholds);
+        let mut named = BTreeSet::new();
+        told.retain(|signal| by.is_operator() && named.insert(signal.provider.clone()));
+        Ok(Rated { of, whole, by_provider, incidents, signals: told })
     }
 
     /// By all that is looked at.

@@ -46,7 +46,29 @@ const STEPS: &[Step] = &[
     Step { both: INCIDENT, sqlite: "", postgres: "" },
     Step { both: TIER, sqlite: "", postgres: "" },
     Step { both: SCALING, sqlite: "", postgres: "" },
+    Step { both: SIGNAL, sqlite: "", postgres: "" },
 ];
+
+const SIGNAL: &str = "
+CREATE TABLE signal (
+    provider TEXT NOT NULL,
+    -- An address or a domain; also of others than ours.
+    subject TEXT NOT NULL,
+    -- Counted from 1970.
+    day BIGINT NOT NULL,
+    -- In the provider's word.
+    verdict TEXT,
+    -- In millionths, and whether it is only said to be less.
+    complaints BIGINT,
+    complaints_below BIGINT NOT NULL CHECK (complaints_below IN (0, 1)),
+    recipients BIGINT,
+    traps BIGINT,
+    imported_at BIGINT NOT NULL,
+    PRIMARY KEY (provider, subject, day)
+);
+CREATE INDEX signal_subject ON signal (subject, day);
+CREATE INDEX signal_day ON signal (day);
+";
 
 const SCALING: &str = "
 -- Of a managed pool: how many IPs it may have, and whether the operator is asked first.
@@ -108,11 +130,11 @@ CREATE TABLE incident (
     -- Whose it is to know; empty: the operator's alone.
     account TEXT REFERENCES account (id),
     ip TEXT REFERENCES ip (address),
-    -- The account or the IP.
+    -- The account, the IP or a domain.
     subject TEXT NOT NULL,
     -- Empty: of all of them.
     provider TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('bounces', 'complaints', 'listed', 'suspended')),
+    kind TEXT NOT NULL CHECK (kind IN ('bounces', 'complaints', 'listed', 'suspended', 'signal')),
     weight TEXT NOT NULL CHECK (weight IN ('review', 'stopped')),
     words TEXT NOT NULL,
     mend TEXT NOT NULL,
@@ -841,4 +863,38 @@ async fn take(
     tx.execute(sqlx::raw_sql(guards)).await?;
     sqlx::query(plan.noted).bind(number).execute(&mut *tx).await?;
     tx.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{ARCHIVE_PLAN, ARCHIVE_STEPS, SERIES_OF_DOMAINS, take, version};
+    use crate::store::{Engine, Location, Store};
+    use sqlx::{Executor as _, Row as _};
+
+    // A step that copies a table must lose nothing of it.
+    #[tokio::test]
+    async fn counts_outlive_the_step_that_knows_domains() {
+        let path = std::env::temp_dir().join(format!("weir-step-{}.db", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let store = Store::at(&Location::Sqlite(path.clone())).unwrap();
+        let mut conn = store.writer().await.unwrap();
+        version(&ARCHIVE_PLAN, &mut conn).await.unwrap();
+        let before = ARCHIVE_STEPS.iter().position(|step| step.both == SERIES_OF_DOMAINS).unwrap();
+        for (step, number) in ARCHIVE_STEPS[..before].iter().zip(1..) {
+            take(&ARCHIVE_PLAN, Engine::Sqlite, &mut conn, step, number).await.unwrap();
+        }
+        let columns = "id, account, subaccount, configuration_set, pool, ip, provider, concealed";
+        let insert =
+            format!("INSERT INTO series ({columns}) VALUES (7, 'ann', 'part', '', 'p', '192.0.2.1', 'gmail', 1)");
+        conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(insert))).await.unwrap();
+        drop(conn);
+        store.bring_archive_up_to_date().await.unwrap();
+        let mut conn = store.writer().await.unwrap();
+        let row = conn.fetch_one("SELECT id, account, ip, concealed, domain FROM series").await.unwrap();
+        let kept: (i64, String, String, i64, String) = (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+        assert_eq!(kept, (7, "ann".into(), "192.0.2.1".into(), 1, String::new()));
+        drop(conn);
+        std::fs::remove_file(&path).unwrap();
+    }
 }

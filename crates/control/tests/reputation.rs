@@ -9,6 +9,7 @@ use control::inventory::{IpOrder, NewIps};
 use control::lease::Into;
 use control::reputation::{Rated, Wanted};
 use control::setting::Setting;
+use control::signal::SignalKind;
 use control::statistics::Dimension;
 use control::warm_up::ordered_text;
 use control::{Kind, Window};
@@ -335,5 +336,78 @@ fn spec_r6_6_a_listed_ip_leaves_the_rotation_and_comes_back_slowly() {
         office.watch_lists(10).await.unwrap();
         let held = office.ip(&bench.by, ips[1]).await.unwrap().warm_up.unwrap();
         assert_eq!(ordered_text(held.ordered), "resume");
+    });
+}
+
+fn feed(verdict: &str, day: &str, traps: u32) -> String {
+    format!("192.0.2.1,{day} 12:00 AM,{day} 11:00 PM,9000,9000,8000,{verdict},0.3%,,,{traps},,,\r\n")
+}
+
+// What providers say counts: traps in the score, a bad word as an incident until a later day is better.
+#[test]
+fn what_providers_say_of_ips_and_domains_is_kept_and_counts() {
+    on_both(async |bench| {
+        bench.region().await;
+        let acme = bench.account("acme", Plan::Standard).await;
+        let ips = bench.ips(2).await;
+        bench.grant(&acme, &ips, Into::Default).await;
+        assert_eq!(ips[0], OUT);
+        bench.days(10);
+        send(bench, &acme, "microsoft-consumer", GOOD).await;
+        send(bench, &acme, "google", GOOD).await;
+        let import = async |kind, text: &str| bench.office.import_signals(&bench.by, kind, text).await;
+        let ip = async || rated(bench, Dimension::Ip).await.remove(0);
+        let score = |of: &Rated, at: usize| u32::from(of.by_provider[at].1.score.as_ref().unwrap().value);
+        let before = ip().await;
+
+        let broken = feed("GREEN", "11/9/2026", 0) + "192.0.2.2,x";
+        let refused = import(SignalKind::Snds, &broken).await.unwrap_err();
+        assert!(refused.sentence.contains("line 2") && refused.sentence.contains("Nothing of the file"), "{refused}");
+        let all = async || bench.office.signals(&bench.by, None, &Window::default()).await.unwrap().items;
+        assert!(all().await.is_empty(), "a file is taken whole or not at all");
+
+        let imported = import(SignalKind::Snds, &feed("RED", "11/9/2026", 4)).await.unwrap();
+        assert_eq!((imported.put, imported.opened.len()), (1, 1), "{imported:?}");
+        let after = ip().await;
+        assert_eq!(after.signals[0].words(), imported.opened[0]);
+        // 4 of 8,000 are half of the limit; google has not said anything.
+        assert_eq!(score(&before, 0), score(&after, 0));
+        assert!(score(&after, 1) < score(&before, 1) * 6 / 10, "{} {}", score(&after, 1), score(&before, 1));
+        let open = incidents(bench, true).await;
+        assert_eq!((open[0].kind, open[0].ip, open[0].weight), (IncidentKind::Signal, Some(OUT), Weight::Review));
+        assert_eq!((open[0].evidence["traps"].as_i64(), open[0].account.as_deref()), (Some(4), Some(acme.as_str())));
+        assert_eq!(import(SignalKind::Snds, &feed("RED", "11/10/2026", 4)).await.unwrap().opened.len(), 0);
+        // The same day again is another word for it; an older one changes nothing.
+        import(SignalKind::Snds, &feed("GREEN", "11/8/2026", 0)).await.unwrap();
+        assert_eq!((all().await.len(), incidents(bench, true).await.len()), (3, 1));
+        import(SignalKind::Snds, &feed("YELLOW", "11/10/2026", 0)).await.unwrap();
+        assert_eq!(all().await.len(), 3);
+        let closed = incidents(bench, false).await;
+        let because = "a later day is better: YELLOW for 2026-11-10";
+        assert_eq!((closed.len(), closed[0].closed_because.as_deref()), (1, Some(because)));
+
+        // A domain's is for the account that has shown it to be its own.
+        let domain = control::domain::NewDomain { name: "acme.example".into(), ..Default::default() };
+        bench.office.create_domain(&bench.by, &acme, domain).await.unwrap();
+        bench.office.verify_domain_without_dns(&bench.by, &acme, "acme.example").await.unwrap();
+        let table = "domain,date,spam rate,domain reputation\nacme.example,2026-11-10,0.35%,BAD\nforeign.example,2026-11-10,,BAD\n";
+        assert_eq!(import(SignalKind::Postmaster, table).await.unwrap().opened.len(), 2);
+        let own = bench.key_of(&acme);
+        let seen = bench.office.incidents(&own, None, true, &Window::default()).await.unwrap().items;
+        assert_eq!(
+            (seen.len(), seen[0].domain.as_deref(), seen[0].provider.as_deref()),
+            (1, Some("acme.example"), Some("google"))
+        );
+        let domain = &rated(bench, Dimension::Domain).await[0];
+        assert_eq!((domain.incidents.len(), domain.signals[0].complaints.unwrap().words().as_str()), (1, "0.35 %"));
+        bench.office.judge_accounts().await.unwrap();
+        assert_eq!(bench.office.signals(&own, None, &Window::default()).await.unwrap_err().kind, Kind::Forbidden);
+        let refused = bench.office.import_signals(&own, SignalKind::Postmaster, table).await.unwrap_err();
+        assert_eq!(refused.kind, Kind::Forbidden);
+        let one = Window { limit: Some(1), after: None };
+        let page = bench.office.signals(&bench.by, Some("192.0.2.1"), &one).await.unwrap();
+        let next = Window { after: page.next, ..one };
+        let second = bench.office.signals(&bench.by, Some("192.0.2.1"), &next).await.unwrap().items;
+        assert_eq!((page.items[0].day - 1, second.len()), (second[0].day, 1));
     });
 }

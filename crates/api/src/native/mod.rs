@@ -25,6 +25,7 @@ mod webhook;
 mod suppression;
 mod warm_up;
 mod managed;
+mod signal;
 mod reputation;
 mod tier;
 
@@ -68,6 +69,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         suppression::routes(),
         warm_up::routes(),
         managed::routes(),
+        signal::routes(),
         reputation::routes(),
         tier::routes(),
     ]

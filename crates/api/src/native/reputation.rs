@@ -1,5 +1,6 @@
 //! How accounts, domains, pools and IPs are doing, what has gone wrong with them, and what mends it. (R6.3, R6.6)
 
+use super::signal::Signal;
 use super::words::{Address, Time, words};
 use super::{Answer, At, Call, called, listed, told};
 use crate::asked::{Body, Listed, Listing};
@@ -83,8 +84,9 @@ words!(
     ReputationMeasure is judged::Measure { Bounces, Complaints }
 );
 words!(
-    /// `bounces`, `complaints`: of an account. `listed`: a block list has the IP. `suspended`: a provider takes nothing from it.
-    IncidentKind is theirs::IncidentKind { Bounces, Complaints, Listed, Suspended }
+    /// `bounces`, `complaints`: of an account. `listed`: a block list has the IP. `suspended`: a provider takes nothing from it. `signal`:
+    /// a provider calls the IP or domain bad.
+    IncidentKind is theirs::IncidentKind { Bounces, Complaints, Listed, Suspended, Signal }
 );
 words!(
     /// `review`: it is told. `stopped`: the account sends nothing, or the IP carries nothing new.
@@ -220,6 +222,8 @@ struct RatedOne {
     providers: Vec<ReputationAt>,
     /// What is wrong with it at present.
     incidents: Vec<Incident>,
+    /// What providers say of it themselves: of each the newest day, for the operator.
+    signals: Vec<Signal>,
 }
 
 impl From<Rated> for RatedOne {
@@ -233,6 +237,7 @@ impl From<Rated> for RatedOne {
             standing: rated.whole.into(),
             providers: rated.by_provider.into_iter().map(at).collect(),
             incidents: rated.incidents.into_iter().map(Incident::from).collect(),
+            signals: rated.signals.into_iter().map(Signal::from).collect(),
         }
     }
 }
@@ -248,6 +253,8 @@ struct Incident {
     account: Option<String>,
     #[schema(required)]
     ip: Option<Address>,
+    #[schema(required)]
+    domain: Option<String>,
     #[schema(required)]
     provider: Option<String>,
     words: String,
@@ -276,6 +283,7 @@ impl From<theirs::Incident> for Incident {
             weight: incident.weight.into(),
             account: incident.account,
             ip: incident.ip.map(Address),
+            domain: incident.domain,
             provider: incident.provider,
             words: incident.words,
             mend: incident.mend,

@@ -80,12 +80,15 @@ fn fits(document: &Value, schema: &Value, value: &Value, place: &str, wrong: &mu
     let kind = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    if !kinds.is_empty() && !kinds.contains(&kind) {
+    // What is whole is a number, too.
+    let is_known = kinds.contains(&kind) || (kind == "integer" && kinds.contains(&"number"));
+    if !kinds.is_empty() && !is_known {
         wrong.push(format!("{place} is {value}, which is no {kinds:?}"));
         return;
     }
