@@ -158,7 +158,8 @@ impl Office {
             .any(|incident| incident.kind == IncidentKind::Listed && incident.weight == Weight::Stopped);
         let beside =
             |provider: Option<&str>| Beside { tells: &tells, is_listed, traps: signal::traps(&told, provider) };
-        let providers: BTreeSet<Arc<str>> = days.iter().flat_map(|day| day.keys().cloned()).collect();
+        let providers: BTreeSet<Arc<str>> =
+            days.iter().flat_map(|day| day.keys().filter(|name| !name.is_empty()).cloned()).collect();
         let of_provider = |provider: &Arc<str>| {
             let only =
                 |day: &Day| day.iter().filter(|(name, _)| *name == provider).map(|(n, o)| (n.clone(), *o)).collect();

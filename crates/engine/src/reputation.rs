@@ -380,7 +380,8 @@ fn representative(days: &[Day]) -> usize {
             return back + 1;
         }
     }
-    days.len()
+    // Since it began.
+    days.len() - days.iter().take_while(|day| sent_on(day) == 0).count()
 }
 
 #[derive(Clone, Copy)]
@@ -545,6 +546,10 @@ mod tests {
         assert_eq!((now.sent, now.days, now.level()), (100_000, 10, Level::Good));
         // A small sender is looked at for longer.
         assert_eq!(measured(&vec![day(100, 1, 0); 40]).days, 28);
+        // A new one for as long as it is there.
+        let mut days = vec![Day::new(); 25];
+        days.extend(vec![day(1_000, 1, 0); 3]);
+        assert_eq!((measured(&days).days, measured(&[]).days), (3, 0));
     }
 
     // R6.4: chance puts nobody among the bad ones, and what is bad is sure soon.
