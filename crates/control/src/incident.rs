@@ -193,13 +193,11 @@ pub(crate) async fn open_about(conn: &mut AnyConnection, subject: &str) -> Resul
 pub(crate) async fn tell(change: &mut Change, of: &Of<'_>, told: Told<'_>, now: Timestamp) -> Result<bool, Refusal> {
     if let Some(was) = open_of(change.conn(), of).await? {
         let is_worse = told.weight == Weight::Stopped && was.weight == Weight::Review;
-        // What was stopped stays so until it is closed.
-        let weight = if is_worse { told.weight } else { was.weight };
         let update = q!(
             "UPDATE incident SET weight = $2, words = $3, mend = $4, link = $5, evidence = $6, until_at = $7, \
              changed_at = $8 WHERE id = $1",
             was.id,
-            weight.code(),
+            told.weight.code(),
             told.words.to_owned(),
             told.mend.to_owned(),
             told.link.map(str::to_owned),

@@ -473,59 +473,81 @@ impl Office {
     }
 
     pub async fn order_ip(&self, by: &Actor, address: IpAddr, order: &IpOrder) -> Result<Ip, Refusal> {
+        let mut change = self.store().change().await?;
+        let ip = self.order_ip_in(&mut change, by, address, order).await?;
+        change.commit().await?;
+        Ok(ip)
+    }
+
+    pub(crate) async fn order_ip_in(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        address: IpAddr,
+        order: &IpOrder,
+    ) -> Result<Ip, Refusal> {
         by.may_operate()?;
         let now = self.now();
-        let mut change = self.store().change().await?;
         let ip = find(change.conn(), address).await?;
         let (action, detail) = match order {
             IpOrder::Share { pool } => {
                 must_be(&ip, &[State::Available])?;
                 let pool = shared_pool(change.conn(), &ip.region, pool).await?;
                 let next = Next::into_pool(State::Shared, &pool, "into a shared pool");
-                put_state(&mut change, by, now, address, next).await?;
+                put_state(change, by, now, address, next).await?;
                 ("shared", json!({ "pool": pool }))
             }
             IpOrder::Unshare => {
                 must_be(&ip, &[State::Shared])?;
-                put_state(&mut change, by, now, address, Next::state(State::Draining, "out of its shared pool"))
-                    .await?;
+                put_state(change, by, now, address, Next::state(State::Draining, "out of its shared pool")).await?;
                 ("unshared", json!({ "pool": ip.pool }))
             }
             IpOrder::OutOfService { reason } => {
                 must_be(&ip, &[State::Available, State::Resting, State::Draining])?;
                 let reason = said(reason)?;
-                put_state(&mut change, by, now, address, Next::state(State::OutOfService, &reason)).await?;
+                put_state(change, by, now, address, Next::state(State::OutOfService, &reason)).await?;
                 ("taken-out-of-service", json!({ "reason": reason }))
             }
             IpOrder::Available { reason } => {
                 must_be(&ip, &[State::OutOfService, State::Resting])?;
                 let reason = said(reason)?;
-                put_state(&mut change, by, now, address, Next::state(State::Available, &reason)).await?;
+                put_state(change, by, now, address, Next::state(State::Available, &reason)).await?;
                 ("made-available", json!({ "reason": reason }))
             }
             IpOrder::OutOfRotation { reason } => {
                 must_be(&ip, &[State::Leased, State::Shared])?;
                 let reason = said(reason)?;
-                put_rotation(&mut change, address, Some(&reason)).await?;
-                note(&mut change, by, now, address, ip.state, &format!("out of rotation: {reason}")).await?;
+                put_rotation(change, address, Some(&reason)).await?;
+                note(change, by, now, address, ip.state, &format!("out of rotation: {reason}")).await?;
                 ("taken-out-of-rotation", json!({ "reason": reason }))
             }
             IpOrder::IntoRotation => {
                 must_be(&ip, &[State::Leased, State::Shared])?;
-                put_rotation(&mut change, address, None).await?;
-                note(&mut change, by, now, address, ip.state, "into rotation again").await?;
+                put_rotation(change, address, None).await?;
+                note(change, by, now, address, ip.state, "into rotation again").await?;
                 ("put-into-rotation", json!({ "reason_was": ip.rotation_reason }))
             }
         };
         let ip = find(change.conn(), address).await?;
-        self.write_ip(&mut change, by, &ip, action, detail).await?;
-        change.commit().await?;
+        self.write_ip(change, by, &ip, action, detail).await?;
         Ok(ip)
     }
 
     /// R4.5: the operator's, or of who leases it; of a managed pool's IPs the operator's alone.
     pub async fn order_warm_up(&self, by: &Actor, address: IpAddr, order: &WarmUpOrder) -> Result<Ip, Refusal> {
         let mut change = self.store().change().await?;
+        let ip = self.order_warm_up_in(&mut change, by, address, order).await?;
+        change.commit().await?;
+        Ok(ip)
+    }
+
+    pub(crate) async fn order_warm_up_in(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        address: IpAddr,
+        order: &WarmUpOrder,
+    ) -> Result<Ip, Refusal> {
         let ip = self.visible(change.conn(), by, address).await?;
         match &ip.account {
             Some(account) => by.may_manage(account)?,
@@ -533,15 +555,14 @@ impl Office {
         }
         must_be(&ip, &[State::Leased, State::Shared])?;
         let warm_up = warm_up::follow(ip.warm_up.as_ref(), order, (self.schedules(), self.schedule()), self.now())?;
-        warm_up::put(&mut change, address, Some(&warm_up)).await?;
+        warm_up::put(change, address, Some(&warm_up)).await?;
         let update = q!("UPDATE ip SET revision = revision + 1 WHERE address = $1", address.to_string());
         run(change.conn(), update).await?;
         let ip = find(change.conn(), address).await?;
         let detail = json!({
             "by": warm_up::by_text(&warm_up.by), "ordered": warm_up::ordered_text(warm_up.ordered),
         });
-        self.write_ip(&mut change, by, &ip, "warm-up-ordered", detail).await?;
-        change.commit().await?;
+        self.write_ip(change, by, &ip, "warm-up-ordered", detail).await?;
         Ok(ip)
     }
 

@@ -85,14 +85,23 @@ impl Office {
         };
         let mut change = self.store().change().await?;
         let mut is_changed = false;
+        let mut is_paused = account.standing == Standing::Paused;
         for measure in [Measure::Bounces, Measure::Complaints] {
             let worst = |found: &Reputation| found.concerns.iter().find(|concern| concern.measure == measure).copied();
             let pausing = worst(&since).filter(|concern| may_pause && concern.level == Level::Pause);
             let of = Of { account: Some(&account.id), ip: None, domain: None, provider: "", kind: kind_of(measure) };
             match (pausing, worst(&whole)) {
-                (Some(concern), _) => is_changed |= self.pause(&mut change, &account, &of, &concern).await?,
-                (None, Some(concern)) => is_changed |= self.review(&mut change, &of, &concern).await?,
-                (None, None) if is_healed(&whole, measure, thresholds) && account.standing != Standing::Paused => {
+                // What it was paused for is told already, and nothing new comes.
+                _ if is_paused => {}
+                (Some(concern), _) => {
+                    self.pause(&mut change, &account, &of, &concern).await?;
+                    (is_paused, is_changed) = (true, true);
+                }
+                (None, Some(concern)) => {
+                    self.review(&mut change, &of, &concern).await?;
+                    is_changed = true;
+                }
+                (None, None) if is_healed(&whole, measure, thresholds) => {
                     if incident::open_of(change.conn(), &of).await?.is_some() {
                         incident::end(&mut change, &of, "its figures are good again", self.now()).await?;
                         is_changed = true;
@@ -144,7 +153,7 @@ impl Office {
         Ok(())
     }
 
-    async fn review(&self, change: &mut Change, of: &Of<'_>, concern: &Concern) -> Result<bool, Refusal> {
+    async fn review(&self, change: &mut Change, of: &Of<'_>, concern: &Concern) -> Result<(), Refusal> {
         let words = format!("The account is under review: {}", concern.words());
         let told = Told {
             weight: Weight::Review,
@@ -154,8 +163,7 @@ impl Office {
             evidence: json!(concern),
             until: None,
         };
-        incident::tell(change, of, told, self.now()).await?;
-        Ok(true)
+        incident::tell(change, of, told, self.now()).await.map(|_| ())
     }
 
     /// R6.3: it sends nothing any more, what is queued included, until the operator lets it go on.
@@ -165,10 +173,7 @@ impl Office {
         account: &Account,
         of: &Of<'_>,
         concern: &Concern,
-    ) -> Result<bool, Refusal> {
-        if account.standing == Standing::Paused {
-            return Ok(false);
-        }
+    ) -> Result<(), Refusal> {
         let mend = format!("{} Then ask the operator to let the account send again.", concern.measure.mend());
         let words = format!("The account is paused: {}", concern.words());
         let told = Told {
@@ -195,8 +200,7 @@ impl Office {
             action: "paused-by-its-figures",
             detail,
         };
-        audit::write(change, &Actor::service(), self.now(), line).await?;
-        Ok(true)
+        audit::write(change, &Actor::service(), self.now(), line).await
     }
 }
 

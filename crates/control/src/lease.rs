@@ -137,8 +137,20 @@ impl Office {
 
     /// R3.3: what the operator grants.
     pub async fn grant(&self, by: &Actor, account: &str, grant: &Grant) -> Result<Leased, Refusal> {
-        by.may_operate()?;
         let mut change = self.store().change().await?;
+        let leased = self.grant_in(&mut change, by, account, grant).await?;
+        change.commit().await?;
+        Ok(leased)
+    }
+
+    pub(crate) async fn grant_in(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        account: &str,
+        grant: &Grant,
+    ) -> Result<Leased, Refusal> {
+        by.may_operate()?;
         let account = account::find(change.conn(), account).await?;
         let is_managed = match &grant.order.into {
             Into::Pool(called) => {
@@ -150,9 +162,7 @@ impl Office {
         };
         let price = if is_managed { Setting::ManagedPriceCents } else { Setting::StandardPriceCents };
         let price = setting::value(change.conn(), price).await?;
-        let leased = self.lease(&mut change, by, &account, &grant.order, &grant.ips, (Origin::Grant, price)).await?;
-        change.commit().await?;
-        Ok(leased)
+        self.lease(change, by, &account, &grant.order, &grant.ips, (Origin::Grant, price)).await
     }
 
     /// The plan: which pool, which IPs; a lease for each, and each into the pool. All of it or nothing.
@@ -366,16 +376,14 @@ impl Office {
     }
 
     /// R6.5: of a managed pool, which Weir arranges: the one that came last knows the fewest.
-    pub(crate) async fn give_back_newest(&self, by: &Actor, pool: &str) -> Result<(), Refusal> {
-        let mut change = self.store().change().await?;
+    pub(crate) async fn give_back_newest(&self, change: &mut Change, by: &Actor, pool: &str) -> Result<(), Refusal> {
         let query = q!(
             "SELECT l.id, l.ip, l.account, l.origin, l.price_cents, l.started_at, l.ended_at FROM lease l \
              JOIN ip i ON i.address = l.ip WHERE i.pool = $1 AND l.ended_at IS NULL ORDER BY l.started_at DESC, l.ip DESC LIMIT 1",
             pool.to_owned(),
         );
         if let Some(row) = row(change.conn(), query).await? {
-            self.end_lease(&mut change, by, read(&row)?).await?;
-            change.commit().await?;
+            self.end_lease(change, by, read(&row)?).await?;
         }
         Ok(())
     }

@@ -58,6 +58,8 @@ pub mod incident;
 pub mod lease;
 /// Is an IP fit to be sent from?
 pub mod look;
+/// Is an IP that is sent from on a block list, and what is done about it?
+pub mod watch;
 /// Which parts has an account?
 pub mod subaccount;
 /// What does an application send with?

@@ -31,6 +31,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// More than any pool needs is a slip.
 const IPS_MOST: u32 = 256;
 const SHOWN: i64 = 60;
+const NOT_TO_BE_HAD: &str = "It could not be done at this time; the operator knows why.";
 /// Of how many days the share on its own IPs is told.
 const SHARE_DAYS: u32 = 7;
 
@@ -176,10 +177,6 @@ async fn kept(conn: &mut AnyConnection, pool: &str) -> Result<Kept, Refusal> {
     Ok(Kept { bounds: Bounds { ips_min: count(0)?, ips_max: count(1)? }, asks: row.yes(2)?, grown_on: row.whole(3)? })
 }
 
-fn today(now: Timestamp) -> i64 {
-    Grain::Day.begin(now) / Grain::Day.seconds()
-}
-
 fn carries(provider: &str) -> u64 {
     PROVIDERS.rules_of(provider).warm_up.slow_from
 }
@@ -193,7 +190,7 @@ impl Office {
     /// Decides about every managed pool about which nothing was decided today; how many it was.
     pub async fn scale_pools(&self) -> Result<usize, Refusal> {
         let mut conn = self.store().read().await?;
-        let query = q!("SELECT id FROM pool WHERE kind = 'managed' AND scaled_on < $1 ORDER BY id", today(self.now()));
+        let query = q!("SELECT id FROM pool WHERE kind = 'managed' AND scaled_on < $1 ORDER BY id", self.now().day());
         let due = rows(&mut conn, query).await?;
         drop(conn);
         for row in &due {
@@ -207,7 +204,7 @@ impl Office {
         let asked = Question { pool: Some(pool.id.clone()), ..Question::default() };
         let mut days = self.days(asked, Grain::Day, None).await?;
         days.pop();
-        let age = usize::try_from(today(self.now()) - today(pool.created_at)).unwrap_or(0);
+        let age = usize::try_from(self.now().day() - pool.created_at.day()).unwrap_or(0);
         let begin = days.len().saturating_sub(age);
         let sent = |day: &engine::reputation::Day| {
             day.iter().map(|(provider, outcomes)| (Arc::clone(provider), outcomes.sent())).collect()
@@ -221,7 +218,7 @@ impl Office {
         let (kept, ips) = (kept(&mut conn, id).await?, pool::ips_of(&mut conn, id).await?);
         drop(conn);
         let days = self.days_of_pool(&pool).await?;
-        let today = today(self.now());
+        let today = self.now().day();
         let since_grown = u32::try_from(today - kept.grown_on).unwrap_or(u32::MAX);
         let count = u32::try_from(ips.len()).unwrap_or(u32::MAX);
         let decided = scale::decide(&days, count, since_grown, kept.bounds, &carries);
@@ -276,45 +273,64 @@ impl Office {
         scaling(change.conn(), id).await
     }
 
-    /// Leases or gives back, and writes down what came of it.
+    /// Leases or gives back, and writes down that it did, in one change; or why it could not.
     async fn carry_out(&self, by: &Actor, pool: &Pool, scaling: &Scaling) -> Result<(), Refusal> {
-        let account = pool.account.as_deref().unwrap_or_default();
-        let done = match u32::try_from(scaling.change) {
-            Ok(quantity) => {
-                let region = Some(pool.region.clone());
-                let order = Order { region, quantity, into: Into::Pool(pool.id.clone()) };
-                self.grant(by, account, &Grant { order, ips: Vec::new() }).await.map(|_| ())
-            }
-            Err(_) => self.give_back_newest(by, &pool.id).await,
-        };
-        let (outcome, said) = match &done {
-            Ok(()) => (Outcome::Done, None),
-            Err(refusal) => (Outcome::Failed, Some(refusal.sentence.clone())),
-        };
         let mut change = self.store().change().await?;
+        match self.lease_or_give_back(&mut change, by, pool, scaling).await {
+            Ok(()) => {
+                if scaling.change > 0 {
+                    let update = q!("UPDATE pool SET grown_on = $2 WHERE id = $1", pool.id.clone(), self.now().day());
+                    run(change.conn(), update).await?;
+                }
+                tracing::info!(pool = pool.id, change = scaling.change, "{}", scaling.words);
+                self.note_outcome(change, by, pool, scaling, (Outcome::Done, None)).await
+            }
+            Err(refusal) => {
+                drop(change);
+                tracing::warn!(pool = pool.id, "{}, and it could not be done: {}", scaling.words, refusal.sentence);
+                let change = self.store().change().await?;
+                self.note_outcome(change, by, pool, scaling, (Outcome::Failed, Some(refusal.sentence))).await
+            }
+        }
+    }
+
+    async fn lease_or_give_back(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        pool: &Pool,
+        scaling: &Scaling,
+    ) -> Result<(), Refusal> {
+        let Ok(quantity) = u32::try_from(scaling.change) else {
+            return self.give_back_newest(change, by, &pool.id).await;
+        };
+        let order = Order { region: Some(pool.region.clone()), quantity, into: Into::Pool(pool.id.clone()) };
+        let grant = Grant { order, ips: Vec::new() };
+        self.grant_in(change, by, pool.account.as_deref().unwrap_or_default(), &grant).await.map(|_| ())
+    }
+
+    async fn note_outcome(
+        &self,
+        mut change: Change,
+        by: &Actor,
+        pool: &Pool,
+        scaling: &Scaling,
+        (outcome, said): (Outcome, Option<String>),
+    ) -> Result<(), Refusal> {
         let update = q!(
             "UPDATE scaling SET outcome = $2, said = $3, decided_by = $4 WHERE id = $1",
             scaling.id,
             outcome.code(),
-            said.clone(),
+            said,
             by.name.clone(),
         );
         run(change.conn(), update).await?;
-        if outcome == Outcome::Done && scaling.change > 0 {
-            let update = q!("UPDATE pool SET grown_on = $2 WHERE id = $1", pool.id.clone(), today(self.now()));
-            run(change.conn(), update).await?;
-        }
-        let detail =
-            json!({ "change": scaling.change, "words": scaling.words, "outcome": outcome.code(), "said": said });
+        // Without what was said: the account reads it, and it may name an address (R2.8).
+        let detail = json!({ "change": scaling.change, "words": scaling.words, "outcome": outcome.code() });
         let line =
             Line { subject: Subject::Pool, id: &pool.id, account: pool.account.as_deref(), action: "scaled", detail };
         audit::write(&mut change, by, self.now(), line).await?;
-        change.commit().await?;
-        match said {
-            Some(said) => tracing::warn!(pool = pool.id, "{}, and it could not be done: {said}", scaling.words),
-            None => tracing::info!(pool = pool.id, change = scaling.change, "{}", scaling.words),
-        }
-        Ok(())
+        change.commit().await
     }
 
     /// The operator's answer to a proposal.
@@ -419,7 +435,12 @@ impl Office {
             pool.id.clone(),
             SHOWN,
         );
-        let decisions = rows(&mut conn, query).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut decisions = rows(&mut conn, query).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        // R2.8: why an IP was not to be had names it.
+        if !by.is_operator() {
+            let failed = decisions.iter_mut().filter_map(|decision| decision.said.as_mut());
+            failed.for_each(|said| *said = NOT_TO_BE_HAD.to_owned());
+        }
         // Own ones, those given back meanwhile included.
         let query = q!("SELECT DISTINCT ip FROM lease WHERE account = $1", account.id.clone());
         let own: BTreeSet<String> =

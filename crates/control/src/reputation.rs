@@ -69,11 +69,10 @@ pub(crate) fn outcomes(figures: &Figures) -> Outcomes {
 
 /// Days that the figures are of, oldest first, the present one last; those on which nothing happened are there and empty.
 pub(crate) fn days_of(figures: &[Figures], now: Timestamp) -> Vec<Day> {
-    let today = Grain::Day.begin(now) / Grain::Day.seconds();
     let mut days = vec![Day::new(); DAYS_LOOKED_AT];
     for figures in figures {
         let Some(at) = figures.at else { continue };
-        let age = today - Grain::Day.begin(at) / Grain::Day.seconds();
+        let age = now.day() - at.day();
         let place = usize::try_from(age).ok().and_then(|age| DAYS_LOOKED_AT.checked_sub(age + 1));
         let provider = figures.of.iter().find(|(dimension, _)| *dimension == Dimension::Provider);
         if let (Some(place), Some((_, provider))) = (place, provider) {

@@ -6,11 +6,12 @@
 use crate::actor::Actor;
 use crate::audit::{self, Line, Subject};
 use crate::csv;
+use crate::domain;
 use crate::incident::{self, IncidentKind, Of, PROVIDERS, Told, Weight};
 use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::refusal::{Kind, Refusal};
-use crate::store::{Change, Columns, q, row, rows, run};
+use crate::store::{Change, Columns, q, rows, run};
 use engine::reputation::{DAYS_LOOKED_AT, Share, percent};
 use engine::time::Timestamp;
 use mail::address::Domain;
@@ -203,7 +204,7 @@ fn snds(text: &str) -> Result<Vec<Signal>, Wrong> {
             provider: MICROSOFT.into(),
             of: address(text(0)).map_err(|flaw| at(0, flaw))?,
             // Midnight is the end of the day before.
-            day: (ended - 1).div_euclid(DAY_S),
+            day: Timestamp::from_unix_seconds(ended - 1).day(),
             verdict: Some(
                 verdict(text(6), &[SignalVerdict::Green, SignalVerdict::Yellow, SignalVerdict::Red])
                     .map_err(|flaw| at(6, flaw))?,
@@ -293,7 +294,7 @@ fn day_of(text: &str) -> Result<i64, Flaw> {
         _ => text.to_owned(),
     };
     let found = format!("{written}T00:00:00Z").parse::<Timestamp>();
-    found.map(|at| at.unix_seconds().div_euclid(DAY_S)).map_err(|_| (format!("{} is no day", shown(text)), mend))
+    found.map(Timestamp::day).map_err(|_| (format!("{} is no day", shown(text)), mend))
 }
 
 /// In part only: it may be anything.
@@ -465,7 +466,7 @@ pub(crate) async fn lately(conn: &mut AnyConnection, of: &str, now: Timestamp) -
     let query = q!(
         concat!("SELECT ", columns!(), " FROM signal WHERE subject = $1 AND day > $2 ORDER BY day DESC, provider"),
         of.to_owned(),
-        now.unix_seconds().div_euclid(DAY_S) - DAYS_LOOKED_AT as i64,
+        now.day() - DAYS_LOOKED_AT as i64,
     );
     rows(conn, query).await?.iter().map(kept).collect()
 }
@@ -497,7 +498,7 @@ impl Office {
         for signal in &signals {
             put(&mut change, signal, now).await?;
         }
-        let old = q!("DELETE FROM signal WHERE day < $1", now.unix_seconds().div_euclid(DAY_S) - KEPT_DAYS);
+        let old = q!("DELETE FROM signal WHERE day < $1", now.day() - KEPT_DAYS);
         run(change.conn(), old).await?;
         let told_of: BTreeSet<(&str, &str)> =
             signals.iter().map(|signal| (signal.provider.as_str(), signal.of.as_str())).collect();
@@ -527,7 +528,7 @@ impl Office {
                 Err(refusal) if refusal.kind == Kind::NotFound => return Ok(None),
                 Err(refusal) => return Err(refusal),
             },
-            None => owner(change.conn(), subject).await?,
+            None => domain::owner(change.conn(), subject).await?,
         };
         let domain = ip.is_none().then_some(subject);
         let of = Of { account: account.as_deref(), ip, domain, provider, kind: IncidentKind::Signal };
@@ -606,16 +607,6 @@ async fn put(change: &mut Change, signal: &Signal, now: Timestamp) -> Result<(),
         now.0,
     );
     run(change.conn(), insert).await.map(|_| ())
-}
-
-/// Who has shown that the domain is its own; none where two did, or nobody.
-async fn owner(conn: &mut AnyConnection, domain: &str) -> Result<Option<String>, Refusal> {
-    let query = q!(
-        "SELECT MIN(account), CAST(COUNT(*) AS BIGINT) FROM domain WHERE name = $1 AND verified_at IS NOT NULL",
-        domain.to_owned()
-    );
-    let Some(row) = row(conn, query).await? else { return Ok(None) };
-    if row.whole(1)? == 1 { row.text_or_none(0) } else { Ok(None) }
 }
 
 #[cfg(test)]

@@ -69,10 +69,6 @@ async fn kept(conn: &mut AnyConnection, account: &str) -> Result<Kept, Refusal> 
     })
 }
 
-fn today(now: Timestamp) -> i64 {
-    Grain::Day.begin(now) / Grain::Day.seconds()
-}
-
 impl Office {
     async fn decided(&self, account: &Account, well_days: u32, reputation: &Reputation) -> Result<Decided, Refusal> {
         let (sent, days) = self.sent_ever(&account.id).await?;
@@ -94,7 +90,7 @@ impl Office {
             Some(row) => (row.whole(0)?.unsigned_abs(), row.whole(1)?),
             None => (0, 0),
         };
-        let days = if sent == 0 { 0 } else { today(self.now()) - first / Grain::Day.seconds() };
+        let days = if sent == 0 { 0 } else { self.now().day() - Timestamp::from_unix_seconds(first).day() };
         Ok((sent, u32::try_from(days).unwrap_or(0)))
     }
 
@@ -111,7 +107,7 @@ impl Office {
             return Ok(false);
         }
         let decided = self.decided(account, kept.well_days, reputation).await?;
-        let today = today(self.now());
+        let today = self.now().day();
         if decided.tier != account.tier {
             self.put_tier(change, &Actor::service(), account, decided.tier, None, &decided.words).await?;
             return Ok(true);

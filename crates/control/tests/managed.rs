@@ -3,6 +3,7 @@
 
 mod support;
 
+use control::inventory::NewIps;
 use control::managed::{BoundsChange, FitQuestion, Outcome};
 use control::pool::{NewPool, Pool};
 use control::setting::Setting;
@@ -108,6 +109,18 @@ fn an_operator_who_is_asked_decides_and_bounds_hold() {
         assert_eq!(failed.outcome, Outcome::Failed);
         assert!(failed.said.unwrap().contains("0 can be handed out"));
         assert_eq!(office.answer_scaling(&bench.by, proposed[0].id, true).await.unwrap_err().code, "not_proposed");
+        // R2.8: one that is not fit is named to the operator alone.
+        bench.days(1);
+        let unfit = NewIps { addresses: vec!["192.0.2.9".into()], ..NewIps::default() };
+        office.add_ips(&bench.by, unfit).await.unwrap();
+        office.scale_pools().await.unwrap();
+        let proposed = office.proposed_scalings(&bench.by).await.unwrap();
+        let failed = office.answer_scaling(&bench.by, proposed[0].id, true).await.unwrap();
+        assert!(failed.said.unwrap().contains("192.0.2.9"));
+        let told = office.managed_pool(&own, &acme, &pool.id).await.unwrap();
+        assert!(told.decisions[0].said.is_some() && !format!("{told:?}").contains("192.0.2."), "{told:?}");
+        let audit = office.audit(&own, Some(&acme), Some(&pool.id), &Window::default()).await.unwrap();
+        assert!(!format!("{audit:?}").contains("192.0.2."), "{audit:?}");
         bench.days(1);
         bench.ips(1).await;
         office.scale_pools().await.unwrap();

@@ -23,6 +23,12 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// Days since 1970, which begin at midnight of UTC.
+    #[must_use]
+    pub fn day(self) -> i64 {
+        self.unix_seconds().div_euclid(86_400)
+    }
+
     /// The first whole second that is not before this moment: timers ring there, never early.
     #[must_use]
     pub fn second_reached(self) -> i64 {

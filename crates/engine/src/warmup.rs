@@ -183,10 +183,6 @@ pub fn answered(meaning: &Meaning, is_permanent: bool, is_over: bool, attempt: u
     }
 }
 
-fn day_of(now: Timestamp) -> i64 {
-    now.0.div_euclid(DAY_MICROS)
-}
-
 impl Warmth {
     /// As of an IP that nobody knows.
     #[must_use]
@@ -197,7 +193,7 @@ impl Warmth {
             volume: 0,
             growth: 0,
             hold_days: 0,
-            day: day_of(now),
+            day: now.day(),
             today: Counts::default(),
             yesterday: Counts::default(),
             unanswered: Counts::default(),
@@ -357,7 +353,7 @@ impl Warmth {
     /// Ends the days that are over by now, oldest first. None that was missed is as if it had been used.
     pub fn turn(&mut self, course: &Course, now: Timestamp) -> Vec<Step> {
         let mut steps = Vec::new();
-        let today = day_of(now);
+        let today = now.day();
         while self.day < today {
             // Beyond that nothing changes any more.
             if self.idle_days >= IDLE_COLD && self.today == Counts::default() {

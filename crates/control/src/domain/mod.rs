@@ -250,6 +250,18 @@ fn taken(name: &DomainName) -> Refusal {
     Refusal::conflict("domain_taken", sentence, "Use the one that is there.").at("name")
 }
 
+/// Who has proved that the domain is its own; none where nobody has, or more than one.
+pub(crate) async fn owner(conn: &mut AnyConnection, name: &str) -> Result<Option<String>, Refusal> {
+    let query = q!(
+        "SELECT account FROM domain WHERE name = $1 AND verified_at IS NOT NULL AND lost_at IS NULL LIMIT 2",
+        name.to_owned()
+    );
+    match rows(conn, query).await?.as_slice() {
+        [only] => only.text(0).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Whether the account has proved that this domain is its own.
 pub(crate) async fn is_verified(conn: &mut AnyConnection, account: &str, name: &str) -> Result<bool, Refusal> {
     let query = q!(
