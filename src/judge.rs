@@ -541,6 +541,7 @@ impl Judge<'_> {
                 account,
                 overflow: None,
                 leaving: Leaving::Shared,
+                relay: None,
                 ips: pool.ips.iter().map(|at| *at.get_ref()).collect(),
             };
             if pools.insert(id, known).is_some() {

@@ -30,6 +30,7 @@ mod me;
 mod person;
 mod pool;
 mod region;
+mod relay;
 mod set;
 mod setting;
 mod subaccount;
@@ -66,6 +67,7 @@ const NOUNS: &[verb::Noun] = &[
     tier::NOUN,
     region::NOUN,
     pool::NOUN,
+    relay::NOUN,
     suppression::NOUN,
     unmatched::NOUN,
     lease::NOUN,

@@ -4,16 +4,31 @@ use crate::commands::verb::Act::{Delete, Get, Patch, Post};
 use crate::commands::verb::Shown::{Card, Said, Table};
 use crate::commands::verb::{Arg, Noun, Verb, away, body, query};
 
-const FIELDS: &[&str] =
-    &["id", "account", "region", "name", "kind", "is_default", "overflow", "leaving", "ips", "revision", "created_at"];
+const FIELDS: &[&str] = &[
+    "id",
+    "account",
+    "region",
+    "name",
+    "kind",
+    "is_default",
+    "overflow",
+    "leaving",
+    "relay",
+    "ips",
+    "revision",
+    "created_at",
+];
 const COLUMNS: &[&str] = &["id", "name", "region", "kind", "is_default", "overflow", "ips"];
 const ALL: &str = "accounts/{account}/pools";
 const ONE: &str = "accounts/{account}/pools/{pool}";
 
 const OVERFLOW: Arg = body("overflow", "The pool that takes what exceeds this one's allowance");
-const LEAVING: Arg =
-    body("leaving", "Where mail goes that its IPs have no place for today, after that: by the shared pool, or never")
-        .one_of(&["shared", "never"]);
+const LEAVING: Arg = body(
+    "leaving",
+    "Where mail goes that its IPs have no place for today, after that: by the shared pool, a relay, or never",
+)
+.one_of(&["shared", "relay", "never"]);
+const RELAY: Arg = body("relay", "The account's relay that takes what finds no place; see weir relay");
 const REGION: Arg = body("region", "Without this, the home region");
 
 pub const NOUN: Noun = Noun {
@@ -27,6 +42,7 @@ pub const NOUN: Noun = Noun {
                 .one_of(&["standard", "managed"]),
             OVERFLOW,
             LEAVING,
+            RELAY,
         ]),
         Verb::row("list", (Get, ALL), "The account's pools", Table(COLUMNS), "weir pool list --account shop"),
         Verb::row("show", (Get, ONE), "One pool, with its IPs", Card(FIELDS), "weir pool show news --account shop"),
@@ -50,6 +66,8 @@ pub const NOUN: Noun = Noun {
             OVERFLOW,
             away("no-overflow", "overflow", "Nothing leaves by another pool"),
             LEAVING,
+            RELAY,
+            away("no-relay", "relay", "Nothing leaves by a relay"),
         ]),
         Verb::row(
             "move-ip",

@@ -30,6 +30,7 @@ const NAMES: &[(&str, &str)] = &[
     ("scaling", "Number of the decision"),
     ("set", "Name or id of the configuration set"),
     ("pool", "Id of the pool, or its name in the home region"),
+    ("relay", "Id or name of the relay"),
     ("ip", "The address"),
     ("release", "Id of the release, as it was answered"),
     ("region", "Name of the region"),

@@ -111,6 +111,7 @@ fn house() -> Snapshot {
             ips,
             overflow: None,
             leaving: Leaving::Shared,
+            relay: None,
         };
         Arc::make_mut(&mut snapshot.pools).insert(PoolId::new(id), Arc::new(pool));
     }

@@ -38,6 +38,8 @@ async fn things(house: &House) -> Things {
     let release = house.post(&key, "/accounts/self/releases", json!({ "ips": [ip] })).await;
     let release = text(&release.as_(202)["id"]);
     let subaccount = made(house.post(&key, "/accounts/self/subaccounts", json!({ "name": "part" })).await);
+    let relay = json!({ "name": "before", "host": "smtp.bolt.test" });
+    let relay = made(house.post(&key, "/accounts/self/relays", relay).await);
     let set = json!({ "name": "their-set", "pool": pool });
     made(house.post(&key, "/accounts/self/configuration-sets", set).await);
     let credential = json!({ "name": "theirs", "scopes": ["read"] });
@@ -87,6 +89,7 @@ async fn things(house: &House) -> Things {
         ("move_ips_to", Thing { theirs: pool.theirs.clone(), nobodys: pool.nobodys.clone() }),
         ("pool", pool),
         ("subaccount", like(&subaccount)),
+        ("relay", like(&relay)),
         ("set", thing("their-set".into(), "no-set".into())),
         ("configuration_set", thing("their-set".into(), "no-set".into())),
         ("ips", thing(ip.clone(), "198.51.100.250".into())),

@@ -30,9 +30,10 @@ pub enum Subject {
     Webhook,
     Suppression,
     Signal,
+    Relay,
 }
 
-const SUBJECTS: [Subject; 15] = [
+const SUBJECTS: [Subject; 16] = [
     Subject::Region,
     Subject::Account,
     Subject::Subaccount,
@@ -48,6 +49,7 @@ const SUBJECTS: [Subject; 15] = [
     Subject::Webhook,
     Subject::Suppression,
     Subject::Signal,
+    Subject::Relay,
 ];
 
 impl Subject {
@@ -69,6 +71,7 @@ impl Subject {
             Subject::Webhook => "webhook",
             Subject::Suppression => "suppression",
             Subject::Signal => "signal",
+            Subject::Relay => "relay",
         }
     }
 

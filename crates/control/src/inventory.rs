@@ -223,6 +223,8 @@ pub fn hop_text(hop: &Hop) -> String {
     match hop {
         Hop::Socks5 { proxy } => format!("socks5 {proxy}"),
         Hop::Proxy { proxy } => format!("proxy {proxy}"),
+        // In no table of IPs: only the snapshot has it among them.
+        Hop::Relay(relay) => format!("relay {}:{}", relay.host, relay.port),
     }
 }
 

@@ -260,6 +260,7 @@ impl Office {
                     kind: PoolKind::Standard,
                     overflow: None,
                     leaving: Leaving::Shared,
+                    relay: None,
                 };
                 self.create_pool_in(change, by, &account.id, new).await.map_err(|refusal| refusal.at("new_pool"))?
             }

@@ -47,6 +47,7 @@ pub mod region;
 /// Who are the tenants?
 pub mod account;
 /// Which IPs send together, and for whom?
+pub mod relay;
 pub mod pool;
 /// By what does an IP warm up, and what was ordered about it last?
 pub mod warm_up;

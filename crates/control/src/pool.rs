@@ -11,8 +11,9 @@ use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::refusal::Refusal;
 use crate::region;
+use crate::relay;
 use crate::store::{Change, Columns, Whose, number, q, row, rows, run, run_unless};
-use engine::snapshot::{Leaving, PoolKind};
+use engine::snapshot::{Leaving, PoolKind, relay_address};
 use engine::tier::Tier;
 use engine::time::Timestamp;
 use serde_json::json;
@@ -33,6 +34,10 @@ pub struct Pool {
     pub is_default: bool,
     pub overflow: Option<String>,
     pub leaving: Leaving,
+    /// The id of another service that takes what finds no place.
+    pub relay: Option<String>,
+    /// The relay's address among the IPs.
+    pub relay_address: Option<IpAddr>,
     /// Of a shared one: for the senders of this tier (R6.4).
     pub tier: Option<Tier>,
     /// Its addresses, where the reader may know them.
@@ -48,6 +53,8 @@ pub struct NewPool {
     pub kind: PoolKind,
     pub overflow: Option<String>,
     pub leaving: Leaving,
+    /// By id or name.
+    pub relay: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,6 +63,8 @@ pub struct PoolChange {
     /// `Some(None)` takes it away.
     pub overflow: Option<Option<String>>,
     pub leaving: Option<Leaving>,
+    /// `Some(None)` takes it away.
+    pub relay: Option<Option<String>>,
     pub revision: Option<i64>,
 }
 
@@ -86,12 +95,23 @@ fn leaving_code(leaving: Leaving) -> &'static str {
     match leaving {
         Leaving::Shared => "shared",
         Leaving::Never => "never",
+        Leaving::Relay => "relay",
+    }
+}
+
+fn leaving_of(code: &str) -> Leaving {
+    match code {
+        "shared" => Leaving::Shared,
+        "relay" => Leaving::Relay,
+        // What cannot be read stays at home.
+        _ => Leaving::Never,
     }
 }
 
 macro_rules! columns {
     () => {
-        "id, account, region, name, kind, is_default, overflow, revision, created_at, leaving, tier"
+        "id, account, region, name, kind, is_default, overflow, revision, created_at, leaving, tier, \
+         relay, (SELECT number FROM relay WHERE relay.id = pool.relay)"
     };
 }
 
@@ -108,8 +128,10 @@ fn read(row: &AnyRow) -> Result<Pool, Refusal> {
         ips: Vec::new(),
         revision: row.whole(7)?,
         created_at: Timestamp(row.whole(8)?),
-        leaving: if row.text(9)? == "never" { Leaving::Never } else { Leaving::Shared },
+        leaving: leaving_of(&row.text(9)?),
         tier: row.text_or_none(10)?.as_deref().and_then(Tier::of),
+        relay: row.text_or_none(11)?,
+        relay_address: row.whole_or_none(12)?.and_then(|number| u32::try_from(number).ok()).map(relay_address),
     })
 }
 
@@ -217,6 +239,21 @@ fn taken(name: &str) -> Refusal {
         .at("name")
 }
 
+/// Nobody is told that mail leaves by a relay that there is none of, or that it never leaves while it does.
+fn may_leave(leaving: Leaving, has_relay: bool) -> Result<(), Refusal> {
+    let (sentence, mend) = match (leaving, has_relay) {
+        (Leaving::Relay, false) => {
+            ("Mail cannot leave by a relay where there is none.", "Name a relay of the account.")
+        }
+        (Leaving::Never, true) => (
+            "Mail that never leaves the pool's own IPs needs no relay.",
+            "Say shared or relay for where it leaves, or take the relay away.",
+        ),
+        _ => return Ok(()),
+    };
+    Err(Refusal::invalid("leaving", sentence, mend))
+}
+
 fn overflow_refused(name: &str) -> Refusal {
     Refusal::conflict(
         "overflow_chain",
@@ -267,6 +304,11 @@ impl Office {
             Some(called) => Some(self.overflow(change, account, &region, &called).await?),
             None => None,
         };
+        let relay = match &new.relay {
+            Some(called) => Some(relay::own(change.conn(), account, called).await.map_err(|it| it.at("relay"))?),
+            None => None,
+        };
+        may_leave(new.leaving, relay.is_some())?;
         let pool = Pool {
             id: id::fresh("pool"),
             account: Some(account.to_owned()),
@@ -276,14 +318,16 @@ impl Office {
             is_default: false,
             overflow,
             leaving: new.leaving,
+            relay_address: relay.as_ref().map(|relay| relay.address),
+            relay: relay.map(|relay| relay.id),
             tier: None,
             ips: Vec::new(),
             revision: 1,
             created_at: now,
         };
         let insert = q!(
-            "INSERT INTO pool (id, account, region, name, kind, is_default, overflow, revision, created_at, leaving) \
-             VALUES ($1, $2, $3, $4, $5, 0, $6, 1, $7, $8)",
+            "INSERT INTO pool (id, account, region, name, kind, is_default, overflow, revision, created_at, leaving, \
+             relay) VALUES ($1, $2, $3, $4, $5, 0, $6, 1, $7, $8, $9)",
             pool.id.clone(),
             pool.account.clone(),
             pool.region.clone(),
@@ -292,11 +336,12 @@ impl Office {
             pool.overflow.clone(),
             now.0,
             leaving_code(pool.leaving),
+            pool.relay.clone(),
         );
         run_unless(change.conn(), insert, || taken(&pool.name)).await?;
         let detail = json!({
             "name": pool.name, "region": pool.region, "kind": kind_code(pool.kind), "overflow": pool.overflow,
-            "leaving": leaving_code(pool.leaving),
+            "leaving": leaving_code(pool.leaving), "relay": pool.relay,
         });
         self.write_pool(change, by, &pool, "created", detail).await?;
         Ok(pool)
@@ -323,6 +368,8 @@ impl Office {
             is_default: false,
             overflow: None,
             leaving: Leaving::Shared,
+            relay: None,
+            relay_address: None,
             tier,
             ips: Vec::new(),
             revision: 1,
@@ -447,20 +494,34 @@ impl Office {
             };
         }
         is.leaving = to.leaving.unwrap_or(was.leaving);
+        if let Some(called) = to.relay {
+            let relay = match called {
+                Some(called) => {
+                    Some(relay::own(change.conn(), &account.id, &called).await.map_err(|it| it.at("relay"))?)
+                }
+                None => None,
+            };
+            is.relay_address = relay.as_ref().map(|relay| relay.address);
+            is.relay = relay.map(|relay| relay.id);
+        }
+        may_leave(is.leaving, is.relay.is_some())?;
         if is != was {
             is.revision += 1;
             let update = q!(
-                "UPDATE pool SET name = $2, overflow = $3, revision = $4, leaving = $5 WHERE id = $1",
+                "UPDATE pool SET name = $2, overflow = $3, revision = $4, leaving = $5, relay = $6 WHERE id = $1",
                 is.id.clone(),
                 is.name.clone(),
                 is.overflow.clone(),
                 is.revision,
                 leaving_code(is.leaving),
+                is.relay.clone(),
             );
             run_unless(change.conn(), update, || taken(&is.name)).await?;
             let detail = json!({
-                "was": { "name": was.name, "overflow": was.overflow, "leaving": leaving_code(was.leaving) },
-                "is": { "name": is.name, "overflow": is.overflow, "leaving": leaving_code(is.leaving) },
+                "was": { "name": was.name, "overflow": was.overflow, "leaving": leaving_code(was.leaving),
+                    "relay": was.relay },
+                "is": { "name": is.name, "overflow": is.overflow, "leaving": leaving_code(is.leaving),
+                    "relay": is.relay },
             });
             self.write_pool(&mut change, by, &is, "changed", detail).await?;
         }

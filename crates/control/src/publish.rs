@@ -14,6 +14,7 @@ use crate::office::Office;
 use crate::pool::{self, Pool};
 use crate::refusal::Refusal;
 use crate::region;
+use crate::relay;
 use crate::seal::{KeepFault, Sealer, write_new};
 use crate::store::{Columns, Whose, q, row, rows};
 use crate::subaccount::Subaccount;
@@ -42,6 +43,8 @@ pub struct Publisher {
     mark: Mark,
     /// In which pool each IP is, as the snapshot has it.
     homes: BTreeMap<IpAddr, PoolId>,
+    /// Which relays each account has among them.
+    relays: BTreeMap<String, Vec<IpAddr>>,
     /// What lets each credential in, as the snapshot has it.
     secrets: BTreeMap<CredentialId, Secrets>,
     /// Those that the installation's file gives.
@@ -72,10 +75,10 @@ struct Secrets {
 impl Publisher {
     /// Reads everything. What the installation's file decides (rules, delivery) comes from `base`.
     pub async fn load(office: Office, base: &Snapshot) -> Result<Publisher, Refusal> {
-        let (homes, secrets) = (BTreeMap::new(), BTreeMap::new());
+        let (homes, relays, secrets) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let base_keys = base.keys.keys().copied().collect();
         let mut publisher =
-            Publisher { office, snapshot: base.clone(), mark: Mark::default(), homes, secrets, base_keys };
+            Publisher { office, snapshot: base.clone(), mark: Mark::default(), homes, relays, secrets, base_keys };
         publisher.read_all().await?;
         Ok(publisher)
     }
@@ -130,6 +133,7 @@ impl Publisher {
         }
         let accounts = self.read_accounts(&mut conn, Whose::All, &pools).await?;
         self.snapshot.ips = Arc::new(ips.iter().map(|ip| (ip.address, told_ip(ip))).collect());
+        self.take_relays(&mut conn, Whose::All).await?;
         self.snapshot.shared = Arc::new(shared_of(&pools));
         self.snapshot.tiers = Arc::new(tiers_of(&pools));
         self.snapshot.pools = Arc::new(pools.iter().map(told_pool).collect());
@@ -246,7 +250,29 @@ impl Publisher {
         Ok(())
     }
 
+    async fn take_relays(&mut self, conn: &mut AnyConnection, whose: Whose<'_>) -> Result<(), Refusal> {
+        let told = relay::told(conn, self.office.sealer(), self.office.host(), whose).await?;
+        let gone = match whose {
+            Whose::Of(account) => self.relays.remove(account).unwrap_or_default(),
+            Whose::All => std::mem::take(&mut self.relays).into_values().flatten().collect(),
+        };
+        // Nearly all accounts have none, and the table of all IPs is long.
+        let is_same = |(address, ip): &(IpAddr, snapshot::Ip)| self.snapshot.ips.get(address) == Some(ip);
+        if gone.len() != told.len() || !told.iter().all(is_same) {
+            let ips = Arc::make_mut(&mut self.snapshot.ips);
+            gone.iter().for_each(|address| drop(ips.remove(address)));
+            ips.extend(told.iter().cloned());
+        }
+        for (address, ip) in told {
+            if let Some(relay) = ip.relay() {
+                self.relays.entry(relay.account.to_string()).or_default().push(address);
+            }
+        }
+        Ok(())
+    }
+
     async fn take_account(&mut self, conn: &mut AnyConnection, account: &str) -> Result<(), Refusal> {
+        self.take_relays(conn, Whose::Of(account)).await?;
         let mut pools = pool::all(conn, Whose::Of(account)).await?;
         let id = AccountId::new(account);
         let had = self.snapshot.accounts.get(&id).map(|known| known.pools.clone()).unwrap_or_default();
@@ -372,7 +398,8 @@ impl Touched {
                 | Subject::Pool
                 | Subject::Domain
                 | Subject::Address
-                | Subject::Lease,
+                | Subject::Lease
+                | Subject::Relay,
             ) => self.accounts.extend(account),
             // Nothing that mail depends on, or a kind that a newer program writes beside us.
             Some(Subject::Person | Subject::Setting | Subject::Signal | Subject::Suppression | Subject::Webhook)
@@ -439,6 +466,7 @@ fn told_pool(pool: &Pool) -> (PoolId, Arc<snapshot::Pool>) {
         ips: pool.ips.clone(),
         overflow: pool.overflow.as_deref().map(PoolId::new),
         leaving: pool.leaving,
+        relay: pool.relay_address,
     };
     (PoolId::new(&pool.id), Arc::new(told))
 }
@@ -474,7 +502,7 @@ struct Kept {
 }
 
 /// What the seal is bound to: a snapshot is never taken for anything else.
-const KEPT_AS: &str = "snapshot 6";
+const KEPT_AS: &str = "snapshot 7";
 
 /// A snapshot to be kept; writing it takes its time.
 pub struct ToKeep {

@@ -47,7 +47,36 @@ const STEPS: &[Step] = &[
     Step { both: TIER, sqlite: "", postgres: "" },
     Step { both: SCALING, sqlite: "", postgres: "" },
     Step { both: SIGNAL, sqlite: "", postgres: "" },
+    Step { both: RELAY, sqlite: "", postgres: "" },
 ];
+
+// A check of a column cannot be changed, so that the column is made anew.
+const RELAY: &str = "
+CREATE TABLE relay (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (id),
+    name TEXT NOT NULL,
+    host TEXT NOT NULL,
+    port BIGINT NOT NULL,
+    security TEXT NOT NULL CHECK (security IN ('start-tls', 'tls', 'clear')),
+    user_name TEXT,
+    password {octets},
+    -- Of its address among the IPs; never given again.
+    number BIGINT NOT NULL UNIQUE,
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    UNIQUE (account, name),
+    CHECK ((user_name IS NULL) = (password IS NULL))
+);
+CREATE TABLE relay_number (last BIGINT NOT NULL);
+INSERT INTO relay_number (last) VALUES (0);
+ALTER TABLE pool ADD COLUMN relay TEXT REFERENCES relay (id);
+CREATE INDEX pool_relay ON pool (relay) WHERE relay IS NOT NULL;
+ALTER TABLE pool ADD COLUMN leaves TEXT NOT NULL DEFAULT 'shared' CHECK (leaves IN ('shared', 'relay', 'never'));
+UPDATE pool SET leaves = leaving;
+ALTER TABLE pool DROP COLUMN leaving;
+ALTER TABLE pool RENAME COLUMN leaves TO leaving;
+";
 
 const SIGNAL: &str = "
 CREATE TABLE signal (

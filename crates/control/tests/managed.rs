@@ -22,6 +22,7 @@ async fn managed_pool(bench: &Bench, account: &str) -> Pool {
         kind: PoolKind::Managed,
         overflow: None,
         leaving: Leaving::Shared,
+        relay: None,
     };
     bench.office.create_pool(&bench.by, account, new).await.unwrap()
 }

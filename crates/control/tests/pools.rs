@@ -38,7 +38,8 @@ fn spec_r2_6_pools_are_made_renamed_and_deleted_and_ips_move_between_them() {
                             name: "news".into(),
                             kind: PoolKind::Standard,
                             overflow: None,
-                            leaving: engine::snapshot::Leaving::Shared
+                            leaving: engine::snapshot::Leaving::Shared,
+                            relay: None,
                         }
                     )
                     .await
@@ -56,7 +57,8 @@ fn spec_r2_6_pools_are_made_renamed_and_deleted_and_ips_move_between_them() {
                             name: "no blanks".into(),
                             kind: PoolKind::Standard,
                             overflow: None,
-                            leaving: engine::snapshot::Leaving::Shared
+                            leaving: engine::snapshot::Leaving::Shared,
+                            relay: None,
                         }
                     )
                     .await
@@ -170,6 +172,7 @@ fn spec_r2_8_other_tenants_and_managed_pools_stay_out_of_sight() {
             kind: PoolKind::Managed,
             overflow: None,
             leaving: engine::snapshot::Leaving::Shared,
+            relay: None,
         };
         assert_eq!(said(office.create_pool(own, &ann, new.clone()).await).0, Kind::Forbidden);
         let auto = office.create_pool(&bench.by, &ann, new).await.unwrap();

@@ -3,18 +3,19 @@
 
 mod support;
 
-use control::Office;
 use control::account::{AccountChange, Standing};
 use control::inventory::{IpOrder, NewIps};
 use control::lease::Into;
 use control::pool::{PoolChange, PoolEnd};
 use control::publish::{self, Publisher, kept};
+use control::relay::NewRelay;
 use control::seal::Sealer;
 use control::subaccount::{NewSubaccount, SubaccountChange};
+use control::{Actor, Office, Refusal};
 use engine::envelope::PoolRule;
 use engine::id::{AccountId, CredentialId, MessageId, RegionId};
 use engine::route::{self, Wish};
-use engine::snapshot::{self, Holder, IpState, Plan, Snapshot};
+use engine::snapshot::{self, Holder, IpState, Leaving, Plan, RelaySecurity, Snapshot};
 use engine::why::Why;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -193,6 +194,11 @@ enum Step {
         account: u8,
         pool: u8,
     },
+    Relay {
+        account: u8,
+        pool: u8,
+        gone: bool,
+    },
     /// A change that is not committed: as a crash in the middle of it.
     Crash,
     Restart,
@@ -215,7 +221,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Rested),
         1 => ip.clone().prop_map(|ip| Step::Share { ip }),
         1 => ip.prop_map(|ip| Step::Unshare { ip }),
-        1 => (account, pool).prop_map(|(account, pool)| Step::Subaccount { account, pool }),
+        1 => (account.clone(), pool.clone()).prop_map(|(account, pool)| Step::Subaccount { account, pool }),
+        2 => (account, pool, any::<bool>()).prop_map(|(account, pool, gone)| Step::Relay { account, pool, gone }),
         1 => Just(Step::Crash),
         1 => Just(Step::Restart),
         3 => Just(Step::Refresh),
@@ -295,6 +302,7 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
                 kind: engine::snapshot::PoolKind::Standard,
                 overflow: None,
                 leaving: engine::snapshot::Leaving::Shared,
+                relay: None,
             };
             office.create_pool(by, account(*of), new).await.map(|_| ())
         }
@@ -331,6 +339,7 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
                 other => other.map(|_| ()),
             }
         }
+        Step::Relay { account: of, pool: which, gone } => relay(office, by, account(*of), &pool(*which), *gone).await,
         Step::Crash => {
             let mut change = office.store().change().await.unwrap();
             let halfway = "UPDATE ip SET pool = NULL WHERE state = 'leased'";
@@ -343,6 +352,29 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
     if let Err(refusal) = outcome {
         assert_ne!(refusal.kind, control::Kind::Unavailable, "{step:?}: {refusal}");
     }
+}
+
+/// The account's relay takes what this pool has no place for; or the pool has none, and no relay is left if nobody else uses it.
+async fn relay(office: &Office, by: &Actor, account: &str, pool: &str, gone: bool) -> Result<(), Refusal> {
+    if gone {
+        let none = PoolChange { relay: Some(None), leaving: Some(Leaving::Shared), ..PoolChange::default() };
+        office.change_pool(by, account, pool, none).await?;
+        return office.delete_relay(by, account, "before").await;
+    }
+    let new = NewRelay {
+        name: "before".into(),
+        host: "smtp.before.test".into(),
+        port: 587,
+        security: RelaySecurity::StartTls,
+        user: Some("ann".into()),
+        password: Some("secret".into()),
+    };
+    match office.create_relay(by, account, new).await {
+        Err(refusal) if refusal.code == "name_taken" => {}
+        other => drop(other?),
+    }
+    let to = PoolChange { relay: Some(Some("before".into())), ..PoolChange::default() };
+    office.change_pool(by, account, pool, to).await.map(|_| ())
 }
 
 async fn holds(office: &Office, accounts: &[String]) -> Result<(), TestCaseError> {

@@ -157,7 +157,16 @@ fn town(trial: Trial, ips: u32) -> Snapshot {
     snapshot.ips = Arc::new(known.collect());
     let leaving = if trial == Trial::Waits { Leaving::Never } else { Leaving::Shared };
     let pool = |kind, name: &str, account, ips| {
-        Arc::new(Pool { kind, name: name.into(), region: region.clone(), account, ips, overflow: None, leaving })
+        Arc::new(Pool {
+            kind,
+            name: name.into(),
+            region: region.clone(),
+            account,
+            ips,
+            overflow: None,
+            leaving,
+            relay: None,
+        })
     };
     let (pools, accounts) = (Arc::make_mut(&mut snapshot.pools), Arc::make_mut(&mut snapshot.accounts));
     for ip in (0..ips).step_by(IPS_OF_ACCOUNT as usize) {

@@ -80,6 +80,7 @@ fn town(shared_ips: u32) -> Snapshot {
                 ips,
                 overflow: None,
                 leaving: Leaving::Shared,
+                relay: None,
             }),
         );
     };

@@ -142,6 +142,8 @@ struct IpEntry {
     /// Messages that leave from it.
     pinned: u32,
     drain: Drain,
+    /// The one site and provider of a relay, whatever the mail's are.
+    relay: Option<(u32, u32)>,
 }
 
 /// Whether an IP is on its way out (R2.4).

@@ -219,6 +219,7 @@ mod tests {
                 ips: ips.into_iter().map(ip).collect(),
                 overflow: None,
                 leaving: Leaving::Shared,
+                relay: None,
             };
             Arc::make_mut(&mut snapshot.pools).insert(PoolId::new(id), Arc::new(pool));
         }

@@ -14,7 +14,7 @@ use mail::address::{Domain, Mailbox};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,17 +264,21 @@ pub struct Pool {
     /// Where mail goes that exceeds the allowance of a warming IP (R4.2); that pool's own overflow is not followed.
     pub overflow: Option<PoolId>,
     pub leaving: Leaving,
+    /// The key in `ips` of another SMTP service that takes what finds no place (R4.2).
+    pub relay: Option<IpAddr>,
 }
 
 /// May mail that its IPs have no place for today leave from IPs that others send from too (R4.2)?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Leaving {
-    /// By the region's shared pool.
+    /// By the region's shared pool, and then by its relay.
     #[default]
     Shared,
     /// It waits for its place.
     Never,
+    /// By its relay alone.
+    Relay,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -296,6 +300,16 @@ pub struct Ip {
     pub hop: Option<Hop>,
     /// None: it is warm, and has no limit.
     pub warm_up: Option<WarmUp>,
+}
+
+impl Ip {
+    #[must_use]
+    pub fn relay(&self) -> Option<&Arc<Relay>> {
+        match &self.hop {
+            Some(Hop::Relay(relay)) => Some(relay),
+            _ => None,
+        }
+    }
 }
 
 /// By what an IP warms up, and the last order about it (R4.5).
@@ -329,6 +343,45 @@ pub enum Hop {
     Socks5 { proxy: SocketAddr },
     /// HAProxy's PROXY protocol, second version: the header names the source and the target.
     Proxy { proxy: SocketAddr },
+    /// No address of ours at all: another SMTP service takes the mail, wherever it goes.
+    Relay(Arc<Relay>),
+}
+
+/// An SMTP service that an account has elsewhere, and how it signs in there (R4.2).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    pub account: AccountId,
+    pub name: Arc<str>,
+    pub host: Domain,
+    pub port: u16,
+    pub security: RelaySecurity,
+    /// Name and password.
+    pub sign_in: Option<(String, String)>,
+}
+
+/// Passwords do not get into logs.
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("account", &self.account).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What must protect the connection to a relay. Both kinds of TLS ask for a certificate of its name from a public authority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelaySecurity {
+    #[default]
+    StartTls,
+    /// TLS from the first octet (RFC 8314).
+    Tls,
+    /// Nothing: for a service in one's own network.
+    Clear,
+}
+
+/// Relays stand among the IPs under addresses that nobody can have (RFC 6666): this is the one of the relay with this number.
+#[must_use]
+pub fn relay_address(number: u32) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from((0x0100_u128 << 112) | u128::from(number)))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -566,14 +619,22 @@ impl Snapshot {
             // R4.2: one step, and no further.
             match pool.overflow.as_ref().map(|id| (id, self.pools.get(id))) {
                 Some((other, None)) => wrong(format!("its overflow pool {other} does not exist")),
-                Some((other, Some(known))) if known.account != pool.account => {
+                Some((other, Some(known))) if known.account.is_some() && known.account != pool.account => {
                     wrong(format!("its overflow pool {other} is not its account's"));
                 }
                 _ => {}
             }
+            if let Some(address) = pool.relay {
+                let relay = self.ips.get(&address).and_then(Ip::relay);
+                if relay.is_none_or(|relay| Some(&relay.account) != pool.account.as_ref()) {
+                    wrong(format!("its relay {address} is none of its account's"));
+                }
+            }
             for ip in &pool.ips {
-                if !self.ips.contains_key(ip) {
-                    wrong(format!("its IP {ip} does not exist"));
+                match self.ips.get(ip) {
+                    None => wrong(format!("its IP {ip} does not exist")),
+                    Some(known) if known.relay().is_some() => wrong(format!("its IP {ip} is a relay")),
+                    Some(_) => {}
                 }
                 // R2.8, R2.6: an IP in two pools would be sent from by two tenants.
                 if let Some(other) = owner.insert(*ip, id) {
@@ -618,6 +679,7 @@ mod tests {
             ips,
             overflow: None,
             leaving: Leaving::Shared,
+            relay: None,
         })
     }
 

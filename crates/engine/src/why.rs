@@ -123,6 +123,11 @@ pub enum Why {
     AccountPaused {
         reason: String,
     },
+    /// It was moved to a relay that cannot be reached, and goes back to its pool.
+    RelayUnreachable {
+        relay: String,
+        said: String,
+    },
 }
 
 /// Which rule of R2.1 chose the pool. New ones stand at the end: the spool knows them by their number.
@@ -194,6 +199,7 @@ impl Why {
             Why::WarmUp(step) => step.judged.code(),
             Why::WarmUpOrdered(ordered) => ordered.code(),
             Why::AccountPaused { .. } => "account-paused",
+            Why::RelayUnreachable { .. } => "relay-unreachable",
             Why::MessageUnreadable { .. } => "message-unreadable",
             Why::NotSendable => "not-sendable",
         }
@@ -276,6 +282,7 @@ impl Why {
             Why::WarmUp(step) => step.words(),
             Why::WarmUpOrdered(ordered) => ordered.words(),
             Why::AccountPaused { reason } => format!("the account is paused: {reason}"),
+            Why::RelayUnreachable { relay, said } => format!("the relay {relay} cannot be reached: {said}"),
             Why::PoolChosen { rule, instead_of: None } => rule.words().into(),
             Why::PoolChosen { rule, instead_of: Some(pool) } => {
                 let carries = if *rule == PoolRule::Shared { "the shared pool" } else { "the account's default pool" };

@@ -3,16 +3,17 @@
 
 mod world;
 
-use engine::attempt::Stage;
-use engine::envelope::RecipientState;
+use engine::attempt::{ConnectFailure, ConnectFailureKind, Stage};
+use engine::envelope::{RecipientState, TlsWish};
 use engine::event::{Event, EventKind};
 use engine::id::{AccountId, PoolId};
 use engine::judged::{Judged, Ordered};
-use engine::snapshot::{Leaving, Plan, Snapshot, WarmUpBy};
+use engine::snapshot::{Hop, Ip, Leaving, Plan, Relay, RelaySecurity, Snapshot, WarmUpBy, relay_address};
 use engine::time::Timestamp;
 use engine::why::Why;
 use engine::{Input, Limits};
-use std::collections::BTreeMap;
+use mail::address::Domain;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,6 +183,111 @@ fn never_leave_my_ips() {
         house.world.run(HOUR * 48);
         assert_eq!(house.delivered(), BTreeMap::from([(ip(OWN), 300)]));
     }
+}
+
+/// A service of this account's elsewhere, as the one with number 1.
+fn relay(snapshot: &mut Snapshot, account: &str) {
+    let address = relay_address(1);
+    let relay = Relay {
+        account: AccountId::new(account),
+        name: "before".into(),
+        host: Domain::parse("smtp.elsewhere.test").unwrap(),
+        port: 587,
+        security: RelaySecurity::StartTls,
+        sign_in: Some(("ann".into(), "secret".into())),
+    };
+    let known = snapshot.ips[&ip(OWN)].clone();
+    let known = Ip { bind: address, hop: Some(Hop::Relay(Arc::new(relay))), warm_up: None, ..known };
+    Arc::make_mut(&mut snapshot.ips).insert(address, known);
+    pool(snapshot, "own", |own| {
+        own.leaving = Leaving::Relay;
+        own.relay = Some(address);
+    });
+}
+
+fn unreachable() -> ConnectFailure {
+    let (kind, text) = (ConnectFailureKind::Refused, "refused".to_owned());
+    ConnectFailure { kind, host: Some("smtp.elsewhere.test".into()), reply: None, text }
+}
+
+// R4.2: what finds no place is handed over to another service, whatever its domain; all of that is one lane.
+#[test]
+fn the_last_rung_is_a_relay() {
+    let mut house = House::steady(|snapshot| relay(snapshot, "ann"));
+    house.accept(100, "a.test");
+    house.accept(100, "b.test");
+    house.world.run(Duration::from_secs(120));
+    assert_eq!(house.delivered(), BTreeMap::from([(relay_address(1), 190), (ip(OWN), 10)]));
+    let of_relay = house.world.log.iter().filter(|event| event.ip == Some(relay_address(1)));
+    let providers: BTreeSet<_> =
+        of_relay.filter(|event| event.kind == EventKind::Delivered).map(|event| &event.provider).collect();
+    assert_eq!(providers, BTreeSet::from([&Some("relay:smtp.elsewhere.test".into())]));
+    house.world.check_rebuilt();
+    // The shared pool comes before it where the pool may use both, and it alone where there is no other.
+    let mut both = House::steady(|snapshot| {
+        relay(snapshot, "ann");
+        pool(snapshot, "own", |own| own.leaving = Leaving::Shared);
+    });
+    both.accept(100, "a.test");
+    both.world.run(Duration::from_secs(120));
+    assert_eq!(both.delivered(), BTreeMap::from([(ip(OWN), 5), (ip(SHARED), 95)]));
+    let mut never = House::steady(|snapshot| {
+        relay(snapshot, "ann");
+        pool(snapshot, "own", |own| own.leaving = Leaving::Never);
+    });
+    never.accept(100, "a.test");
+    never.world.run(Duration::from_secs(120));
+    assert_eq!(never.delivered(), BTreeMap::from([(ip(OWN), 5)]));
+}
+
+// R5.1: nobody knows what a relay does on the way beyond it; mail that must be protected waits for its place.
+#[test]
+fn mail_that_requires_tls_is_not_given_to_a_relay() {
+    let mut house = House::steady(|snapshot| relay(snapshot, "ann"));
+    for number in 0..20 {
+        let mut envelope = house.world.routed(number + 1, "ann", &["u@a.test"], None, Duration::ZERO);
+        envelope.tls = TlsWish::Required;
+        house.world.accept(envelope, None);
+    }
+    house.world.run(Duration::from_secs(600));
+    assert_eq!(house.delivered(), BTreeMap::from([(ip(OWN), 5)]));
+}
+
+// R4.2: a relay that is down keeps nothing: its mail goes back, waits for its place, and one message tries the relay now and then.
+#[test]
+fn a_relay_that_is_down_keeps_nothing() {
+    let mut house = House::steady(|snapshot| relay(snapshot, "ann"));
+    house.world.connect.insert(relay_address(1).to_string(), unreachable());
+    house.accept(100, "a.test");
+    house.world.run(HOUR * 3);
+    let waits = house.world.engine.list(&engine::Filter::default(), 1_000, None);
+    assert!(waits.len() > 75, "{}", waits.len());
+    let moved: Vec<_> = waits.iter().filter_map(|shown| shown.moved.clone()).collect();
+    let back = moved.iter().filter(|moved| moved.to == ip(OWN)).count();
+    assert!(back + 1 >= moved.len(), "all but the one that tries it: {back} of {}", moved.len());
+    let why = moved.iter().find(|moved| moved.to == ip(OWN)).map(|moved| moved.why.words()).unwrap();
+    assert!(why.starts_with("the relay before cannot be reached"), "{why}");
+    let moves = house.world.log.iter().filter(|event| event.kind == EventKind::Moved).count();
+    assert!(moves < 300, "{moves} moves of 100 messages");
+    house.world.check_rebuilt();
+    house.world.connect.clear();
+    house.world.run(HOUR * 3);
+    assert_eq!(house.world.engine.in_flight().messages, 0);
+    let delivered = house.delivered();
+    assert_eq!(delivered.values().sum::<usize>(), 100);
+    assert!(delivered[&relay_address(1)] > 50, "{delivered:?}");
+}
+
+// R2.8: a relay is its account's alone.
+#[test]
+fn a_relay_of_somebody_else_is_no_rung() {
+    let mut snapshot = snapshot(&[OWN]);
+    snapshot.account("ann", Plan::Standard, None);
+    snapshot.account("bob", Plan::Standard, None);
+    snapshot.pool("own", Some("ann"), &[ip(OWN)]);
+    relay(&mut snapshot, "bob");
+    let faults: Vec<String> = snapshot.check().iter().map(ToString::to_string).collect();
+    assert_eq!(faults, ["pool own: its relay 100::1 is none of its account's"]);
 }
 
 // R4.2: when half of what is asked for fits, the rest waits for a while before it leaves; when nearly all fits, it stays.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mail::reply::{Reply, ReplyReader};
 use mail::smtp::client::{
-    Client, ClientSettings, Failure, Opening, Outcome, Output, Phase, Stage, TlsWish, Transaction,
+    Client, ClientSettings, Failure, Opening, Outcome, Output, Phase, SignIn, Stage, TlsWish, Transaction,
 };
 use mail::smtp::command::{Notify, RecipientParameters, Ret};
 use mail::smtp::server::{self, Answer, Auth, Question, Session, Settings};
@@ -22,7 +22,7 @@ struct Peer {
 
 impl Peer {
     fn new(tls: TlsWish, chunking: bool) -> Peer {
-        Peer { client: Client::new(ClientSettings { ehlo: "me.example".to_owned(), tls, chunking }) }
+        Peer { client: Client::new(ClientSettings { ehlo: "me.example".to_owned(), tls, chunking, sign_in: None }) }
     }
 
     /// Greeted, and ready for a transaction.
@@ -333,7 +333,12 @@ fn fields_cannot_carry_commands() {
     transaction.recipients[1].1.orcpt = Some("rfc822;a\r\nQUIT".to_owned());
     peer.client.begin(transaction);
     peer.does(&["MAIL FROM:<a@b.example> SIZE=25", "RCPT TO:<2@d.example>", "DATA"]);
-    let mut client = Client::new(ClientSettings { ehlo: "a\r\nQUIT".to_owned(), tls: TlsWish::Never, chunking: false });
+    let mut client = Client::new(ClientSettings {
+        ehlo: "a\r\nQUIT".to_owned(),
+        tls: TlsWish::Never,
+        chunking: false,
+        sign_in: None,
+    });
     client.receive(b"220 mx\r\n");
     let Some(Output::Send(pieces)) = client.poll() else { panic!() };
     assert_eq!(&*pieces[0], b"EHLO aQUIT\r\n");
@@ -429,6 +434,56 @@ fn opening_fails_with_its_stage() {
     assert!(matches!(peer.client.poll(), Some(Output::NotReady(Failure { stage: Opening::Banner, reply: None }))));
 }
 
+/// A server that is asked to sign in at, greeted and heard this of.
+fn asked_to_sign_in(offers: &str, done: &[&str]) -> Peer {
+    let sign_in = Some(SignIn { user: "ann".to_owned(), password: "a secret".to_owned() });
+    let settings = ClientSettings { ehlo: "me.example".to_owned(), tls: TlsWish::Never, chunking: false, sign_in };
+    let mut peer = Peer { client: Client::new(settings) };
+    peer.hears("220 mx ESMTP\r\n", &["EHLO me.example"]);
+    peer.hears(offers, done);
+    peer
+}
+
+// RFC 4954: PLAIN where there is a choice, with all that it needs at once.
+#[test]
+fn it_signs_in_where_it_is_told_to() {
+    let plain = "AUTH PLAIN AGFubgBhIHNlY3JldA==";
+    let both = "250-mx\r\n250 AUTH LOGIN PLAIN\r\n";
+    let mut peer = asked_to_sign_in(both, &[plain]);
+    assert_eq!(peer.client.phase(), Phase::Hello);
+    peer.hears("235 2.7.0 Welcome\r\n", &["Ready"]);
+    let mut peer = asked_to_sign_in("250-mx\r\n250 AUTH LOGIN\r\n", &["AUTH LOGIN"]);
+    peer.hears("334 VXNlcm5hbWU6\r\n", &["YW5u"]);
+    peer.hears("334 UGFzc3dvcmQ6\r\n", &["YSBzZWNyZXQ="]);
+    peer.hears("235 2.7.0 Welcome\r\n", &["Ready"]);
+
+    asked_to_sign_in(both, &[plain]).hears("535 5.7.8 No\r\n", &["QUIT", "NotReady Auth 535", "Close"]);
+    asked_to_sign_in(both, &[plain]).hears("421 4.3.2 Later\r\n", &["NotReady Auth 421", "Close"]);
+    // It asks for what it was told already: a server that is out of step hears no password twice.
+    asked_to_sign_in(both, &[plain]).hears("334 \r\n", &["QUIT", "NotReady Auth 334", "Close"]);
+    let unknown = "250-mx\r\n250 AUTH CRAM-MD5\r\n";
+    asked_to_sign_in(unknown, &["QUIT", "NotReady AuthNotOffered 250", "Close"]);
+    let mut peer = asked_to_sign_in(both, &[plain]);
+    peer.client.lost();
+    peer.does(&["NotReady Auth -", "Close"]);
+    let said = format!("{:?}", peer.client);
+    assert!(said.contains("ann") && !said.contains("a secret"), "{said}");
+}
+
+// What the server offers in clear is not believed, and nothing secret is said before TLS is there.
+#[test]
+fn no_password_goes_before_tls() {
+    let sign_in = Some(SignIn { user: "ann".to_owned(), password: "a secret".to_owned() });
+    let settings = ClientSettings { ehlo: "me.example".to_owned(), tls: TlsWish::Required, chunking: false, sign_in };
+    let mut peer = Peer { client: Client::new(settings) };
+    peer.hears("220 mx ESMTP\r\n", &["EHLO me.example"]);
+    peer.hears("250-mx\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n", &["STARTTLS"]);
+    peer.hears("220 go\r\n", &["StartTls"]);
+    peer.client.tls_started();
+    peer.does(&["EHLO me.example"]);
+    peer.hears("250-mx\r\n250 AUTH LOGIN\r\n", &["AUTH LOGIN"]);
+}
+
 /// Plays a whole transaction between both sides: what arrived, and the outcomes.
 fn meet(transaction: Transaction, chunking: bool, piece: usize) -> (Vec<server::Submission>, Vec<Outcome>, Vec<u8>) {
     let settings = Settings {
@@ -443,7 +498,8 @@ fn meet(transaction: Transaction, chunking: bool, piece: usize) -> (Vec<server::
         hops_max: 100,
     };
     let mut session = Session::new(Arc::new(settings), false);
-    let mut client = Client::new(ClientSettings { ehlo: "me.example".to_owned(), tls: TlsWish::IfOffered, chunking });
+    let mut client =
+        Client::new(ClientSettings { ehlo: "me.example".to_owned(), tls: TlsWish::IfOffered, chunking, sign_in: None });
     let (mut arrived, mut outcomes, mut wire) = (Vec::new(), Vec::new(), Vec::new());
     let mut transaction = Some(transaction);
     for _round in 0..1_000 {
@@ -523,7 +579,7 @@ proptest! {
     ) {
         // The host acts between one thing said and the next; how each of them is cut must not matter.
         let play = |piece: usize| {
-            let mut client = Client::new(ClientSettings { ehlo: "me".to_owned(), tls: TlsWish::Never, chunking });
+            let mut client = Client::new(ClientSettings { ehlo: "me".to_owned(), tls: TlsWish::Never, chunking, sign_in: None });
             let (mut record, mut open, mut done) = (Vec::new(), 0, 0);
             for phrase in said.iter().map(Some).chain([None]) {
                 match phrase {

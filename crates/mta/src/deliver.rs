@@ -10,18 +10,19 @@ use engine::Input;
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Outcome, Report, Stage, TlsUsed, TlsVerified};
 use engine::envelope::{Envelope, Recipient, TlsWish};
 use engine::id::{AttemptId, MessageId, SessionId};
-use engine::snapshot::Snapshot;
+use engine::snapshot::{Relay, RelaySecurity, Snapshot};
 use engine::time::Timestamp;
-use mail::smtp::client::{self, Client, ClientSettings, Failure, Opening, Output, Phase, Transaction};
+use mail::address::Domain;
+use mail::smtp::client::{self, Client, ClientSettings, Failure, Opening, Output, Phase, SignIn, Transaction};
 use mail::smtp::command::RecipientParameters;
 use mail::smtp::data::Piece;
 use net::clock::Clock;
 use net::dial::{DialFault, Via, dial_via};
-use net::dns::{Dane, Dns, MxHost, Site, dane_of};
+use net::dns::{Dane, Dns, MxHost, Reach, Route, Site, dane_of, host_route};
 use net::sts::{Sts, StsAnswer};
 use net::tls::{Connector, Negotiated, Policy};
 use spool::{ReadFault, Spool, Stored};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -100,9 +101,16 @@ pub(crate) struct Job {
     pub via: Via,
     pub from: IpAddr,
     pub ehlo: String,
-    pub domain: mail::address::Domain,
-    pub site: Arc<Site>,
+    pub domain: Domain,
+    pub way: Way,
     pub tls: TlsWish,
+}
+
+/// Where the connection leads.
+pub(crate) enum Way {
+    Site(Arc<Site>),
+    /// To a service that mail is handed over to, as far as its host may be reached.
+    Relay(Arc<Relay>, Reach),
 }
 
 pub(crate) enum Command {
@@ -229,19 +237,26 @@ enum Waited {
     Gone,
 }
 
-/// Hosts by preference, addresses of each, until one greets us; the failure tells what the last of each kind said.
 async fn connect(means: &Arc<Means>, job: &Job) -> Result<Line, ConnectFailure> {
+    match &job.way {
+        Way::Site(site) => connect_to_site(means, job, site).await,
+        Way::Relay(relay, reach) => connect_to_relay(means, job, relay, reach).await,
+    }
+}
+
+/// Hosts by preference, addresses of each, until one greets us; the failure tells what the last of each kind said.
+async fn connect_to_site(means: &Arc<Means>, job: &Job, site: &Site) -> Result<Line, ConnectFailure> {
     let what = format!("no host of {} has an address that {} can reach", job.domain, job.from);
     let mut failure = failed(ConnectFailureKind::Dns, None, what);
-    for (host, address) in job.site.targets(job.from).take(TARGETS_MAX) {
-        let policy = match policy_for(means, job, host).await {
+    for (host, address) in site.targets(job.from).take(TARGETS_MAX) {
+        let policy = match policy_for(means, job, site, host).await {
             Ok(policy) => policy,
             Err(refused) => {
                 failure = refused;
                 continue;
             }
         };
-        match greet(means, job, host, address, &policy).await {
+        match greet_host(means, job, host, address, &policy).await {
             Ok(line) => return Ok(line),
             Err(refused) => {
                 let ours = matches!(refused.kind, ConnectFailureKind::AddressMissing | ConnectFailureKind::Local);
@@ -256,6 +271,43 @@ async fn connect(means: &Arc<Means>, job: &Job) -> Result<Line, ConnectFailure> 
     Err(failure)
 }
 
+/// The name of the relay is looked up as any host's, and nothing is said to it before it has proven that name.
+async fn connect_to_relay(means: &Arc<Means>, job: &Job, relay: &Relay, reach: &Reach) -> Result<Line, ConnectFailure> {
+    let said = |kind, what: String| failed(kind, Some(relay.host.as_str()), what);
+    let site = match host_route(means.dns.as_ref(), &relay.host, reach, job.session.0).await {
+        Route::Site(site) => site,
+        Route::Refused(refusal) => return Err(said(ConnectFailureKind::Unreachable, refusal.to_string())),
+        Route::NoSuchDomain(what) | Route::Later(what) => return Err(said(ConnectFailureKind::Dns, what)),
+        Route::NullMx => return Err(said(ConnectFailureKind::Dns, format!("{} takes no mail", relay.host))),
+    };
+    let (wish, proof) = match relay.security {
+        RelaySecurity::StartTls => (TlsWish::Required, Policy::Sts),
+        RelaySecurity::Tls => (TlsWish::Never, Policy::Sts),
+        RelaySecurity::Clear => (TlsWish::Never, Policy::Opportunistic),
+    };
+    let sign_in =
+        relay.sign_in.as_ref().map(|(user, password)| SignIn { user: user.clone(), password: password.clone() });
+    let settings = ClientSettings { ehlo: job.ehlo.clone(), tls: client_wish(wish), chunking: means.chunking, sign_in };
+    let mut failure = said(ConnectFailureKind::Dns, format!("{} has no address", relay.host));
+    for address in site.hosts.iter().flat_map(|host| &host.addresses).take(TARGETS_MAX) {
+        let from = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let call = Call {
+            via: &Via::Direct,
+            from,
+            to: SocketAddr::new(*address, relay.port),
+            host: relay.host.as_str(),
+            first: if relay.security == RelaySecurity::Tls { First::Tls } else { First::Banner },
+            proof: &proof,
+            verified: TlsVerified::WebPki,
+        };
+        match greet(means, &call, settings.clone()).await {
+            Ok(line) => return Ok(line),
+            Err(refused) => failure = refused,
+        }
+    }
+    Err(failure)
+}
+
 /// What TLS must prove towards this host, or why it may not be spoken to.
 struct TlsPolicy {
     wish: TlsWish,
@@ -265,13 +317,13 @@ struct TlsPolicy {
 }
 
 /// DANE before MTA-STS (RFC 8461 2), both before what the message or the operator asks for.
-async fn policy_for(means: &Means, job: &Job, host: &MxHost) -> Result<TlsPolicy, ConnectFailure> {
+async fn policy_for(means: &Means, job: &Job, site: &Site, host: &MxHost) -> Result<TlsPolicy, ConnectFailure> {
     let required = job.tls == TlsWish::Required;
     if job.tls == TlsWish::Never {
         return Ok(TlsPolicy { wish: TlsWish::Never, proof: Policy::Opportunistic, clear_allowed: true });
     }
     if means.dane {
-        match dane_of(means.dns.as_ref(), &job.domain, &job.site, host, means.port).await {
+        match dane_of(means.dns.as_ref(), &job.domain, site, host, means.port).await {
             Dane::Absent => {}
             Dane::Records { records, names } => {
                 return Ok(TlsPolicy {
@@ -309,74 +361,99 @@ pub(crate) enum Sharing {
     Forbidden,
 }
 
-pub(crate) async fn sharing(means: &Means, domain: &mail::address::Domain) -> Sharing {
+pub(crate) async fn sharing(means: &Means, domain: &Domain) -> Sharing {
     let Some(sts) = &means.sts else { return Sharing::Allowed };
     if sts.policy(domain).await.enforced().is_some() { Sharing::Forbidden } else { Sharing::Allowed }
 }
 
-async fn greet(
+async fn greet_host(
     means: &Arc<Means>,
     job: &Job,
     host: &MxHost,
     address: IpAddr,
     policy: &TlsPolicy,
 ) -> Result<Line, ConnectFailure> {
-    match try_greet(means, job, host, address, policy, policy.wish).await {
+    let call = Call {
+        via: &job.via,
+        from: job.from,
+        to: SocketAddr::new(address, means.port),
+        host: &host.name,
+        first: First::Banner,
+        proof: &policy.proof,
+        verified: match policy.proof {
+            Policy::Opportunistic => TlsVerified::No,
+            Policy::Sts => TlsVerified::Sts,
+            Policy::Dane { .. } => TlsVerified::Dane,
+        },
+    };
+    let settings = |wish| ClientSettings {
+        ehlo: job.ehlo.clone(),
+        tls: client_wish(wish),
+        chunking: means.chunking,
+        sign_in: None,
+    };
+    match greet(means, &call, settings(policy.wish)).await {
         Err(failure) if failure.kind == ConnectFailureKind::Tls && policy.clear_allowed => {
             // Opportunistic means: rather in clear than not at all.
-            try_greet(means, job, host, address, policy, TlsWish::Never).await
+            greet(means, &call, settings(TlsWish::Never)).await
         }
         ended => ended,
     }
 }
 
-async fn try_greet(
-    means: &Arc<Means>,
-    job: &Job,
-    host: &MxHost,
-    address: IpAddr,
-    policy: &TlsPolicy,
-    wish: TlsWish,
-) -> Result<Line, ConnectFailure> {
-    let to = SocketAddr::new(address, means.port);
-    let stream = dial_via(&job.via, job.from, to, means.patience.connect)
+/// One try to connect.
+struct Call<'a> {
+    via: &'a Via,
+    from: IpAddr,
+    to: SocketAddr,
+    host: &'a str,
+    first: First,
+    /// What TLS must prove, where it comes to that, and what is known then.
+    proof: &'a Policy,
+    verified: TlsVerified,
+}
+
+/// What a connection begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    Banner,
+    Tls,
+}
+
+async fn greet(means: &Arc<Means>, call: &Call<'_>, settings: ClientSettings) -> Result<Line, ConnectFailure> {
+    let host = call.host;
+    let stream = dial_via(call.via, call.from, call.to, means.patience.connect)
         .await
-        .map_err(|fault| dial_failure(&host.name, &fault))?;
-    let client =
-        Client::new(ClientSettings { ehlo: job.ehlo.clone(), tls: client_wish(wish), chunking: means.chunking });
+        .map_err(|fault| dial_failure(host, &fault))?;
     let mut line = Line {
         stream: Connection::Clear(stream),
-        client,
-        host: host.name.clone(),
+        client: Client::new(settings),
+        host: host.to_owned(),
         tls: None,
         patience: means.patience,
         clock: means.clock.clone(),
     };
+    if call.first == First::Tls {
+        line.secure(means, call).await?;
+    }
     loop {
         match line.client.poll() {
             Some(Output::Send(pieces)) => {
-                line.send(&pieces).await.map_err(|what| lost(&host.name, what))?;
+                line.send(&pieces).await.map_err(|what| lost(host, what))?;
             }
             Some(Output::StartTls) => {
-                let stream = line.stream.take_clear().expect("a client asks for TLS once, in clear");
-                match means.connector.connect(stream, &host.name, &policy.proof, means.patience.handshake).await {
-                    Ok(stream) => {
-                        line.tls = Some(tls_used(&Negotiated::of(stream.get_ref().1), &policy.proof));
-                        line.stream.secured(stream);
-                        line.client.tls_started();
-                    }
-                    Err(fault) => return Err(failed(ConnectFailureKind::Tls, Some(&host.name), fault.to_string())),
-                }
+                line.secure(means, call).await?;
+                line.client.tls_started();
             }
             Some(Output::Ready) => return Ok(line),
-            Some(Output::NotReady(failure)) => return Err(greeting_failure(&host.name, failure)),
+            Some(Output::NotReady(failure)) => return Err(greeting_failure(host, failure)),
             Some(Output::Close) => {
-                return Err(lost(&host.name, "the connection closed before it was ready".to_owned()));
+                return Err(lost(host, "the connection closed before it was ready".to_owned()));
             }
             Some(Output::Done(_)) => {}
             None => {
                 if let Err(what) = line.hear().await {
-                    return Err(lost(&host.name, what));
+                    return Err(lost(host, what));
                 }
             }
         }
@@ -420,6 +497,15 @@ fn greeting_failure(host: &str, failure: Failure) -> ConnectFailure {
         (Opening::TlsNotOffered, _) => {
             failed(ConnectFailureKind::Tls, Some(host), "STARTTLS is not offered".to_owned())
         }
+        (Opening::AuthNotOffered, _) => {
+            let text = "it offers no sign-in that we know (AUTH PLAIN or LOGIN)".to_owned();
+            failed(ConnectFailureKind::Greeting, Some(host), text)
+        }
+        (Opening::Auth, Some(reply)) => {
+            // Not told as an answer to mail: a wrong password says nothing about what we send.
+            let text = format!("it does not take the name and password: {reply}");
+            failed(ConnectFailureKind::Greeting, Some(host), text)
+        }
         (Opening::StartTls, Some(reply)) => {
             let text = format!("STARTTLS was answered {reply}");
             ConnectFailure { reply: Some(reply), ..failed(ConnectFailureKind::Tls, Some(host), text) }
@@ -433,16 +519,8 @@ fn greeting_failure(host: &str, failure: Failure) -> ConnectFailure {
     }
 }
 
-fn tls_used(negotiated: &Negotiated, proof: &Policy) -> TlsUsed {
-    TlsUsed {
-        version: negotiated.version.clone(),
-        cipher: negotiated.cipher.clone(),
-        verified: match proof {
-            Policy::Opportunistic => TlsVerified::No,
-            Policy::Sts => TlsVerified::Sts,
-            Policy::Dane { .. } => TlsVerified::Dane,
-        },
-    }
+fn tls_used(negotiated: &Negotiated, verified: TlsVerified) -> TlsUsed {
+    TlsUsed { version: negotiated.version.clone(), cipher: negotiated.cipher.clone(), verified }
 }
 
 /// The protocol's word for what a recipient was answered, in the engine's.
@@ -469,6 +547,18 @@ fn stage(stage: client::Stage) -> Option<Stage> {
 }
 
 impl Line {
+    async fn secure(&mut self, means: &Means, call: &Call<'_>) -> Result<(), ConnectFailure> {
+        let stream = self.stream.take_clear().expect("a connection is secured once, while it is in clear");
+        match means.connector.connect(stream, call.host, call.proof, means.patience.handshake).await {
+            Ok(stream) => {
+                self.tls = Some(tls_used(&Negotiated::of(stream.get_ref().1), call.verified));
+                self.stream.secured(stream);
+                Ok(())
+            }
+            Err(fault) => Err(failed(ConnectFailureKind::Tls, Some(call.host), fault.to_string())),
+        }
+    }
+
     async fn send(&mut self, pieces: &[Piece]) -> Result<(), String> {
         let patience = self.patience.for_phase(Phase::DataBlock);
         match timeout(patience, self.stream.send_pieces(pieces)).await {

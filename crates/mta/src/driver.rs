@@ -2,7 +2,7 @@
 //!
 //! One task owns the engine. Everybody else speaks to it by message; nobody waits for it but those who ask it something.
 
-use crate::deliver::{self, Command, Job, Means, Sharing, Told};
+use crate::deliver::{self, Command, Job, Means, Sharing, Told, Way};
 use crate::metrics::{ByCode, ByProvider, Metrics, What};
 use crate::record::{self, Entry, Notice, Standing};
 use engine::attempt::ConnectFailureKind;
@@ -369,7 +369,8 @@ impl Desk {
         self.setting.metrics.sessions.get_or_create(&What { what: "out" }).inc();
         let ip = self.setting.snapshot.ips.get(&source);
         let site = self.sites.get(&domain).cloned();
-        let (Some(ip), Some(site)) = (ip, site) else {
+        let relay = ip.and_then(|ip| ip.relay()).map(|relay| Way::Relay(Arc::clone(relay), self.reach.clone()));
+        let (Some(ip), Some(way)) = (ip, relay.or(site.map(Way::Site))) else {
             // The world changed between decision and deed; the engine hears of it as of any connection that failed.
             let failure = match ip {
                 None => {
@@ -384,11 +385,11 @@ impl Desk {
         };
         // Behind a hop the remote sees the public address, whatever is bound here.
         let (via, from) = match &ip.hop {
-            None => (Via::Direct, ip.bind),
+            None | Some(Hop::Relay(_)) => (Via::Direct, ip.bind),
             Some(Hop::Socks5 { proxy }) => (Via::Socks5 { proxy: *proxy, sign_in: None }, source),
             Some(Hop::Proxy { proxy }) => (Via::Proxy { proxy: *proxy }, source),
         };
-        let job = Job { session, via, from, ehlo: ip.ehlo.clone(), domain, site, tls };
+        let job = Job { session, via, from, ehlo: ip.ehlo.clone(), domain, way, tls };
         let told = self.told.clone();
         tokio::spawn(deliver::run(self.setting.means.clone(), job, listening, move |words| {
             let _ = told.send(Word::Told(words));
@@ -522,9 +523,10 @@ impl Desk {
 }
 
 fn reach(snapshot: &Snapshot, allow_private: &[Network]) -> Reach {
+    let own = || snapshot.ips.iter().filter(|(_, ip)| ip.relay().is_none());
     Reach {
-        families: Families::of(snapshot.ips.keys().copied()),
-        own: Arc::new(snapshot.ips.values().map(|ip| ip.bind).collect()),
+        families: Families::of(own().map(|(address, _)| *address)),
+        own: Arc::new(own().map(|(_, ip)| ip.bind).collect()),
         allow_private: allow_private.to_vec(),
     }
 }

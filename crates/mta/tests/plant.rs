@@ -66,6 +66,7 @@ fn snapshot() -> Snapshot {
         ips: vec![IP],
         overflow: None,
         leaving: engine::snapshot::Leaving::Shared,
+        relay: None,
     };
     Arc::make_mut(&mut snapshot.pools).insert(PoolId::new("own"), Arc::new(pool));
     let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None, warm_up: None };

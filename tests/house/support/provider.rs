@@ -13,6 +13,8 @@
 //! | anything else | takes it |
 
 use super::{DEADLINE, until};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
@@ -36,6 +38,8 @@ pub struct Manner {
     /// Waits this long before it answers the dot.
     pub slow: Duration,
     pub tls: Tls,
+    /// Serves only who says this name and password.
+    pub sign_in: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Clone, Default)]
@@ -253,6 +257,7 @@ struct Talk<'a> {
     from: String,
     to: Vec<String>,
     messages: usize,
+    signed_in: bool,
 }
 
 /// How a conversation ends, as an error that `?` carries.
@@ -274,6 +279,7 @@ impl<'a> Talk<'a> {
             from: String::new(),
             to: Vec::new(),
             messages: 0,
+            signed_in: false,
         }
     }
 
@@ -308,10 +314,21 @@ impl<'a> Talk<'a> {
                 self.ehlo = rest.trim().to_owned();
                 let offers = !matches!(manner.tls, Tls::NotOffered) && matches!(self.line, Line::Clear(_));
                 let tls = if offers { "250-STARTTLS\r\n" } else { "" };
+                let auth = if manner.sign_in.is_some() { "250-AUTH LOGIN PLAIN\r\n" } else { "" };
                 self.say(&format!(
-                    "250-mx.fake.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{tls}250 SIZE 52428800"
+                    "250-mx.fake.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{tls}{auth}250 SIZE 52428800"
                 ))
             }
+            "AUTH" => {
+                let known = |(user, password)| format!("PLAIN {}", STANDARD.encode(format!("\0{user}\0{password}")));
+                self.signed_in = manner.sign_in.map(known).as_deref() == Some(rest);
+                self.say(if self.signed_in {
+                    "235 2.7.0 Welcome"
+                } else {
+                    "535 5.7.8 Authentication credentials invalid"
+                })
+            }
+            "MAIL" if manner.sign_in.is_some() && !self.signed_in => self.say("530 5.7.0 Authentication required"),
             "STARTTLS" => self.start_tls(&manner.tls),
             "MAIL" => {
                 if manner.messages_max.is_some_and(|max| self.messages >= max) {

@@ -11,5 +11,6 @@ mod the_database_goes_away;
 mod a_backup_is_whole;
 mod guessing_is_slow;
 mod a_new_ip_warms_up;
+mod what_has_no_place_leaves_by_a_relay;
 mod a_paused_account_sends_nothing;
 mod bad_figures_stop_an_account;

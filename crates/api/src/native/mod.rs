@@ -25,6 +25,7 @@ mod webhook;
 mod suppression;
 mod warm_up;
 mod managed;
+mod relay;
 mod signal;
 mod reputation;
 mod tier;
@@ -69,6 +70,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         suppression::routes(),
         warm_up::routes(),
         managed::routes(),
+        relay::routes(),
         signal::routes(),
         reputation::routes(),
         tier::routes(),

@@ -25,8 +25,9 @@ words!(
 );
 
 words!(
-    /// Where mail goes that its IPs have no place for today, after the overflow pool: `shared`, or `never` away from its own IPs.
-    Leaving is engine::snapshot::Leaving { Shared, Never }
+    /// Where mail goes that its IPs have no place for today, after the overflow pool: by the `shared` pool and then the relay, by the
+    /// `relay` alone, or `never` away from its own IPs.
+    Leaving is engine::snapshot::Leaving { Shared, Never, Relay }
 );
 
 #[derive(Serialize, ToSchema)]
@@ -43,6 +44,9 @@ pub struct Pool {
     #[schema(required)]
     overflow: Option<String>,
     leaving: Leaving,
+    /// The account's relay that takes what finds no place.
+    #[schema(required)]
+    relay: Option<String>,
     /// Of a shared one: it is for the senders of this tier.
     #[schema(required)]
     tier: Option<Tier>,
@@ -63,6 +67,7 @@ impl From<theirs::Pool> for Pool {
             is_default: pool.is_default,
             overflow: pool.overflow,
             leaving: pool.leaving.into(),
+            relay: pool.relay,
             tier: pool.tier.map(Tier::from),
             ips: pool.ips.into_iter().map(Address).collect(),
             revision: pool.revision,
@@ -83,6 +88,8 @@ struct NewPool {
     overflow: Option<String>,
     /// Without it, `shared`.
     leaving: Option<Leaving>,
+    /// By id or name.
+    relay: Option<String>,
 }
 
 /// What is left out stays.
@@ -95,6 +102,10 @@ struct PoolChange {
     #[schema(value_type = Option<String>)]
     overflow: Option<Option<String>>,
     leaving: Option<Leaving>,
+    /// By id or name; null takes it away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    relay: Option<Option<String>>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -142,6 +153,7 @@ async fn create_pool(call: Call, At([account]): At<1>, Body(new): Body<NewPool>)
         kind: new.kind.unwrap_or(PoolKind::Standard).into(),
         overflow: new.overflow,
         leaving: new.leaving.unwrap_or(Leaving::Shared).into(),
+        relay: new.relay,
     };
     let pool = call.office.create_pool(&call.by, &account, new).await?;
     let account = pool.account.clone().unwrap_or_default();
@@ -163,7 +175,8 @@ async fn change_pool(
     IfMatch(revision): IfMatch,
     Body(to): Body<PoolChange>,
 ) -> Answer {
-    let to = theirs::PoolChange { name: to.name, overflow: to.overflow, leaving: to.leaving.map(Into::into), revision };
+    let leaving = to.leaving.map(Into::into);
+    let to = theirs::PoolChange { name: to.name, overflow: to.overflow, leaving, relay: to.relay, revision };
     let pool = call.office.change_pool(&call.by, &account, &pool, to).await?;
     found(pool.revision, Pool::from(pool))
 }

@@ -119,6 +119,7 @@ impl Bench {
             kind: PoolKind::Standard,
             overflow: None,
             leaving: engine::snapshot::Leaving::Shared,
+            relay: None,
         };
         self.office.create_pool(&self.by, account, new).await.unwrap()
     }

@@ -39,6 +39,8 @@ const VALID_MIN: Duration = Duration::from_secs(5);
 const NO_IP_AGAIN: Duration = Duration::from_secs(60);
 /// And one of a paused account.
 const PAUSED_AGAIN: Duration = Duration::from_secs(60);
+/// A relay that could not be reached so often in a row is not waited for.
+const RELAY_FAILURES_MAX: u16 = 3;
 
 impl Engine {
     pub(super) fn accepted(&mut self, envelope: &Envelope, state: Option<&MessageState>) {
@@ -233,7 +235,12 @@ impl Engine {
             self.queue.put_due(ticket, self.now + NO_IP_AGAIN, Wait::NoIp);
             return;
         };
-        let tls = self.queue.messages[message].tls;
+        let (site, provider) = self.way(ip, site, provider);
+        let tls = match self.ips[ip as usize].relay {
+            // What protects the way to a relay is its own affair.
+            Some(_) => TlsWish::IfOffered,
+            None => self.queue.messages[message].tls,
+        };
         let lane = self.lane(ip, provider);
         let path = self.path(lane, site, tls);
         let origin = &self.queue.origins[self.queue.messages[message].origin];
@@ -242,6 +249,11 @@ impl Engine {
         if !self.paths[path].stalled {
             self.run(path);
         }
+    }
+
+    /// Where mail for a site and provider goes from this IP: by a relay, all of it to the relay.
+    pub(super) fn way(&self, ip: u32, site: u32, provider: u32) -> (u32, u32) {
+        self.ips[ip as usize].relay.unwrap_or((site, provider))
     }
 
     /// The IP this message leaves from towards the provider: the chosen one, unless it is benched there for longer than the message
@@ -284,10 +296,31 @@ impl Engine {
         if entry.missing.is_some() {
             return Some(Why::IpMissing { ip: entry.address });
         }
+        if let Some((_, provider)) = entry.relay {
+            return self.unfit_relay(ip, provider, message);
+        }
         let lane = self.lane_of.get(&(ip, provider))?;
         let (until, why) = self.lanes[*lane].shape.suspended(self.now)?;
         let said = why.words();
         (until > self.queue.messages[message].expires_at).then_some(Why::IpBenched { ip: entry.address, said })
+    }
+
+    /// A relay takes mail for its own account, and cannot promise what a message asks of the way beyond it. While it cannot be
+    /// reached its mail goes back to where it came from; when it is tried again, it is by one that is new there.
+    fn unfit_relay(&self, ip: u32, provider: u32, message: u32) -> Option<Why> {
+        let address = self.ips[ip as usize].address;
+        let relay = self.snapshot.ips.get(&address).and_then(Ip::relay)?;
+        let entry = &self.queue.messages[message];
+        if relay.account != self.queue.origins[entry.origin].account || entry.tls == TlsWish::Required {
+            return Some(Why::IpGivenUp { ip: address });
+        }
+        let lane = &self.lanes[*self.lane_of.get(&(ip, provider))?];
+        let down = |path: &&Path| path.failures >= RELAY_FAILURES_MAX && path.backoff_until > self.now;
+        let said = match lane.paths.iter().map(|path| &self.paths[*path]).find(down) {
+            Some(path) => path.backoff_why.as_ref().map(Why::words).unwrap_or_default(),
+            None => lane.shape.suspended(self.now)?.1.words(),
+        };
+        Some(Why::RelayUnreachable { relay: relay.name.to_string(), said })
     }
 
     fn move_message(&mut self, message: u32, to: u32, provider: u32, why: Why) {
@@ -538,7 +571,8 @@ impl Engine {
             return *at;
         }
         let at = u32::try_from(self.ips.len()).expect("IPs are bought, not made");
-        let known = self.snapshot.ips.get(&address);
+        let known = self.snapshot.ips.get(&address).cloned();
+        let relay = known.as_ref().and_then(|known| self.way_of_relay(known));
         self.ips.push(IpEntry {
             address,
             in_snapshot: known.is_some(),
@@ -546,9 +580,18 @@ impl Engine {
             owner: None,
             pinned: 0,
             drain: known.map_or(Drain::No, |known| drain_of(known.state)),
+            relay,
         });
         self.ip_of.insert(address, at);
         at
+    }
+
+    /// Held for as long as the IP is known: relays are few.
+    fn way_of_relay(&mut self, ip: &Ip) -> Option<(u32, u32)> {
+        let relay = ip.relay()?;
+        let site = self.sites.hold(Arc::from(format!("relay:{}:{}", relay.host, relay.port)));
+        let provider = ProviderKey { key: Arc::from(format!("relay:{}", relay.host)), rules: Arc::from("relay") };
+        Some((site, self.providers.hold(provider)))
     }
 
     /// A message more leaves from this IP.
@@ -648,7 +691,7 @@ impl Engine {
         if first || !Arc::ptr_eq(&old.ips, &snapshot.ips) {
             let before = if first { &BTreeMap::new() } else { &*old.ips };
             for address in differing(before, &snapshot.ips) {
-                self.take_ip(address, snapshot.ips.get(&address).map(|ip| ip.state), &mut rehomed);
+                self.take_ip(address, snapshot.ips.get(&address), &mut rehomed);
                 let warm_up = |ips: &BTreeMap<IpAddr, Ip>| ips.get(&address).and_then(|ip| ip.warm_up.clone());
                 if warm_up(before) != warm_up(&snapshot.ips) {
                     warming.push(self.ip(address));
@@ -699,18 +742,34 @@ impl Engine {
         }
     }
 
-    fn take_ip(&mut self, address: IpAddr, state: Option<IpState>, rehomed: &mut BTreeSet<u32>) {
+    fn take_ip(&mut self, address: IpAddr, known: Option<&Ip>, rehomed: &mut BTreeSet<u32>) {
         let ip = self.ip(address);
+        let relay = known.and_then(|known| self.way_of_relay(known));
         let entry = &mut self.ips[ip as usize];
-        if entry.in_snapshot && state.is_none() {
+        if entry.in_snapshot && known.is_none() || relay.is_some() {
             rehomed.insert(ip);
         }
-        entry.in_snapshot = state.is_some();
-        entry.drain = match (state.map_or(Drain::No, drain_of), entry.drain) {
+        entry.relay = relay;
+        entry.in_snapshot = known.is_some();
+        entry.drain = match (known.map_or(Drain::No, |known| drain_of(known.state)), entry.drain) {
             (Drain::Draining, Drain::Told) => Drain::Told,
             (drain, _) => drain,
         };
+        if relay.is_some() {
+            self.trust_relay(ip);
+        }
         self.tell_drained(ip);
+    }
+
+    /// It was changed, and what was wrong with it may be mended.
+    fn trust_relay(&mut self, ip: u32) {
+        let lanes = self.lanes.iter().filter(|(_, lane)| lane.ip == ip);
+        for path in lanes.flat_map(|(_, lane)| &lane.paths) {
+            let entry = &mut self.paths[*path];
+            entry.failures = 0;
+            entry.backoff_until = self.now;
+            entry.backoff_why = None;
+        }
     }
 
     pub(super) fn ip_gone(&mut self, address: IpAddr, said: &str) {

@@ -131,7 +131,7 @@ impl Engine {
         let here = &self.paths[path];
         let lane = &self.lanes[here.lane];
         let provider = lane.provider;
-        let same = matches!(self.domains[domain].status, DomainStatus::Site { site, provider } if site == here.site && provider == lane.provider);
+        let same = matches!(self.domains[domain].status, DomainStatus::Site { site, provider } if self.way(lane.ip, site, provider) == (here.site, lane.provider));
         let ip = &self.ips[lane.ip as usize];
         let foreign = ip.is_foreign(&self.queue.origins[self.queue.messages[message].origin].account);
         if !same || foreign || !ip.usable() || self.queue.messages[message].ip != lane.ip || self.is_paused(message) {
@@ -443,6 +443,9 @@ impl Engine {
             event.meaning = self.react_to(lane, reply, None);
         }
         self.actions.push_back(Action::Record(event));
+        if self.ips[self.lanes[lane].ip as usize].relay.is_some() {
+            self.rehome_lane(lane);
+        }
     }
 
     /// What a reply says about the lane, the sender's domain or the stream takes effect. Gives back its meaning.
@@ -487,6 +490,10 @@ impl Engine {
         for reaction in reactions {
             match reaction.scope {
                 Scope::Lane => self.react_lane(lane, reaction, rule, &said),
+                // Relays have no addresses, and no neighbours.
+                Scope::Netblock if self.ips[self.lanes[lane].ip as usize].relay.is_some() => {
+                    self.react_lane(lane, reaction, rule, &said);
+                }
                 Scope::Netblock => {
                     let (ip, provider) = (self.ips[self.lanes[lane].ip as usize].address, self.lanes[lane].provider);
                     let near = |other: &super::Lane| {

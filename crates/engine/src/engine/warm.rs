@@ -3,7 +3,7 @@
 //! A warm-up changes by events alone, so that the log tells all of it: after a restart it is rebuilt from what was remembered and the
 //! events since. What is under way is counted beside it.
 
-use super::{Action, Engine};
+use super::{Action, Engine, Path};
 use crate::event::{Event, EventKind};
 use crate::judged::{Counts, Ordered, Step};
 use crate::overflow;
@@ -335,8 +335,8 @@ impl Engine {
         until.min(self.now + ASKED_EVERY)
     }
 
-    /// R4.2: where a message goes that this IP has no place for: to another of its pool, to the overflow pool, to the shared one. None:
-    /// it has a place here, or waits for one.
+    /// R4.2: where a message goes that this IP has no place for: to another of its pool, to the overflow pool, to the shared one, to
+    /// the relay. None: it has a place here, or waits for one.
     pub(super) fn overflow_for(&mut self, message: u32, here: u32, provider: u32) -> Option<(u32, Why)> {
         let entry = &self.queue.messages[message];
         let (id, since, lifetime) = (entry.id(), entry.accepted_at, entry.expires_at.since(entry.accepted_at));
@@ -368,6 +368,7 @@ impl Engine {
         }
         let snapshot = Arc::clone(&self.snapshot);
         let pool = snapshot.pools.get(&pool).filter(|pool| pool.kind != PoolKind::Shared)?;
+        let relay: Vec<IpAddr> = pool.relay.into_iter().filter(|_| pool.leaving != Leaving::Never).collect();
         let may_share = pool.leaving == Leaving::Shared
             && snapshot.accounts.get(&origin.account).is_some_and(|account| account.plan != Plan::Enterprise);
         let tier = snapshot.accounts.get(&origin.account).map_or(Tier::Standard, |account| account.tier);
@@ -380,6 +381,9 @@ impl Engine {
                 return Some((ip, why));
             }
         }
+        if let Some(ip) = self.with_place(&relay, here, message, provider) {
+            return Some((ip, why));
+        }
         self.note_on_walk(NoPlace { nor_elsewhere: true, ..no_place });
         None
     }
@@ -390,10 +394,16 @@ impl Engine {
         }
     }
 
-    /// A provider that said no, or not so fast, is not to be asked by all that wait.
+    /// A provider that said no, or not so fast, is not to be asked by all that wait; nor a relay that was not reached before one of them
+    /// has been taken there.
     fn is_crowded(&self, ip: u32, provider: u32) -> bool {
+        let provider = self.ips[ip as usize].relay.map_or(provider, |(_, relay)| relay);
         let Some(lane) = self.lane_of.get(&(ip, provider)).map(|lane| &self.lanes[*lane]) else { return false };
         if lane.shape.suspended(self.now).is_some() {
+            return true;
+        }
+        let untried = |path: &Path| path.failures > 0 && path.turns.ready > 0;
+        if self.ips[ip as usize].relay.is_some() && lane.paths.iter().any(|path| untried(&self.paths[*path])) {
             return true;
         }
         let waiting = || lane.paths.iter().map(|path| u64::from(self.paths[*path].turns.ready)).sum::<u64>();

@@ -116,6 +116,7 @@ impl Arrange for Snapshot {
             ips: ips.to_vec(),
             overflow: None,
             leaving: Leaving::Shared,
+            relay: None,
         };
         Arc::make_mut(&mut self.pools).insert(PoolId::new(id), Arc::new(pool));
         if owner.is_none() {
@@ -334,7 +335,9 @@ impl World {
                     let kind = ConnectFailureKind::AddressMissing;
                     let failure = ConnectFailure { kind, host: None, reply: None, text: "cannot bind".into() };
                     Input::SessionFailed { session, failure }
-                } else if let Some(failure) = self.connect.get(domain.as_str()) {
+                } else if let Some(failure) =
+                    self.connect.get(domain.as_str()).or_else(|| self.connect.get(&source.to_string()))
+                {
                     Input::SessionFailed { session, failure: failure.clone() }
                 } else {
                     Input::SessionOpened { session, host: format!("mx.{domain}") }

@@ -7,8 +7,11 @@
 //!   ourselves, with `Stage::Local`.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 
 use crate::address::Mailbox;
@@ -24,6 +27,22 @@ pub struct ClientSettings {
     /// Send the message along with its envelope, where the server offers CHUNKING and PIPELINING: one round trip for
     /// all, at the price of octets sent in vain when every recipient is refused.
     pub chunking: bool,
+    /// Whom we say that we are, where the server serves only who signs in. It is said as soon as TLS allows; whether a connection
+    /// in clear is good enough is the host's to say, by `tls`.
+    pub sign_in: Option<SignIn>,
+}
+
+/// A name and a password for AUTH (RFC 4954). The debug form hides the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignIn {
+    pub user: String,
+    pub password: String,
+}
+
+impl fmt::Debug for SignIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignIn").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +82,16 @@ pub enum Opening {
     StartTls,
     /// TLS is required and the server does not offer it. The reply is the one to EHLO.
     TlsNotOffered,
+    /// It offers no way to sign in that we know. The reply is the one to EHLO.
+    AuthNotOffered,
+    Auth,
 }
 
 /// What the connection is waiting for, for the deadlines of RFC 5321 4.5.3.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Banner,
+    /// Also signing in.
     Hello,
     StartTls,
     Ready,
@@ -161,6 +184,12 @@ enum Awaited {
     Ehlo,
     Helo,
     StartTls,
+    /// The answer to AUTH PLAIN, with all that it needs.
+    AuthPlain,
+    /// AUTH LOGIN asks for the name, then for the password, then says yes or no.
+    AuthName,
+    AuthPassword,
+    Auth,
     Mail,
     Recipient(usize),
     Data,
@@ -180,6 +209,8 @@ struct Offers {
     eight_bit: bool,
     smtputf8: bool,
     starttls: bool,
+    auth_plain: bool,
+    auth_login: bool,
 }
 
 /// The transaction that is under way.
@@ -298,6 +329,7 @@ impl Client {
             None => Phase::Ready,
             Some(Awaited::Banner) => Phase::Banner,
             Some(Awaited::Ehlo | Awaited::Helo) => Phase::Hello,
+            Some(Awaited::AuthPlain | Awaited::AuthName | Awaited::AuthPassword | Awaited::Auth) => Phase::Hello,
             Some(Awaited::StartTls) => Phase::StartTls,
             Some(Awaited::Mail | Awaited::Reset) => Phase::Mail,
             Some(Awaited::Recipient(_)) => Phase::Recipient,
@@ -321,6 +353,9 @@ impl Client {
                 let stage = match self.awaited.front() {
                     Some(Awaited::Banner) | None => Opening::Banner,
                     Some(Awaited::StartTls) => Opening::StartTls,
+                    Some(Awaited::AuthPlain | Awaited::AuthName | Awaited::AuthPassword | Awaited::Auth) => {
+                        Opening::Auth
+                    }
                     Some(_) => Opening::Hello,
                 };
                 self.fail_opening(stage, None);
@@ -342,6 +377,9 @@ impl Client {
         match awaited {
             Awaited::Banner | Awaited::Ehlo | Awaited::Helo | Awaited::StartTls => {
                 self.opening_replied(awaited, reply);
+            }
+            Awaited::AuthPlain | Awaited::AuthName | Awaited::AuthPassword | Awaited::Auth => {
+                self.auth_replied(awaited, reply);
             }
             Awaited::Quit => self.close(),
             Awaited::Reset if reply.is_positive() => self.outputs.push_back(Output::Ready),
@@ -369,7 +407,7 @@ impl Client {
                 self.outputs.push_back(Output::StartTls);
             }
             Awaited::StartTls if reply.code != 421 && self.settings.tls != TlsWish::Required => {
-                self.opened();
+                self.introduced(reply);
             }
             Awaited::StartTls => self.fail_opening(Opening::StartTls, Some(reply)),
             _ if refused => self.fail_opening(Opening::Hello, Some(reply)),
@@ -386,14 +424,40 @@ impl Client {
 
     fn greeted(&mut self, reply: Reply) {
         match self.settings.tls {
-            _ if self.tls => self.opened(),
-            TlsWish::Never => self.opened(),
+            _ if self.tls => self.introduced(reply),
+            TlsWish::Never => self.introduced(reply),
             TlsWish::IfOffered | TlsWish::Required if self.offers.starttls => {
                 self.command(b"STARTTLS\r\n".to_vec(), Awaited::StartTls);
             }
-            TlsWish::IfOffered => self.opened(),
+            TlsWish::IfOffered => self.introduced(reply),
             TlsWish::Required => self.fail_opening(Opening::TlsNotOffered, Some(reply)),
         }
+    }
+
+    /// Both sides know with whom they speak, as far as no password is needed.
+    fn introduced(&mut self, reply: Reply) {
+        let Some(sign_in) = &self.settings.sign_in else { return self.opened() };
+        if self.offers.auth_plain {
+            // RFC 4616: nobody else is acted for.
+            let said = STANDARD.encode(format!("\0{}\0{}", sign_in.user, sign_in.password));
+            self.command(format!("AUTH PLAIN {said}\r\n").into_bytes(), Awaited::AuthPlain);
+        } else if self.offers.auth_login {
+            self.command(b"AUTH LOGIN\r\n".to_vec(), Awaited::AuthName);
+        } else {
+            self.fail_opening(Opening::AuthNotOffered, Some(reply));
+        }
+    }
+
+    fn auth_replied(&mut self, awaited: Awaited, reply: Reply) {
+        let Some(sign_in) = &self.settings.sign_in else { return self.lost() };
+        let (said, next) = match awaited {
+            Awaited::AuthPlain | Awaited::Auth if reply.is_positive() => return self.opened(),
+            Awaited::AuthName if reply.code == 334 => (&sign_in.user, Awaited::AuthPassword),
+            Awaited::AuthPassword if reply.code == 334 => (&sign_in.password, Awaited::Auth),
+            _ => return self.fail_opening(Opening::Auth, Some(reply)),
+        };
+        let line = format!("{}\r\n", STANDARD.encode(said));
+        self.command(line.into_bytes(), next);
     }
 
     fn opened(&mut self) {
@@ -715,6 +779,12 @@ impl Offers {
                 "8BITMIME" => offers.eight_bit = true,
                 "SMTPUTF8" => offers.smtputf8 = true,
                 "STARTTLS" => offers.starttls = true,
+                "AUTH" => {
+                    for way in words {
+                        offers.auth_plain |= way.eq_ignore_ascii_case("PLAIN");
+                        offers.auth_login |= way.eq_ignore_ascii_case("LOGIN");
+                    }
+                }
                 _ => {}
             }
         }

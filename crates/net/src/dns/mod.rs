@@ -28,7 +28,7 @@ pub use network::{Network, NetworkError, not_public};
 pub use records::records_of;
 pub use resolver::{Resolver, ResolverError, ResolverSettings, Servers};
 pub use reverse::{Reverse, ReverseFlaw, reverse_of};
-pub use route::{MxHost, Reach, Refusal, Route, Site, route_of};
+pub use route::{MxHost, Reach, Refusal, Route, Site, host_route, route_of};
 
 /// An answer that is being waited for.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, DnsFault>> + Send + 'a>>;

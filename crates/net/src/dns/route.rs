@@ -105,7 +105,7 @@ pub async fn route_of(dns: &dyn Dns, domain: &Domain, reach: &Reach, seed: u64) 
             return Route::NullMx;
         }
         Ok(answer) if !answer.hosts.is_empty() => answer,
-        Ok(_) | Err(DnsFault::NoData) => return implicit(dns, domain, reach, seed).await,
+        Ok(_) | Err(DnsFault::NoData) => return host_route(dns, domain, reach, seed).await,
         Err(DnsFault::NoSuchName) => {
             return Route::NoSuchDomain(format!("the domain {domain} does not exist"));
         }
@@ -116,8 +116,8 @@ pub async fn route_of(dns: &dyn Dns, domain: &Domain, reach: &Reach, seed: u64) 
     conclude(domain, &mx, ordered, answers, reach, seed)
 }
 
-/// RFC 5321 5.1: no MX record, so the domain itself is the host.
-async fn implicit(dns: &dyn Dns, domain: &Domain, reach: &Reach, seed: u64) -> Route {
+/// RFC 5321 5.1: no MX record, so the domain itself is the host. So is the name of a service that mail is handed over to.
+pub async fn host_route(dns: &dyn Dns, domain: &Domain, reach: &Reach, seed: u64) -> Route {
     let host = domain.as_str();
     let answer = match dns.addresses(host, Families::Both).await {
         Err(DnsFault::NoData | DnsFault::NoSuchName) => {
