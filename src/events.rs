@@ -4,7 +4,10 @@
 
 use crate::rounds::{AGAIN_AFTER, closing, pause};
 use control::Office;
+use control::active::Readership;
 use control::archive::{Archive, Told, ToldEvent};
+use control::seal::Sealer;
+use engine::active::Active;
 use engine::id::MessageId;
 use engine::time::Timestamp;
 use mta::metrics::Metrics;
@@ -17,12 +20,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Events that come together are kept together; a webhook hears of one within this and what sending takes.
 const GATHER: Duration = Duration::from_millis(100);
 /// Counts follow the events by so much: those of many minutes are added at once.
 const COUNT_AFTER: Duration = Duration::from_millis(400);
+/// Who has read is told of this often; mail of the next minutes does as well with what was known before.
+const READERS_EVERY: Duration = Duration::from_secs(5);
+/// And kept this often; what is not is read anew.
+const KEEP_READERS_EVERY: Duration = Duration::from_secs(300);
 /// How the name begins.
 const KIND: &str = "queue";
 /// The file with the name.
@@ -143,6 +150,50 @@ pub async fn keep(
                 }
             }
         }
+    }
+}
+
+/// Tells of who has read lately, until the house closes.
+pub async fn follow_readers(
+    archive: Archive,
+    mut readership: Readership,
+    (sealer, kept): (Sealer, PathBuf),
+    told: watch::Sender<Active>,
+    metrics: Arc<Metrics>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut keep_at = Instant::now() + KEEP_READERS_EVERY;
+    metrics.active_recipients.set(i64::try_from(readership.list().len()).unwrap_or(i64::MAX));
+    loop {
+        let before = readership.list().len();
+        match readership.read_on(&archive).await {
+            Ok(true) => continue,
+            // Where there are no more of them, the days of those that are known may have changed.
+            Ok(false) if readership.is_unkept() || readership.list().len() != before => {
+                told.send_replace(readership.list().clone());
+                metrics.active_recipients.set(i64::try_from(readership.list().len()).unwrap_or(i64::MAX));
+            }
+            Ok(false) | Err(_) => {}
+        }
+        if pause(READERS_EVERY, &mut stop).await {
+            break;
+        }
+        if readership.is_unkept() && Instant::now() >= keep_at {
+            keep_readers(&mut readership, &sealer, &kept).await;
+            keep_at = Instant::now() + KEEP_READERS_EVERY;
+        }
+    }
+    if readership.is_unkept() {
+        keep_readers(&mut readership, &sealer, &kept).await;
+    }
+}
+
+async fn keep_readers(readership: &mut Readership, sealer: &Sealer, path: &Path) {
+    let (to_keep, sealer, path) = (readership.to_keep(), sealer.clone(), path.to_owned());
+    match tokio::task::spawn_blocking(move || to_keep.write(&sealer, &path)).await {
+        Ok(Ok(())) => readership.is_kept(),
+        Ok(Err(fault)) => tracing::warn!(%fault, "what is known of active recipients is not kept"),
+        Err(fault) => tracing::warn!(%fault, "what is known of active recipients is not kept"),
     }
 }
 

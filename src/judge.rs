@@ -5,6 +5,7 @@
 use crate::config::{self, DeliveryTls, ListenerTls, NotifyDefault, Problem, Source, Written};
 use api::trace;
 use aws_lc_rs::digest;
+use engine::active::Active;
 use engine::classify::Rules;
 use engine::envelope::TlsWish;
 use engine::id::{AccountId, CredentialId, PoolId, RegionId};
@@ -196,6 +197,7 @@ impl Judge<'_> {
             schedules,
             delivery: self.delivery(&written),
             suppressed: Suppressed::empty([0; 16]),
+            active: Active::empty([0; 16]),
         };
         // What the sections could not see alone; where a line is not known, the words name the place.
         if self.problems.is_empty() {
@@ -542,6 +544,7 @@ impl Judge<'_> {
                 overflow: None,
                 leaving: Leaving::Shared,
                 relay: None,
+                active_within: None,
                 ips: pool.ips.iter().map(|at| *at.get_ref()).collect(),
             };
             if pools.insert(id, known).is_some() {

@@ -4,6 +4,7 @@
 
 use crate::events;
 use crate::judge::{Control, House};
+use control::active::Readership;
 use control::archive::Archive;
 use control::office::Setting;
 use control::publish::{self, Publisher};
@@ -11,6 +12,7 @@ use control::seal::{KeepFault, SealFault, Sealer};
 use control::store::{Location, Store, StoreFault};
 use control::suppression::{Feed, Word};
 use control::{Office, Refusal};
+use engine::active::Active;
 use engine::doubt::Evidence;
 use engine::event::{Event, EventKind};
 use engine::snapshot::Snapshot;
@@ -83,6 +85,7 @@ pub struct Opened {
     /// None: the snapshot is the one kept last.
     publisher: Option<Publisher>,
     feed: Feed,
+    readership: Readership,
     /// Whether the database was away when the house was opened.
     away: bool,
     sealer: Sealer,
@@ -96,6 +99,7 @@ pub struct Opened {
 struct Kept {
     snapshot: PathBuf,
     suppressions: PathBuf,
+    active: PathBuf,
 }
 
 /// The office on this data folder, whether its database answers or not.
@@ -132,8 +136,13 @@ pub fn office(
 
 /// The present from the database; without it, the last snapshot that was kept (mail goes on).
 pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) -> Result<Opened, ControlFault> {
-    let kept = Kept { snapshot: data.join("snapshot.sealed"), suppressions: data.join("suppressions.sealed") };
+    let kept = Kept {
+        snapshot: data.join("snapshot.sealed"),
+        suppressions: data.join("suppressions.sealed"),
+        active: data.join("active.sealed"),
+    };
     let mut feed = Feed::kept(&sealer, &kept.suppressions)?;
+    let readership = Readership::kept(&sealer, &kept.active)?;
     let source = events::Source::of(data).map_err(ControlFault::Source)?;
     match office.archive().bring_up_to_date().await {
         Ok(()) => {}
@@ -144,11 +153,13 @@ pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) 
         Ok(()) => match publish::present(&office, base, &sealer, &kept.snapshot).await {
             Some(mut snapshot) if heard(&office, &mut feed).await => {
                 snapshot.suppressed = feed.list().clone();
+                snapshot.active = readership.list().clone();
                 return Ok(Opened {
                     office,
                     snapshot: Arc::new(snapshot),
                     publisher: None,
                     feed,
+                    readership,
                     away: false,
                     sealer,
                     kept,
@@ -163,8 +174,9 @@ pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) 
     match loaded {
         Ok(publisher) => {
             heard(&office, &mut feed).await;
-            let snapshot = told(&publisher, &feed);
-            Ok(Opened { office, snapshot, publisher: Some(publisher), feed, away: false, sealer, kept, source })
+            let snapshot = told(&publisher, &feed, readership.list());
+            let publisher = Some(publisher);
+            Ok(Opened { office, snapshot, publisher, feed, readership, away: false, sealer, kept, source })
         }
         Err(away) => match publish::kept(base, &sealer, &kept.snapshot) {
             Ok(Some(mut snapshot)) => {
@@ -173,8 +185,9 @@ pub async fn open(office: Office, sealer: Sealer, base: &Snapshot, data: &Path) 
                     "{away}; mail goes on with the snapshot that was kept last, and nothing can be changed"
                 );
                 snapshot.suppressed = feed.list().clone();
+                snapshot.active = readership.list().clone();
                 let snapshot = Arc::new(snapshot);
-                Ok(Opened { office, snapshot, publisher: None, feed, away: true, sealer, kept, source })
+                Ok(Opened { office, snapshot, publisher: None, feed, readership, away: true, sealer, kept, source })
             }
             Ok(None) => Err(ControlFault::NothingKnown(away)),
             Err(fault) => Err(ControlFault::NothingKnown(format!("{away}; {}: {fault}", kept.snapshot.display()))),
@@ -187,9 +200,10 @@ async fn heard(office: &Office, feed: &mut Feed) -> bool {
     office.hear(feed).await.is_ok()
 }
 
-fn told(publisher: &Publisher, feed: &Feed) -> Arc<Snapshot> {
+fn told(publisher: &Publisher, feed: &Feed, active: &Active) -> Arc<Snapshot> {
     let mut snapshot = publisher.snapshot();
     snapshot.suppressed = feed.list().clone();
+    snapshot.active = active.clone();
     Arc::new(snapshot)
 }
 
@@ -214,19 +228,29 @@ impl Rounds {
         stop: watch::Receiver<bool>,
     ) -> Rounds {
         let (base, based) = watch::channel(base);
+        let (is_active, active) = watch::channel(opened.readership.list().clone());
         let mut tasks = JoinSet::new();
         let down = Down {
             office: opened.office.clone(),
             publisher: opened.publisher,
             feed: opened.feed,
+            active,
             away: opened.away,
             base: based,
             driver: plant.driver.clone(),
             intake: plant.intake.clone(),
-            sealer: opened.sealer,
-            kept: opened.kept,
+            sealer: opened.sealer.clone(),
+            kept: opened.kept.clone(),
             unkept: true,
         };
+        tasks.spawn(events::follow_readers(
+            opened.office.archive().clone(),
+            opened.readership,
+            (opened.sealer, opened.kept.active),
+            is_active,
+            plant.metrics.clone(),
+            stop.clone(),
+        ));
         tasks.spawn(down.run(stop.clone()));
         tasks.spawn(up(opened.office.clone(), plant.spool.events(), stop.clone()));
         tasks.spawn(events::keep(
@@ -258,6 +282,7 @@ struct Down {
     office: Office,
     publisher: Option<Publisher>,
     feed: Feed,
+    active: watch::Receiver<Active>,
     /// Whether the database has been away since there was a publisher last.
     away: bool,
     base: watch::Receiver<Arc<Snapshot>>,
@@ -296,6 +321,7 @@ impl Down {
                     sleep(GATHER).await;
                     false
                 }
+                Ok(()) = self.active.changed() => true,
                 () = sleep(LOOK_EVERY) => false,
                 based = self.base.changed() => based.is_ok(),
                 () = closing(&mut stop) => break,
@@ -339,7 +365,7 @@ impl Down {
             return;
         }
         if let Some(publisher) = &self.publisher {
-            let snapshot = told(publisher, &self.feed);
+            let snapshot = told(publisher, &self.feed, &self.active.borrow_and_update());
             // The driver first: what intake routes by it, the engine must know.
             self.driver.change_snapshot(snapshot.clone());
             self.intake.change_snapshot(snapshot);

@@ -14,6 +14,7 @@ const FIELDS: &[&str] = &[
     "overflow",
     "leaving",
     "relay",
+    "active_within",
     "ips",
     "revision",
     "created_at",
@@ -29,6 +30,9 @@ const LEAVING: Arg = body(
 )
 .one_of(&["shared", "relay", "never"]);
 const RELAY: Arg = body("relay", "The account's relay that takes what finds no place; see weir relay");
+const ACTIVE_WITHIN: Arg =
+    body("active-within", "Mail to whoever opened or clicked within so many days goes by its warming IPs first")
+        .number();
 const REGION: Arg = body("region", "Without this, the home region");
 
 pub const NOUN: Noun = Noun {
@@ -43,6 +47,7 @@ pub const NOUN: Noun = Noun {
             OVERFLOW,
             LEAVING,
             RELAY,
+            ACTIVE_WITHIN,
         ]),
         Verb::row("list", (Get, ALL), "The account's pools", Table(COLUMNS), "weir pool list --account shop"),
         Verb::row("show", (Get, ONE), "One pool, with its IPs", Card(FIELDS), "weir pool show news --account shop"),
@@ -68,6 +73,8 @@ pub const NOUN: Noun = Noun {
             LEAVING,
             RELAY,
             away("no-relay", "relay", "Nothing leaves by a relay"),
+            ACTIVE_WITHIN,
+            away("all-alike", "active_within", "Whoever it is for, mail has the same places"),
         ]),
         Verb::row(
             "move-ip",

@@ -112,6 +112,7 @@ fn house() -> Snapshot {
             overflow: None,
             leaving: Leaving::Shared,
             relay: None,
+            active_within: None,
         };
         Arc::make_mut(&mut snapshot.pools).insert(PoolId::new(id), Arc::new(pool));
     }

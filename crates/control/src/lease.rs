@@ -261,6 +261,7 @@ impl Office {
                     overflow: None,
                     leaving: Leaving::Shared,
                     relay: None,
+                    active_within: None,
                 };
                 self.create_pool_in(change, by, &account.id, new).await.map_err(|refusal| refusal.at("new_pool"))?
             }

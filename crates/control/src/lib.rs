@@ -80,6 +80,7 @@ pub mod address;
 /// To whom does an account send nothing any more?
 pub mod suppression;
 /// What must the data plane be told?
+pub mod active;
 pub mod publish;
 /// How much was sent, and what became of it?
 pub mod statistics;

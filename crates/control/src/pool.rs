@@ -38,6 +38,8 @@ pub struct Pool {
     pub relay: Option<String>,
     /// The relay's address among the IPs.
     pub relay_address: Option<IpAddr>,
+    /// Mail to whoever read within so many days goes to its warming IPs first.
+    pub active_within: Option<u16>,
     /// Of a shared one: for the senders of this tier (R6.4).
     pub tier: Option<Tier>,
     /// Its addresses, where the reader may know them.
@@ -55,6 +57,7 @@ pub struct NewPool {
     pub leaving: Leaving,
     /// By id or name.
     pub relay: Option<String>,
+    pub active_within: Option<u16>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,6 +68,8 @@ pub struct PoolChange {
     pub leaving: Option<Leaving>,
     /// `Some(None)` takes it away.
     pub relay: Option<Option<String>>,
+    /// `Some(None)`: all mail is alike.
+    pub active_within: Option<Option<u16>>,
     pub revision: Option<i64>,
 }
 
@@ -111,7 +116,7 @@ fn leaving_of(code: &str) -> Leaving {
 macro_rules! columns {
     () => {
         "id, account, region, name, kind, is_default, overflow, revision, created_at, leaving, tier, \
-         relay, (SELECT number FROM relay WHERE relay.id = pool.relay)"
+         relay, (SELECT number FROM relay WHERE relay.id = pool.relay), active_within"
     };
 }
 
@@ -132,6 +137,7 @@ fn read(row: &AnyRow) -> Result<Pool, Refusal> {
         tier: row.text_or_none(10)?.as_deref().and_then(Tier::of),
         relay: row.text_or_none(11)?,
         relay_address: row.whole_or_none(12)?.and_then(|number| u32::try_from(number).ok()).map(relay_address),
+        active_within: row.whole_or_none(13)?.and_then(|days| u16::try_from(days).ok()),
     })
 }
 
@@ -239,6 +245,16 @@ fn taken(name: &str) -> Refusal {
         .at("name")
 }
 
+fn days(within: Option<u16>) -> Result<Option<u16>, Refusal> {
+    match within {
+        Some(0) | Some(366..) => {
+            let sentence = "Recipients were active within 1 to 365 days.";
+            Err(Refusal::invalid("active_within", sentence, "Say 30 for about a month."))
+        }
+        within => Ok(within),
+    }
+}
+
 /// Nobody is told that mail leaves by a relay that there is none of, or that it never leaves while it does.
 fn may_leave(leaving: Leaving, has_relay: bool) -> Result<(), Refusal> {
     let (sentence, mend) = match (leaving, has_relay) {
@@ -320,6 +336,7 @@ impl Office {
             leaving: new.leaving,
             relay_address: relay.as_ref().map(|relay| relay.address),
             relay: relay.map(|relay| relay.id),
+            active_within: days(new.active_within)?,
             tier: None,
             ips: Vec::new(),
             revision: 1,
@@ -327,7 +344,7 @@ impl Office {
         };
         let insert = q!(
             "INSERT INTO pool (id, account, region, name, kind, is_default, overflow, revision, created_at, leaving, \
-             relay) VALUES ($1, $2, $3, $4, $5, 0, $6, 1, $7, $8, $9)",
+             relay, active_within) VALUES ($1, $2, $3, $4, $5, 0, $6, 1, $7, $8, $9, $10)",
             pool.id.clone(),
             pool.account.clone(),
             pool.region.clone(),
@@ -337,11 +354,12 @@ impl Office {
             now.0,
             leaving_code(pool.leaving),
             pool.relay.clone(),
+            pool.active_within.map(i64::from),
         );
         run_unless(change.conn(), insert, || taken(&pool.name)).await?;
         let detail = json!({
             "name": pool.name, "region": pool.region, "kind": kind_code(pool.kind), "overflow": pool.overflow,
-            "leaving": leaving_code(pool.leaving), "relay": pool.relay,
+            "leaving": leaving_code(pool.leaving), "relay": pool.relay, "active_within": pool.active_within,
         });
         self.write_pool(change, by, &pool, "created", detail).await?;
         Ok(pool)
@@ -370,6 +388,7 @@ impl Office {
             leaving: Leaving::Shared,
             relay: None,
             relay_address: None,
+            active_within: None,
             tier,
             ips: Vec::new(),
             revision: 1,
@@ -505,23 +524,28 @@ impl Office {
             is.relay = relay.map(|relay| relay.id);
         }
         may_leave(is.leaving, is.relay.is_some())?;
+        if let Some(within) = to.active_within {
+            is.active_within = days(within)?;
+        }
         if is != was {
             is.revision += 1;
             let update = q!(
-                "UPDATE pool SET name = $2, overflow = $3, revision = $4, leaving = $5, relay = $6 WHERE id = $1",
+                "UPDATE pool SET name = $2, overflow = $3, revision = $4, leaving = $5, relay = $6, active_within = $7 \
+                 WHERE id = $1",
                 is.id.clone(),
                 is.name.clone(),
                 is.overflow.clone(),
                 is.revision,
                 leaving_code(is.leaving),
                 is.relay.clone(),
+                is.active_within.map(i64::from),
             );
             run_unless(change.conn(), update, || taken(&is.name)).await?;
             let detail = json!({
                 "was": { "name": was.name, "overflow": was.overflow, "leaving": leaving_code(was.leaving),
-                    "relay": was.relay },
+                    "relay": was.relay, "active_within": was.active_within },
                 "is": { "name": is.name, "overflow": is.overflow, "leaving": leaving_code(is.leaving),
-                    "relay": is.relay },
+                    "relay": is.relay, "active_within": is.active_within },
             });
             self.write_pool(&mut change, by, &is, "changed", detail).await?;
         }

@@ -467,6 +467,7 @@ fn told_pool(pool: &Pool) -> (PoolId, Arc<snapshot::Pool>) {
         overflow: pool.overflow.as_deref().map(PoolId::new),
         leaving: pool.leaving,
         relay: pool.relay_address,
+        active_within: pool.active_within,
     };
     (PoolId::new(&pool.id), Arc::new(told))
 }

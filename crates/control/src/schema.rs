@@ -76,6 +76,7 @@ ALTER TABLE pool ADD COLUMN leaves TEXT NOT NULL DEFAULT 'shared' CHECK (leaves 
 UPDATE pool SET leaves = leaving;
 ALTER TABLE pool DROP COLUMN leaving;
 ALTER TABLE pool RENAME COLUMN leaves TO leaving;
+ALTER TABLE pool ADD COLUMN active_within BIGINT CHECK (active_within BETWEEN 1 AND 365);
 ";
 
 const SIGNAL: &str = "

@@ -23,6 +23,7 @@ async fn managed_pool(bench: &Bench, account: &str) -> Pool {
         overflow: None,
         leaving: Leaving::Shared,
         relay: None,
+        active_within: None,
     };
     bench.office.create_pool(&bench.by, account, new).await.unwrap()
 }

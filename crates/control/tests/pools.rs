@@ -40,6 +40,7 @@ fn spec_r2_6_pools_are_made_renamed_and_deleted_and_ips_move_between_them() {
                             overflow: None,
                             leaving: engine::snapshot::Leaving::Shared,
                             relay: None,
+                            active_within: None,
                         }
                     )
                     .await
@@ -59,6 +60,7 @@ fn spec_r2_6_pools_are_made_renamed_and_deleted_and_ips_move_between_them() {
                             overflow: None,
                             leaving: engine::snapshot::Leaving::Shared,
                             relay: None,
+                            active_within: None,
                         }
                     )
                     .await
@@ -173,6 +175,7 @@ fn spec_r2_8_other_tenants_and_managed_pools_stay_out_of_sight() {
             overflow: None,
             leaving: engine::snapshot::Leaving::Shared,
             relay: None,
+            active_within: None,
         };
         assert_eq!(said(office.create_pool(own, &ann, new.clone()).await).0, Kind::Forbidden);
         let auto = office.create_pool(&bench.by, &ann, new).await.unwrap();

@@ -303,6 +303,7 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
                 overflow: None,
                 leaving: engine::snapshot::Leaving::Shared,
                 relay: None,
+                active_within: None,
             };
             office.create_pool(by, account(*of), new).await.map(|_| ())
         }

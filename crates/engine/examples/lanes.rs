@@ -166,6 +166,7 @@ fn town(trial: Trial, ips: u32) -> Snapshot {
             overflow: None,
             leaving,
             relay: None,
+            active_within: None,
         })
     };
     let (pools, accounts) = (Arc::make_mut(&mut snapshot.pools), Arc::make_mut(&mut snapshot.accounts));

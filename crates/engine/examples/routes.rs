@@ -81,6 +81,7 @@ fn town(shared_ips: u32) -> Snapshot {
                 overflow: None,
                 leaving: Leaving::Shared,
                 relay: None,
+                active_within: None,
             }),
         );
     };

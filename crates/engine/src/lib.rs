@@ -5,7 +5,9 @@
 
 pub mod time;
 pub mod id;
+pub mod digests;
 pub mod suppression;
+pub mod active;
 pub mod judged;
 pub mod why;
 pub mod guard;

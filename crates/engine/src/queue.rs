@@ -42,6 +42,8 @@ pub struct Message {
     pub tls: TlsWish,
     pub delay_notified: bool,
     pub has_sender: bool,
+    /// Days since its recipient who was active longest ago was; the maximum where that is not known.
+    pub idle_days: u16,
 }
 
 impl Message {
@@ -70,6 +72,7 @@ pub struct NewMessage {
     pub tls: TlsWish,
     pub delay_notified: bool,
     pub has_sender: bool,
+    pub idle_days: u16,
 }
 
 /// How a recipient stands.
@@ -435,6 +438,7 @@ impl Queue {
             tls: new.tls,
             delay_notified: new.delay_notified,
             has_sender: new.has_sender,
+            idle_days: new.idle_days,
         });
         self.by_id.insert(new.id, at);
         at

@@ -220,6 +220,7 @@ mod tests {
                 overflow: None,
                 leaving: Leaving::Shared,
                 relay: None,
+                active_within: None,
             };
             Arc::make_mut(&mut snapshot.pools).insert(PoolId::new(id), Arc::new(pool));
         }

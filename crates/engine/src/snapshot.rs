@@ -1,7 +1,8 @@
 //! What does the data plane need to know of accounts, domains, IPs, pools and policy? One value, replaced as a whole.
 
+use crate::active::Active;
 use crate::classify::Rules;
-use crate::envelope::{Envelope, TlsWish};
+use crate::envelope::{Envelope, Recipient, TlsWish};
 use crate::id::{AccountId, CredentialId, PoolId, RegionId, StreamId, SubaccountId};
 use crate::judged::Ordered;
 use crate::provider::Providers;
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub delivery: Delivery,
     /// To whom each account sends nothing any more.
     pub suppressed: Suppressed,
+    /// Who has opened its messages, or followed links, lately.
+    pub active: Active,
 }
 
 /// SHA-256.
@@ -266,6 +269,8 @@ pub struct Pool {
     pub leaving: Leaving,
     /// The key in `ips` of another SMTP service that takes what finds no place (R4.2).
     pub relay: Option<IpAddr>,
+    /// Mail to whoever was active within so many days goes to its warming IPs first.
+    pub active_within: Option<u16>,
 }
 
 /// May mail that its IPs have no place for today leave from IPs that others send from too (R4.2)?
@@ -485,6 +490,7 @@ impl Snapshot {
             schedules: Arc::new(Schedules::shipped()),
             delivery: Delivery::default(),
             suppressed: Suppressed::empty([0; 16]),
+            active: Active::empty([0; 16]),
         }
     }
 
@@ -527,6 +533,24 @@ impl Snapshot {
         let account = self.accounts.get(&envelope.account);
         let set = account.zip(envelope.wish.set.as_ref()).and_then(|(account, set)| account.sets.get(set));
         self.suppressed_for(&envelope.account, set, &envelope.stream, &Mailbox::parse(to).ok()?, now)
+    }
+
+    /// Days since that of a message's recipients was active who was longest ago; the maximum where nobody asks, or nothing is known.
+    #[must_use]
+    pub fn idle_days(&self, envelope: &Envelope, now: Timestamp) -> u16 {
+        let asks = |account: &Account| {
+            let mut pools = account.pools.values().flat_map(BTreeMap::values);
+            pools.any(|id| self.pools.get(id).is_some_and(|pool| pool.active_within.is_some()))
+        };
+        let account = &envelope.account;
+        if self.active.is_empty() || !self.accounts.get(account).is_some_and(|account| asks(account)) {
+            return u16::MAX;
+        }
+        let idle = |to: &Recipient| {
+            let address = suppression::canonical(&Mailbox::parse(&to.address).ok()?);
+            self.active.idle_days(account.as_str(), &address, now)
+        };
+        envelope.recipients.iter().map(|to| idle(to).unwrap_or(u16::MAX)).max().unwrap_or(u16::MAX)
     }
 
     /// Everything that is wrong with it, so that one round of mending is enough. Empty: it may be used.
@@ -680,6 +704,7 @@ mod tests {
             overflow: None,
             leaving: Leaving::Shared,
             relay: None,
+            active_within: None,
         })
     }
 

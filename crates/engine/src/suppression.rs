@@ -1,20 +1,13 @@
 //! To whom is nothing sent any more? (R5.5)
 //!
-//! An index of digests, not of addresses: sixteen octets each, looked up in well under a microsecond, and shared between snapshots. It
-//! lies in shards; a change copies one of them. The digest is keyed with a secret of the installation, so that nobody can make up an
-//! address that meets another one; by chance, one look-up among ten million entries meets a wrong one once in 10^21.
+//! An index of digests, not of addresses: see `digests`.
 
+use crate::digests::{Digest, Digests};
 use crate::time::Timestamp;
 use mail::address::Mailbox;
 use serde::{Deserialize, Serialize};
-use siphasher::sip128::{Hasher128, SipHasher13};
-use std::hash::Hasher as _;
-use std::sync::Arc;
 use std::time::Duration;
 
-/// So that a shard of a list of ten million is some 40 KiB to copy.
-const SHARDS: usize = 4_096;
-const SHARD_BITS: u32 = SHARDS.trailing_zeros();
 /// Expiry is kept to the minute, from here on: 2020-01-01.
 const EPOCH_S: i64 = 1_577_836_800;
 const REASON_BITS: u32 = 3;
@@ -81,32 +74,28 @@ impl Listed {
         self.reason != Reason::Manual
             && (self.until.is_some() || self.reason == Reason::Bounce && reason == Reason::Complaint)
     }
-}
 
-/// An entry, as it is known by its digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Slot {
-    digest: u64,
-    more: u32,
-    /// Minutes and reason.
-    said: u32,
-}
+    /// In minutes and reason, as few octets hold it.
+    fn said(self) -> u32 {
+        // Nought is never; rounded up, so that nothing ends early.
+        let minutes = self.until.map_or(0, |until| {
+            let seconds = until.0.div_euclid(1_000_000) - EPOCH_S;
+            u32::try_from(seconds.div_euclid(60) + 1).unwrap_or(1).clamp(1, u32::MAX >> REASON_BITS)
+        });
+        minutes << REASON_BITS | self.reason as u32
+    }
 
-type Shard = Arc<[Slot]>;
-
-/// The list.
-#[derive(Clone)]
-pub struct Suppressed {
-    key: [u8; 16],
-    shards: Arc<Vec<Shard>>,
-    count: usize,
-}
-
-impl std::fmt::Debug for Suppressed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Suppressed").field("count", &self.count).finish_non_exhaustive()
+    fn of(said: u32) -> Listed {
+        let reason = REASONS[(said & ((1 << REASON_BITS) - 1)) as usize % REASONS.len()];
+        let minutes = said >> REASON_BITS;
+        let at = |minutes: u32| Timestamp::from_unix_seconds(EPOCH_S) + Duration::from_secs(u64::from(minutes) * 60);
+        Listed { reason, until: (minutes > 0).then(|| at(minutes)) }
     }
 }
+
+/// The list.
+#[derive(Clone, Debug)]
+pub struct Suppressed(Digests);
 
 /// Whose entry, of which address, and where it is for a stream alone, of which.
 #[derive(Clone, Copy, Debug)]
@@ -120,17 +109,17 @@ pub struct Place<'a> {
 impl Suppressed {
     #[must_use]
     pub fn empty(key: [u8; 16]) -> Suppressed {
-        Suppressed { key, shards: Arc::new(vec![Shard::default(); SHARDS]), count: 0 }
+        Suppressed(Digests::empty(key))
     }
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.count
+        self.0.len()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.0.is_empty()
     }
 
     /// Whether the account has it on its list now, for all its mail or for this stream, for a reason that is heeded.
@@ -143,158 +132,38 @@ impl Suppressed {
         now: Timestamp,
         heeds: impl Fn(Reason) -> bool,
     ) -> Option<Listed> {
-        let at = |stream| {
-            let (shard, slot) = self.slot(&Place { account, address, stream });
-            let shard = &self.shards[shard];
-            let listed = shard[search(shard, &slot).ok()?].listed();
+        let at = |words: &[&str]| {
+            let listed = Listed::of(self.0.find(words)?);
             (heeds(listed.reason) && listed.until.is_none_or(|until| until > now)).then_some(listed)
         };
-        if self.count == 0 {
-            return None;
-        }
-        at(None).or_else(|| if stream.is_empty() { None } else { at(Some(stream)) })
+        at(&[account, address]).or_else(|| if stream.is_empty() { None } else { at(&[account, address, stream]) })
     }
 
-    /// Puts entries on the list, or takes them off (`None`); one shard is copied for each that is touched.
+    /// Puts entries on the list, or takes them off (`None`).
     pub fn change<'a>(&mut self, changes: impl IntoIterator<Item = (Place<'a>, Option<Listed>)>) {
-        let mut sorted: Vec<(usize, Slot, bool)> = changes
-            .into_iter()
-            .map(|(place, listed)| {
-                let (shard, slot) = self.slot(&place);
-                (shard, slot.saying(listed), listed.is_some())
-            })
-            .collect();
-        // Stable: of two changes of one entry the later one counts.
-        sorted.sort_by_key(|(shard, ..)| *shard);
-        let shards = Arc::make_mut(&mut self.shards);
-        for changes in sorted.chunk_by(|one, other| one.0 == other.0) {
-            let shard = &mut shards[changes[0].0];
-            let (merged, gain) = merged(shard, changes);
-            *shard = merged.into();
-            self.count = self.count.saturating_add_signed(gain);
-        }
+        let changes: Vec<(Digest, Option<u32>)> =
+            changes.into_iter().map(|(place, listed)| (self.digest(&place), listed.map(Listed::said))).collect();
+        self.0.change(changes);
     }
 
     /// The whole, for the disk: the key is part of it.
     #[must_use]
     pub fn to_octets(&self) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(16 + self.count * 16);
-        octets.extend_from_slice(&self.key);
-        for slot in self.shards.iter().flat_map(|shard| shard.iter()) {
-            octets.extend_from_slice(&slot.digest.to_le_bytes());
-            octets.extend_from_slice(&slot.more.to_le_bytes());
-            octets.extend_from_slice(&slot.said.to_le_bytes());
-        }
-        octets
+        self.0.to_octets()
     }
 
     /// None: it was not written by `to_octets`.
     #[must_use]
     pub fn of_octets(octets: &[u8]) -> Option<Suppressed> {
-        let (key, rest) = octets.split_first_chunk::<16>()?;
-        let (slots, rest) = rest.as_chunks::<16>();
-        let mut shards: Vec<Vec<Slot>> =
-            std::iter::repeat_with(|| Vec::with_capacity(slots.len() / SHARDS + 16)).take(SHARDS).collect();
-        for slot in slots {
-            let slot = Slot {
-                digest: u64::from_le_bytes(*slot.first_chunk()?),
-                more: u32::from_le_bytes(*slot[8..].first_chunk()?),
-                said: u32::from_le_bytes(*slot[12..].first_chunk()?),
-            };
-            shards[shard_of(slot.digest)].push(slot);
-        }
-        let is_sorted = |shard: &Vec<Slot>| shard.is_sorted_by(|one, other| one.place() < other.place());
-        if !rest.is_empty() || !shards.iter().all(is_sorted) {
-            return None;
-        }
-        let shards = shards.into_iter().map(Arc::from).collect();
-        Some(Suppressed { key: *key, shards: Arc::new(shards), count: slots.len() })
+        Digests::of_octets(octets).map(Suppressed)
     }
 
-    fn slot(&self, place: &Place<'_>) -> (usize, Slot) {
-        let mut hasher = SipHasher13::new_with_key(&self.key);
-        hasher.write(place.account.as_bytes());
-        hasher.write_u8(0xff);
-        hasher.write(place.address.as_bytes());
-        if let Some(stream) = place.stream {
-            hasher.write_u8(0xff);
-            hasher.write(stream.as_bytes());
-        }
-        let digest = hasher.finish128();
-        (shard_of(digest.h1), Slot { digest: digest.h1, more: digest.h2 as u32, said: 0 })
-    }
-}
-
-fn shard_of(digest: u64) -> usize {
-    (digest >> (u64::BITS - SHARD_BITS)) as usize
-}
-
-impl Slot {
-    fn place(&self) -> (u64, u32) {
-        (self.digest, self.more)
-    }
-
-    fn saying(self, listed: Option<Listed>) -> Slot {
-        let Some(Listed { reason, until }) = listed else { return self };
-        // Nought is never; rounded up, so that nothing ends early.
-        let minutes = until.map_or(0, |until| {
-            let seconds = until.0.div_euclid(1_000_000) - EPOCH_S;
-            u32::try_from(seconds.div_euclid(60) + 1).unwrap_or(1).clamp(1, u32::MAX >> REASON_BITS)
-        });
-        Slot { said: minutes << REASON_BITS | reason as u32, ..self }
-    }
-
-    fn listed(&self) -> Listed {
-        let reason = REASONS[(self.said & ((1 << REASON_BITS) - 1)) as usize % REASONS.len()];
-        let minutes = self.said >> REASON_BITS;
-        let at = |minutes: u32| Timestamp::from_unix_seconds(EPOCH_S) + Duration::from_secs(u64::from(minutes) * 60);
-        Listed { reason, until: (minutes > 0).then(|| at(minutes)) }
-    }
-}
-
-/// Digests lie evenly: where one must be is known to within a few places.
-fn search(shard: &[Slot], slot: &Slot) -> Result<usize, usize> {
-    let within = slot.digest << SHARD_BITS;
-    let guess = ((u128::from(within) * shard.len() as u128) >> u64::BITS) as usize;
-    let reach = shard.len().isqrt() + 1;
-    let (from, to) = (guess.saturating_sub(reach), (guess + reach).min(shard.len()));
-    let is_within = |at: usize, beyond: bool| shard.get(at).is_some_and(|at| (at.place() > slot.place()) == beyond);
-    let (from, to) = (
-        if from == 0 || is_within(from - 1, false) { from } else { 0 },
-        if to == shard.len() || is_within(to, true) { to } else { shard.len() },
-    );
-    let found = shard[from..to].binary_search_by_key(&slot.place(), Slot::place);
-    found.map(|at| at + from).map_err(|at| at + from)
-}
-
-/// The shard with its changes, and how many more entries it has.
-fn merged(shard: &[Slot], changes: &[(usize, Slot, bool)]) -> (Vec<Slot>, isize) {
-    let mut last: Vec<&(usize, Slot, bool)> = changes.iter().collect();
-    last.sort_by_key(|(_, slot, _)| slot.place());
-    // The later of two stands behind the earlier.
-    let mut kept: Vec<&(usize, Slot, bool)> = Vec::with_capacity(last.len());
-    for change in last {
-        match kept.last_mut() {
-            Some(before) if before.1.place() == change.1.place() => *before = change,
-            _ => kept.push(change),
+    fn digest(&self, place: &Place<'_>) -> Digest {
+        match place.stream {
+            Some(stream) => self.0.digest(&[place.account, place.address, stream]),
+            None => self.0.digest(&[place.account, place.address]),
         }
     }
-    let mut out = Vec::with_capacity(shard.len() + kept.len());
-    let mut rest = shard;
-    for (_, slot, is_listed) in kept {
-        let at = rest.partition_point(|old| old.place() < slot.place());
-        out.extend_from_slice(&rest[..at]);
-        rest = &rest[at..];
-        if rest.first().is_some_and(|old| old.place() == slot.place()) {
-            rest = &rest[1..];
-        }
-        if *is_listed {
-            out.push(*slot);
-        }
-    }
-    out.extend_from_slice(rest);
-    let gain = out.len() as isize - shard.len() as isize;
-    (out, gain)
 }
 
 #[cfg(test)]

@@ -128,6 +128,11 @@ pub enum Why {
         relay: String,
         said: String,
     },
+    /// Its IP warms up, and keeps its places for recipients who were active lately; of so many recipients.
+    KeptForActive {
+        ip: IpAddr,
+        recipients: u32,
+    },
 }
 
 /// Which rule of R2.1 chose the pool. New ones stand at the end: the spool knows them by their number.
@@ -200,6 +205,7 @@ impl Why {
             Why::WarmUpOrdered(ordered) => ordered.code(),
             Why::AccountPaused { .. } => "account-paused",
             Why::RelayUnreachable { .. } => "relay-unreachable",
+            Why::KeptForActive { .. } => "kept-for-active-recipients",
             Why::MessageUnreadable { .. } => "message-unreadable",
             Why::NotSendable => "not-sendable",
         }
@@ -282,6 +288,9 @@ impl Why {
             Why::WarmUp(step) => step.words(),
             Why::WarmUpOrdered(ordered) => ordered.words(),
             Why::AccountPaused { reason } => format!("the account is paused: {reason}"),
+            Why::KeptForActive { ip, .. } => {
+                format!("{ip} warms up, and its first places are for recipients who opened or clicked lately")
+            }
             Why::RelayUnreachable { relay, said } => format!("the relay {relay} cannot be reached: {said}"),
             Why::PoolChosen { rule, instead_of: None } => rule.words().into(),
             Why::PoolChosen { rule, instead_of: Some(pool) } => {

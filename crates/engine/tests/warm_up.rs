@@ -278,6 +278,65 @@ fn a_relay_that_is_down_keeps_nothing() {
     assert!(delivered[&relay_address(1)] > 50, "{delivered:?}");
 }
 
+// R4.2: the first places are for whoever read lately; the others leave at once where they can, and use what is left over.
+#[test]
+fn active_recipients_go_first() {
+    let mut house = House::steady(|snapshot| {
+        pool(snapshot, "own", |own| own.active_within = Some(30));
+        let own = snapshot.pools[&PoolId::new("own")].name.clone();
+        let ann = Arc::make_mut(&mut snapshot.accounts).get_mut(&AccountId::new("ann")).unwrap();
+        let region = snapshot.region.clone();
+        Arc::make_mut(ann).pools.entry(region).or_default().insert(own, PoolId::new("own"));
+    });
+    let today = house.world.now.day();
+    house.world.change(|snapshot| {
+        let named: Vec<String> = (1..=100).map(|number| format!("u{number}@a.test")).collect();
+        // Every fifth one read a week ago, another two months ago.
+        let seen = (1_i64..=100).zip(&named).filter_map(|(number, address)| match number % 5 {
+            0 => Some(("ann", address.as_str(), today - 7)),
+            1 => Some(("ann", address.as_str(), today - 60)),
+            _ => None,
+        });
+        snapshot.active.note(seen);
+    });
+    house.accept(100, "a.test");
+    house.world.run(Duration::from_secs(120));
+    let own = |house: &House| {
+        let delivered = house.world.log.iter().filter(|event| event.kind == EventKind::Delivered);
+        let own = delivered.filter(|event| event.ip == Some(ip(OWN)));
+        own.map(|event| event.message.unwrap().0).collect::<Vec<_>>()
+    };
+    let first = own(&house);
+    assert!(first.len() == 5 && first.iter().all(|number| number % 5 == 0), "{first:?}");
+    let why = house.world.states.values().filter_map(|state| state.moved.as_ref()).map(|moved| moved.why.code());
+    let why: BTreeSet<_> = why.collect();
+    assert_eq!(why, BTreeSet::from(["kept-for-active-recipients", "warm-up-allowance-used"]));
+    // Nobody of the first comes for hours: the others have the places, all but those that are kept.
+    house.world.run(HOUR * 6);
+    house.accept(100, "b.test");
+    house.world.run(Duration::from_secs(120));
+    assert_eq!(house.world.engine.in_flight().messages, 0);
+    house.accept(100, "a.test");
+    house.world.run(Duration::from_secs(120));
+    let later = own(&house).into_iter().filter(|number| *number > 200).count();
+    assert!((5..=8).contains(&later), "{later}");
+    house.world.check_rebuilt();
+}
+
+// R4.2: who never leaves its own IPs gets everything delivered, the second after the first.
+#[test]
+fn without_another_way_nobody_is_left_behind() {
+    let mut house = House::steady(|snapshot| {
+        pool(snapshot, "own", |own| {
+            own.active_within = Some(30);
+            own.leaving = Leaving::Never;
+        });
+    });
+    house.accept(60, "a.test");
+    house.world.run(DAY);
+    assert_eq!(house.delivered(), BTreeMap::from([(ip(OWN), 60)]));
+}
+
 // R2.8: a relay is its account's alone.
 #[test]
 fn a_relay_of_somebody_else_is_no_rung() {

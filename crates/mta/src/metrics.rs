@@ -89,6 +89,7 @@ pub struct Metrics {
     pub spans: Family<What, Counter>,
     /// Incidents open now, by kind.
     pub incidents_open: Family<What, Gauge>,
+    pub active_recipients: Gauge,
     /// Streams of events open now.
     pub event_streams: Gauge,
     /// 1 while messages are accepted, 0 while the spool is full or failing.
@@ -124,6 +125,7 @@ impl Default for Metrics {
             webhook_posts: Family::default(),
             spans: Family::default(),
             incidents_open: Family::default(),
+            active_recipients: Gauge::default(),
             event_streams: Gauge::default(),
             accepting: Gauge::default(),
             registry: Registry::default(),
@@ -220,6 +222,11 @@ impl Default for Metrics {
             metrics.webhook_posts.clone(),
         );
         registry.register("spans", "Spans for a collector of traces, by what became of them", metrics.spans.clone());
+        registry.register(
+            "active_recipients",
+            "Recipients that are known to have opened a message or followed a link",
+            metrics.active_recipients.clone(),
+        );
         registry.register("incidents_open", "Incidents open now, by kind", metrics.incidents_open.clone());
         registry.register("event_streams", "Streams of events open now", metrics.event_streams.clone());
         registry.register(

@@ -67,6 +67,7 @@ fn snapshot() -> Snapshot {
         overflow: None,
         leaving: engine::snapshot::Leaving::Shared,
         relay: None,
+        active_within: None,
     };
     Arc::make_mut(&mut snapshot.pools).insert(PoolId::new("own"), Arc::new(pool));
     let ip = Ip { bind: IP, ehlo: "mx.weir.test".into(), state: IpState::Active, hop: None, warm_up: None };

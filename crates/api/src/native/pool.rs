@@ -47,6 +47,9 @@ pub struct Pool {
     /// The account's relay that takes what finds no place.
     #[schema(required)]
     relay: Option<String>,
+    /// While its IPs warm up, mail to whoever opened or clicked within so many days goes by them first.
+    #[schema(required)]
+    active_within: Option<u16>,
     /// Of a shared one: it is for the senders of this tier.
     #[schema(required)]
     tier: Option<Tier>,
@@ -68,6 +71,7 @@ impl From<theirs::Pool> for Pool {
             overflow: pool.overflow,
             leaving: pool.leaving.into(),
             relay: pool.relay,
+            active_within: pool.active_within,
             tier: pool.tier.map(Tier::from),
             ips: pool.ips.into_iter().map(Address).collect(),
             revision: pool.revision,
@@ -90,6 +94,8 @@ struct NewPool {
     leaving: Option<Leaving>,
     /// By id or name.
     relay: Option<String>,
+    /// Days, 1 to 365.
+    active_within: Option<u16>,
 }
 
 /// What is left out stays.
@@ -106,6 +112,10 @@ struct PoolChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     relay: Option<Option<String>>,
+    /// Days, 1 to 365; null makes all mail alike.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u16>)]
+    active_within: Option<Option<u16>>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -154,6 +164,7 @@ async fn create_pool(call: Call, At([account]): At<1>, Body(new): Body<NewPool>)
         overflow: new.overflow,
         leaving: new.leaving.unwrap_or(Leaving::Shared).into(),
         relay: new.relay,
+        active_within: new.active_within,
     };
     let pool = call.office.create_pool(&call.by, &account, new).await?;
     let account = pool.account.clone().unwrap_or_default();
@@ -176,7 +187,8 @@ async fn change_pool(
     Body(to): Body<PoolChange>,
 ) -> Answer {
     let leaving = to.leaving.map(Into::into);
-    let to = theirs::PoolChange { name: to.name, overflow: to.overflow, leaving, relay: to.relay, revision };
+    let (overflow, relay, active_within) = (to.overflow, to.relay, to.active_within);
+    let to = theirs::PoolChange { name: to.name, overflow, leaving, relay, active_within, revision };
     let pool = call.office.change_pool(&call.by, &account, &pool, to).await?;
     found(pool.revision, Pool::from(pool))
 }

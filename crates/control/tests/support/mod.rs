@@ -120,6 +120,7 @@ impl Bench {
             overflow: None,
             leaving: engine::snapshot::Leaving::Shared,
             relay: None,
+            active_within: None,
         };
         self.office.create_pool(&self.by, account, new).await.unwrap()
     }

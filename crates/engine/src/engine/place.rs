@@ -112,6 +112,7 @@ impl Engine {
             tls: envelope.tls,
             delay_notified,
             has_sender: envelope.sender.is_some(),
+            idle_days: self.snapshot.idle_days(envelope, self.now),
         });
         if groups.is_empty() {
             // Its last Settle was written and the crash came before it left the spool.
@@ -323,7 +324,7 @@ impl Engine {
         Some(Why::RelayUnreachable { relay: relay.name.to_string(), said })
     }
 
-    fn move_message(&mut self, message: u32, to: u32, provider: u32, why: Why) {
+    pub(super) fn move_message(&mut self, message: u32, to: u32, provider: u32, why: Why) {
         let now = self.now;
         let before = self.queue.messages[message].ip;
         let from = self.ips[before as usize].address;
@@ -334,7 +335,7 @@ impl Engine {
         entry.moved = Some(Box::new(Moved { at: now, from, to: to_address, why: why.clone() }));
         let mut event = self.message_event(message, EventKind::Moved);
         event.ip = Some(to_address);
-        if let Why::AllowanceUsed { .. } = why {
+        if let Why::AllowanceUsed { .. } | Why::KeptForActive { .. } = why {
             event.provider = Some(Arc::clone(&self.providers[provider].key));
         }
         event.why = Some(why);

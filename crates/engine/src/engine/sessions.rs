@@ -146,6 +146,15 @@ impl Engine {
             self.queue.put_due(ticket, until, wait);
             return None;
         }
+        // Those before it may have used what was left over for it.
+        let (ip, provider) = (self.lanes[self.paths[path].lane].ip, provider);
+        if self.is_second(message)
+            && let Some((other, why)) = self.overflow_for(message, ip, provider)
+        {
+            self.move_message(message, other, provider, why);
+            self.place(ticket, End::Back);
+            return None;
+        }
         Some(ticket)
     }
 

@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// What waits for a place is asked so often whether it leaves for another IP.
 pub(super) const ASKED_EVERY: Duration = Duration::from_secs(15);
+/// So small a part of a day's places is kept for recipients who were active lately: half of what an hour may carry.
+const KEPT_PART: u64 = 16;
 /// By which order messages go over the IPs of another pool.
 const OVERFLOW_ROUND: u64 = 3;
 
@@ -84,6 +86,16 @@ struct NoPlace {
 impl Walk {
     pub(super) fn begun(path: u32) -> Walk {
         Walk { path, no_place: None }
+    }
+}
+
+/// Which warming IP had no place for it, and of how many recipients.
+fn turned_away(event: &Event) -> Option<(IpAddr, u32)> {
+    match (&event.kind, &event.why) {
+        (EventKind::Moved, Some(Why::AllowanceUsed { ip, recipients } | Why::KeptForActive { ip, recipients })) => {
+            Some((*ip, *recipients))
+        }
+        _ => None,
     }
 }
 
@@ -263,10 +275,7 @@ impl Engine {
 
     /// What an event says about a warm-up takes effect. `tell`: what follows from it is news.
     pub(super) fn warmed_by(&mut self, event: &Event, tell: bool) {
-        let moved_from = match (&event.kind, &event.why) {
-            (EventKind::Moved, Some(Why::AllowanceUsed { ip, recipients })) => Some((*ip, *recipients)),
-            _ => None,
-        };
+        let moved_from = turned_away(event);
         let counts = matches!(
             event.kind,
             EventKind::Delivered
@@ -304,9 +313,9 @@ impl Engine {
 
     /// After a restart: what happened since the host wrote down what was learned.
     pub(super) fn past(&mut self, event: &Event) {
-        if let (Some(address), Some(provider)) = (event.ip, &event.provider)
-            && became(event).is_some()
-        {
+        let turned_away = turned_away(event).map(|(ip, _)| ip);
+        let tried = event.ip.filter(|_| became(event).is_some());
+        if let (Some(address), Some(provider)) = (turned_away.or(tried), &event.provider) {
             self.heat_of_name(address, provider, event.at);
         }
         self.warmed_by(event, false);
@@ -341,18 +350,24 @@ impl Engine {
         let entry = &self.queue.messages[message];
         let (id, since, lifetime) = (entry.id(), entry.accepted_at, entry.expires_at.since(entry.accepted_at));
         let (of, now) = (entry.origin, self.now);
-        let stays = |fits| since + overflow::leaves_after(fits, lifetime) > now;
+        let is_second = self.is_second(message);
+        // It is no use to wait where others come first.
+        let stays = |fits| !is_second && since + overflow::leaves_after(fits, lifetime) > now;
         let known = self.walk.as_ref().and_then(|walk| walk.no_place);
         let known = known.filter(|known| (known.origin, known.here, known.provider) == (of, here, provider));
         if known.is_some_and(|known| known.nor_elsewhere || stays(known.fits)) {
             return None;
         }
         let heat = self.heat(here, provider)?;
-        if matches!(self.places(heat), Verdict::Go(_)) && !self.is_crowded(here, provider) {
+        if matches!(self.places_for(is_second, heat), Verdict::Go(_)) && !self.is_crowded(here, provider) {
             return None;
         }
         let recipients = u32::try_from(self.waiting(message).count()).unwrap_or(u32::MAX);
-        let why = Why::AllowanceUsed { ip: self.ips[here as usize].address, recipients };
+        let ip = self.ips[here as usize].address;
+        let why = match self.places(heat) {
+            Verdict::Go(_) if is_second => Why::KeptForActive { ip, recipients },
+            _ => Why::AllowanceUsed { ip, recipients },
+        };
         let origin = self.queue.origins[self.queue.messages[message].origin].clone();
         let Home::Decided { pool, candidates, .. } = origin.home else { return None };
         let from = route::place(id, 1, candidates.len()).unwrap_or(0);
@@ -362,7 +377,10 @@ impl Engine {
         }
         let fits = self.fits(&own, provider);
         let no_place = NoPlace { origin: of, here, provider, fits, nor_elsewhere: false };
-        self.note_on_walk(no_place);
+        // What one of the second finds does not hold for one of the first.
+        if !is_second {
+            self.note_on_walk(no_place);
+        }
         if stays(fits) {
             return None;
         }
@@ -384,8 +402,35 @@ impl Engine {
         if let Some(ip) = self.with_place(&relay, here, message, provider) {
             return Some((ip, why));
         }
-        self.note_on_walk(NoPlace { nor_elsewhere: true, ..no_place });
+        if !is_second {
+            self.note_on_walk(NoPlace { nor_elsewhere: true, ..no_place });
+        }
         None
+    }
+
+    /// Whether the places of its pool's warming IPs are for others first.
+    pub(super) fn is_second(&self, message: u32) -> bool {
+        let entry = &self.queue.messages[message];
+        let Home::Decided { pool, .. } = &self.queue.origins[entry.origin].home else { return false };
+        let within = self.snapshot.pools.get(pool).and_then(|pool| pool.active_within);
+        within.is_some_and(|within| entry.idle_days > within)
+    }
+
+    /// As `places`; for one of the second only what those of the first leave over: they find some at any time, and a day whose places
+    /// they do not ask for is used all the same.
+    fn places_for(&mut self, is_second: bool, heat: u32) -> Verdict<u64> {
+        let entry = &self.heats[heat];
+        let kept = match entry.warmth.allowed(&entry.course) {
+            Some(allowed) if is_second => (allowed / KEPT_PART).max(1),
+            _ => 0,
+        };
+        match self.places(heat) {
+            Verdict::Go(places) if places <= kept => Verdict::Wait {
+                until: self.now + ASKED_EVERY,
+                why: Why::KeptForActive { ip: self.ips[self.heats[heat].ip as usize].address, recipients: 0 },
+            },
+            places => places,
+        }
     }
 
     fn note_on_walk(&mut self, no_place: NoPlace) {
@@ -423,7 +468,7 @@ impl Engine {
             }
             match self.heat(ip, provider) {
                 None => return Some(ip),
-                Some(heat) => match self.places(heat) {
+                Some(heat) => match self.places_for(self.is_second(message), heat) {
                     Verdict::Go(u64::MAX) => return Some(ip),
                     Verdict::Go(_) => warming = warming.or(Some(ip)),
                     Verdict::Wait { .. } => {}

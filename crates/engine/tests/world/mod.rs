@@ -117,6 +117,7 @@ impl Arrange for Snapshot {
             overflow: None,
             leaving: Leaving::Shared,
             relay: None,
+            active_within: None,
         };
         Arc::make_mut(&mut self.pools).insert(PoolId::new(id), Arc::new(pool));
         if owner.is_none() {
@@ -452,7 +453,9 @@ impl World {
         let late = self.states.get(&message).and_then(|state| state.route.as_ref());
         let route = envelope.route.as_ref().or(late).expect("nothing is tried before its route is decided");
         let moved = self.states.get(&message).and_then(|state| state.moved.as_ref());
-        let overflows = moved.is_some_and(|moved| moved.to == source && matches!(moved.why, Why::AllowanceUsed { .. }));
+        let overflows = moved.is_some_and(|moved| {
+            moved.to == source && matches!(moved.why, Why::AllowanceUsed { .. } | Why::KeptForActive { .. })
+        });
         assert!(
             overflows || route.candidates.contains(&source),
             "{name} leaves from {source}, which its route does not hold"
