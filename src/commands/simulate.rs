@@ -2,7 +2,7 @@
 
 use crate::commands::{Done, Failure, say};
 use sim::history::History;
-use sim::page::{grouped, page, percent};
+use sim::page::{grouped, page, percent, pictures};
 use sim::rehearsal::{Outcome, rehearse};
 use sim::scenario::Scenario;
 use std::collections::BTreeSet;
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Write a page with charts into this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write each chart as a picture into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Done {
@@ -59,10 +62,22 @@ pub fn run(arguments: &Arguments) -> Done {
         std::fs::write(path, page(&scenario.name, &words, &outcome))
             .map_err(|fault| Failure(format!("{} cannot be written: {fault}", path.display())))?;
     }
+    if let Some(folder) = &arguments.pictures {
+        draw(folder, &outcome)
+            .map_err(|fault| Failure(format!("the pictures cannot be written into {}: {fault}", folder.display())))?;
+    }
     if arguments.json {
         say(serde_json::to_string(&outcome)?);
     } else {
         say(format!("{}: {words}\n\n{}", scenario.name, text(&outcome)));
+    }
+    Ok(())
+}
+
+fn draw(folder: &Path, outcome: &Outcome) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for picture in pictures(outcome) {
+        std::fs::write(folder.join(format!("{}.svg", picture.name)), picture.svg)?;
     }
     Ok(())
 }

@@ -8,12 +8,18 @@ const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 64.0;
 const BOTTOM: f64 = 28.0;
 const TOP: f64 = 10.0;
+/// Above a chart that stands alone, for its title and legend.
+const HEAD: f64 = 48.0;
+/// About as wide as a letter of the legend.
+const LETTER: f64 = 6.2;
 /// Decisions beyond that are counted and not shown.
 const DECISIONS_MAX: usize = 200;
 
-const STYLE: &str = "\
+const COLOURS: &str = "\
 :root{--ink:#1c2430;--soft:#5b6675;--paper:#fff;--line:#d9dee5;--a:#2563a8;--b:#d08a2e;--c:#b3403a;--d:#4b8f5a}\
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--soft:#9aa5b4;--paper:#12161c;--line:#2c3440;--a:#6ea8e6;--b:#e2ad62;--c:#e07b74;--d:#86c294}}\
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--soft:#9aa5b4;--paper:#12161c;--line:#2c3440;--a:#6ea8e6;--b:#e2ad62;--c:#e07b74;--d:#86c294}}";
+
+const STYLE: &str = "\
 body{margin:0 auto;max-width:800px;padding:32px 20px;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 h1{font-size:1.6em;margin:0 0 .2em}h2{font-size:1.1em;margin:2em 0 .3em}p{margin:.3em 0}.soft{color:var(--soft)}\
 dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:12px;margin:1.2em 0}\
@@ -22,11 +28,25 @@ svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font-size:12p
 table{border-collapse:collapse;width:100%;font-size:.85em}td,th{text-align:left;padding:4px 8px 4px 0;border-bottom:1px solid var(--line);vertical-align:top}\
 .legend span{margin-right:1.2em;white-space:nowrap}.legend i{display:inline-block;width:12px;height:12px;margin-right:6px;border-radius:2px}";
 
-/// A line or an area of a chart.
-struct Series<'a> {
-    name: &'a str,
-    colour: &'a str,
+/// A line of a chart.
+struct Series {
+    name: &'static str,
+    colour: &'static str,
     values: Vec<f64>,
+}
+
+struct Chart {
+    /// Of its file, where it is one.
+    name: String,
+    title: String,
+    series: Vec<Series>,
+}
+
+/// A chart as a file of its own.
+pub struct Picture {
+    /// Without folder and ending.
+    pub name: String,
+    pub svg: String,
 }
 
 /// The whole page.
@@ -38,7 +58,7 @@ pub fn page(title: &str, words: &str, outcome: &Outcome) -> String {
     let _ = write!(
         page,
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{0}</title><style>{STYLE}</style></head><body><h1>{0}</h1><p>{1}</p>\
+         <title>{0}</title><style>{COLOURS}{STYLE}</style></head><body><h1>{0}</h1><p>{1}</p>\
          <p class=\"soft\">A rehearsal of {days} days against providers that do not exist. Their figures are plausible and not \
          measured: it shows how things go, and promises nothing.</p><dl>",
         escaped(title),
@@ -57,6 +77,56 @@ pub fn page(title: &str, words: &str, outcome: &Outcome) -> String {
         let _ = write!(page, "<div><dt>{}</dt><dd>{}</dd></div>", escaped(&what), escaped(&figure));
     }
     page.push_str("</dl>");
+    for chart in charts(outcome) {
+        let (title, described) = (escaped(&chart.title), escaped(&described(&chart.series)));
+        let _ = write!(
+            page,
+            "<h2>{title}</h2><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\"><title>{title}</title><desc>{described}</desc>"
+        );
+        draw(&mut page, &chart.series);
+        page.push_str("</svg><p class=\"legend soft\">");
+        for one in &chart.series {
+            let _ = write!(page, "<span><i style=\"background:{}\"></i>{}</span>", one.colour, escaped(one.name));
+        }
+        page.push_str("<span>day from left to right</span></p>");
+    }
+    decisions(&mut page, outcome);
+    page.push_str("</body></html>\n");
+    page
+}
+
+/// The same charts, each complete in itself: for documents, and for whoever shows one of them.
+#[must_use]
+pub fn pictures(outcome: &Outcome) -> Vec<Picture> {
+    let drawn = |chart: Chart| {
+        let mut svg = String::new();
+        let (title, described) = (escaped(&chart.title), escaped(&described(&chart.series)));
+        let _ = write!(
+            svg,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{0}\" viewBox=\"0 -{HEAD} {WIDTH} {0}\" role=\"img\">\
+             <title>{title}</title><desc>{described}</desc><style>{COLOURS}text{{fill:var(--soft);font:12px system-ui,sans-serif}}</style>\
+             <rect y=\"-{HEAD}\" width=\"100%\" height=\"100%\" fill=\"var(--paper)\"/>\
+             <text x=\"{LEFT}\" y=\"-28\" style=\"fill:var(--ink);font-size:14px;font-weight:600\">{title}</text>",
+            HEIGHT + HEAD
+        );
+        let mut x = LEFT;
+        for one in &chart.series {
+            let (colour, name) = (one.colour, escaped(one.name));
+            let _ = write!(
+                svg,
+                "<rect x=\"{x}\" y=\"-16\" width=\"12\" height=\"12\" rx=\"2\" fill=\"{colour}\"/><text x=\"{}\" y=\"-6\">{name}</text>",
+                x + 18.0
+            );
+            x += 40.0 + one.name.len() as f64 * LETTER;
+        }
+        draw(&mut svg, &chart.series);
+        svg.push_str("</svg>\n");
+        Picture { name: chart.name, svg }
+    };
+    charts(outcome).into_iter().map(drawn).collect()
+}
+
+fn charts(outcome: &Outcome) -> Vec<Chart> {
     let of = |figure: fn(&SiteDay) -> u64| -> Vec<f64> {
         outcome.days.iter().map(|day| day.sites.iter().map(figure).sum::<u64>() as f64).collect()
     };
@@ -65,12 +135,12 @@ pub fn page(title: &str, words: &str, outcome: &Outcome) -> String {
         Series { name: "by the shared pool", colour: "var(--b)", values: of(|site| site.shared) },
         Series { name: "waiting at midnight", colour: "var(--c)", values: of(|site| site.waiting) },
     ];
-    chart(&mut page, "Messages a day, by route", &routes);
+    let mut charts = vec![chart("routes", "Messages a day, by route", routes)];
     let noes = [
         Series { name: "asked to come again", colour: "var(--b)", values: of(|site| site.deferred) },
         Series { name: "blocked", colour: "var(--c)", values: of(|site| site.blocked) },
     ];
-    chart(&mut page, "Answers a day that were no yes", &noes);
+    charts.push(chart("noes", "Answers a day that were no yes", noes));
     for (at, name) in outcome.sites.iter().enumerate() {
         let of = |figure: &dyn Fn(&SiteDay) -> u64| -> Vec<f64> {
             outcome.days.iter().map(|day| figure(&day.sites[at]) as f64).collect()
@@ -81,34 +151,31 @@ pub fn page(title: &str, words: &str, outcome: &Outcome) -> String {
                 colour: "var(--d)",
                 values: of(&|site| site.allowed.unwrap_or(site.offered)),
             },
-            Series { name: "sent", colour: "var(--a)", values: of(&|site| site.dedicated) },
             Series { name: "asked for", colour: "var(--soft)", values: of(&|site| site.offered) },
+            Series { name: "sent", colour: "var(--a)", values: of(&|site| site.dedicated) },
         ];
-        chart(&mut page, &format!("{name}: allowance and use"), &lines);
+        charts.push(chart(&format!("use-{name}"), &format!("{name}: allowance and use"), lines));
     }
     let cost: Vec<f64> = outcome.days.iter().map(|day: &Day| day.cost).collect();
-    chart(
-        &mut page,
+    charts.push(chart(
+        "cost",
         "Cost a day, in US dollars",
-        &[Series { name: "IPs and shared sending", colour: "var(--a)", values: cost }],
-    );
-    decisions(&mut page, outcome);
-    page.push_str("</body></html>\n");
-    page
+        [Series { name: "IPs and shared sending", colour: "var(--a)", values: cost }],
+    ));
+    charts
 }
 
-fn chart(page: &mut String, title: &str, series: &[Series<'_>]) {
+fn chart(name: &str, title: &str, series: impl Into<Vec<Series>>) -> Chart {
+    Chart { name: name.to_owned(), title: title.to_owned(), series: series.into() }
+}
+
+/// Grid, days and lines.
+fn draw(page: &mut String, series: &[Series]) {
     let days = series.iter().map(|one| one.values.len()).max().unwrap_or(0);
     let most = series.iter().flat_map(|one| &one.values).copied().fold(0.0, f64::max);
     let top = nice(most);
     let x = |day: usize| LEFT + (WIDTH - LEFT - 8.0) * day as f64 / (days.max(2) - 1) as f64;
     let y = |value: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - value / top);
-    let _ = write!(
-        page,
-        "<h2>{0}</h2><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\"><title>{0}</title><desc>{1}</desc>",
-        escaped(title),
-        escaped(&described(series))
-    );
     for step in 0..=4 {
         let value = top * f64::from(step) / 4.0;
         let _ = write!(
@@ -136,16 +203,11 @@ fn chart(page: &mut String, title: &str, series: &[Series<'_>]) {
             points.join(" ")
         );
     }
-    page.push_str("</svg><p class=\"legend soft\">");
-    for one in series {
-        let _ = write!(page, "<span><i style=\"background:{}\"></i>{}</span>", one.colour, escaped(one.name));
-    }
-    page.push_str("<span>day from left to right</span></p>");
 }
 
 /// For who does not see the chart.
-fn described(series: &[Series<'_>]) -> String {
-    let one = |one: &Series<'_>| {
+fn described(series: &[Series]) -> String {
+    let one = |one: &Series| {
         let (first, last) = (one.values.first().copied().unwrap_or(0.0), one.values.last().copied().unwrap_or(0.0));
         let most = one.values.iter().copied().fold(0.0, f64::max);
         let figures = [first, last, most].map(|value| grouped(value.round() as u64));
@@ -214,7 +276,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failing unwrap is a failing test.
-    use super::{escaped, grouped, nice, page};
+    use super::{escaped, grouped, nice, page, pictures};
     use crate::rehearsal::rehearse;
     use crate::scenario::Scenario;
 
@@ -235,6 +297,17 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("http"), "nothing is fetched");
         assert_eq!((page.matches("<svg").count(), page.matches("</svg>").count()), (9, 9));
         assert!(page.len() < 200_000, "{}", page.len());
+        let pictures = pictures(&outcome);
+        assert_eq!(pictures.len(), 9);
+        assert_eq!((pictures[0].name.as_str(), pictures[2].name.as_str()), ("routes", "use-google"));
+        for picture in pictures {
+            let lines = picture.svg.matches("<polyline").count();
+            assert!(
+                lines > 0 && picture.svg.ends_with("</svg>\n") && !picture.svg.contains("<h2>"),
+                "{}",
+                picture.name
+            );
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A failing unwrap is a failing test.
 
 use sim::history::History;
+use sim::page::pictures;
 use sim::provider::presets;
 use sim::rehearsal::{Control, Day, Outcome, SiteDay, rehearse};
 use sim::scenario::Scenario;
@@ -336,4 +337,32 @@ fn ours_is_the_best_or_nearly() {
     }
     assert_eq!(wrong, Vec::<String>::new(), "{table}");
     assert_eq!(std::fs::read_to_string(golden).unwrap_or_default(), table, "UPDATE_GOLDEN=1 keeps it");
+}
+
+/// Scenario and chart of each picture in docs/operate/warm-up.md.
+const PICTURES: [(&str, &str); 4] = [
+    ("good-sender", "routes"),
+    ("good-sender", "use-google"),
+    ("list-gone-bad", "use-google"),
+    ("silence", "use-google"),
+];
+
+// R8.2: what the documents show is what the product draws.
+#[test]
+fn the_documents_pictures_are_the_products_own() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operate/pictures");
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operate/warm-up.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    for (scenario, chart) in PICTURES {
+        let outcome = rehearse(&Scenario::named(scenario).unwrap().setting(1));
+        let drawn = pictures(&outcome).into_iter().find(|picture| picture.name == chart).unwrap();
+        let name = format!("{scenario}-{chart}.svg");
+        let path = format!("{folder}/{name}");
+        if std::env::var("UPDATE_GOLDEN").is_ok() {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(&path, &drawn.svg).unwrap();
+        }
+        assert!(document.contains(&format!("](pictures/{name})")), "{name} is shown");
+        assert!(std::fs::read_to_string(&path).unwrap_or_default() == drawn.svg, "{name}: UPDATE_GOLDEN=1 keeps it");
+    }
 }
