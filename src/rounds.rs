@@ -545,6 +545,12 @@ async fn due(
         let _ = office.watch_lists(IPS_A_ROUND).await;
         let _ = office.end_incidents().await;
         let _ = office.scale_pools().await;
+        let _ = office.serve_waiting().await;
+        if let Ok((open, overdue)) = office.cases_open().await {
+            for (what, count) in [("open", open), ("overdue", overdue)] {
+                metrics.cases_open.get_or_create(&What { what }).set(count);
+            }
+        }
         if judged_at.is_none_or(|at| at.elapsed() >= JUDGE_EVERY) {
             let _ = office.judge_accounts().await;
             judged_at = Some(Instant::now());

@@ -80,7 +80,8 @@ fn fits(document: &Value, arg: &Arg, schema: &Value) -> bool {
             Kind::Text | Kind::File | Kind::Secret => is(own, "string") || own["enum"].is_array(),
             Kind::Number => is(own, "integer"),
             Kind::Flag | Kind::YesNo => is(own, "boolean"),
-            Kind::List => is(own, "array"),
+            Kind::List | Kind::Objects => is(own, "array"),
+            Kind::Object => own["$ref"].is_string() || own["oneOf"].is_array() || is(own, "object"),
             Kind::Away(_) => {
                 is(schema, "null")
                     || schema["oneOf"].as_array().is_some_and(|ways| ways.iter().any(|way| is(way, "null")))

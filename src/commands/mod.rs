@@ -30,6 +30,7 @@ mod me;
 mod person;
 mod pool;
 mod region;
+mod case;
 mod relay;
 mod set;
 mod setting;
@@ -71,6 +72,7 @@ const NOUNS: &[verb::Noun] = &[
     suppression::NOUN,
     unmatched::NOUN,
     lease::NOUN,
+    case::NOUN,
     person::NOUN,
     me::NOUN,
     events::NOUN,

@@ -95,6 +95,10 @@ pub enum Kind {
     Flag,
     YesNo,
     List,
+    /// `name=value,name=value`; what stands there twice is a list.
+    Object,
+    /// Several of them.
+    Objects,
     /// What the file holds; `-` is standard input.
     File,
     /// A line of standard input, so that it is in no history.
@@ -198,6 +202,8 @@ shapes! {
     flag: kind = Kind::Flag,
     yes_no: kind = Kind::YesNo,
     list: kind = Kind::List,
+    object: kind = Kind::Object,
+    objects: kind = Kind::Objects,
     file: kind = Kind::File,
     secret: kind = Kind::Secret,
     required: need = Need::Required,
@@ -249,6 +255,8 @@ impl Arg {
             Kind::File => arg.value_name("FILE"),
             Kind::List if matches!(self.need, Need::Positional) => arg.num_args(1..).value_delimiter(','),
             Kind::List => arg.action(ArgAction::Append).value_delimiter(','),
+            Kind::Object => arg.value_name("FIELD=VALUE,…"),
+            Kind::Objects => arg.value_name("FIELD=VALUE,…").action(ArgAction::Append),
             Kind::Text | Kind::Secret => arg,
         };
         let arg = if self.values.is_empty() { arg } else { arg.value_parser(PossibleValuesParser::new(self.values)) };
@@ -466,6 +474,11 @@ impl Line<'_> {
             Kind::Flag => self.is(arg.name).then_some(json!(true)),
             Kind::YesNo => self.text(arg.name).map(|word| json!(word == "yes")),
             Kind::List => self.matches.get_many::<String>(arg.name).map(|all| json!(all.collect::<Vec<_>>())),
+            Kind::Object => self.text(arg.name).map(object).transpose()?,
+            Kind::Objects => {
+                let all = self.matches.get_many::<String>(arg.name);
+                all.map(|all| all.map(|text| object(text)).collect::<Result<Value, Fault>>()).transpose()?
+            }
             Kind::File => self.text(arg.name).map(contents).transpose()?.map(|text| json!(text)),
             Kind::Secret => Some(json!(self.text(arg.name).map_or_else(|| asked(arg), |text| Ok(text.to_owned()))?)),
             Kind::Away(_) => self.is(arg.name).then_some(Value::Null),
@@ -515,6 +528,33 @@ impl Line<'_> {
             _ => Failure(fault.to_string()),
         }
     }
+}
+
+/// Lists of the interface: one of them is a list, too.
+const LISTS: [&str; 2] = ["ips", "domains"];
+
+/// `region=local,quantity=2`, as an object.
+fn object(text: &str) -> Result<Value, Fault> {
+    let mut made = Map::new();
+    for field in text.split(',') {
+        let Some((name, value)) = field.split_once('=') else {
+            return Err(Fault::Line(format!(
+                "“{field}” is no field: write it as name=value, with commas between fields"
+            )));
+        };
+        let value = match value {
+            "true" | "yes" => json!(true),
+            "false" | "no" => json!(false),
+            text => text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)),
+        };
+        match made.get_mut(name) {
+            Some(Value::Array(several)) => several.push(value),
+            Some(_) => return Err(Fault::Line(format!("“{name}” stands there twice"))),
+            None if LISTS.contains(&name) => drop(made.insert(name.to_owned(), json!([value]))),
+            None => drop(made.insert(name.to_owned(), value)),
+        }
+    }
+    Ok(Value::Object(made))
 }
 
 fn waiting() -> Result<tokio::runtime::Runtime, Fault> {

@@ -30,6 +30,8 @@ const NAMES: &[(&str, &str)] = &[
     ("scaling", "Number of the decision"),
     ("set", "Name or id of the configuration set"),
     ("pool", "Id of the pool, or its name in the home region"),
+    ("case", "Id of the case"),
+    ("attachment", "Id of the attachment"),
     ("relay", "Id or name of the relay"),
     ("ip", "The address"),
     ("release", "Id of the release, as it was answered"),

@@ -240,8 +240,20 @@ impl Office {
     }
 
     pub async fn change_account(&self, by: &Actor, called: &str, to: AccountChange) -> Result<Account, Refusal> {
-        by.may_operate()?;
         let mut change = self.store().change().await?;
+        let is = self.change_account_in(&mut change, by, called, to).await?;
+        change.commit().await?;
+        Ok(is)
+    }
+
+    pub(crate) async fn change_account_in(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        called: &str,
+        to: AccountChange,
+    ) -> Result<Account, Refusal> {
+        by.may_operate()?;
         let was = find(change.conn(), called).await?;
         must_be_seen("account", to.revision, was.revision)?;
         let mut is = was.clone();
@@ -285,8 +297,7 @@ impl Office {
         };
         let detail = json!({ "was": told(&was), "is": told(&is) });
         let line = Line { subject: Subject::Account, id: &is.id, account: Some(&is.id), action: "changed", detail };
-        audit::write(&mut change, by, self.now(), line).await?;
-        change.commit().await?;
+        audit::write(change, by, self.now(), line).await?;
         Ok(is)
     }
 
@@ -332,6 +343,18 @@ impl Office {
             }
         }
         let mut change = self.store().change().await?;
+        self.set_quota_in(&mut change, by, called, region, to).await?;
+        change.commit().await
+    }
+
+    pub(crate) async fn set_quota_in(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        called: &str,
+        region: &str,
+        to: Quota,
+    ) -> Result<(), Refusal> {
         let account = find(change.conn(), called).await?;
         region::must_exist(change.conn(), region).await?;
         let put = q!(
@@ -351,8 +374,7 @@ impl Office {
             action: "quota-set",
             detail,
         };
-        audit::write(&mut change, by, self.now(), line).await?;
-        change.commit().await
+        audit::write(change, by, self.now(), line).await
     }
 }
 

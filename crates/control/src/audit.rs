@@ -31,9 +31,10 @@ pub enum Subject {
     Suppression,
     Signal,
     Relay,
+    Case,
 }
 
-const SUBJECTS: [Subject; 16] = [
+const SUBJECTS: [Subject; 17] = [
     Subject::Region,
     Subject::Account,
     Subject::Subaccount,
@@ -50,6 +51,7 @@ const SUBJECTS: [Subject; 16] = [
     Subject::Suppression,
     Subject::Signal,
     Subject::Relay,
+    Subject::Case,
 ];
 
 impl Subject {
@@ -72,6 +74,7 @@ impl Subject {
             Subject::Suppression => "suppression",
             Subject::Signal => "signal",
             Subject::Relay => "relay",
+            Subject::Case => "case",
         }
     }
 

@@ -285,10 +285,23 @@ impl Office {
         ips: &[IpAddr],
         although_empty: bool,
     ) -> Result<ReleaseRequest, Refusal> {
-        let now = self.now();
         let mut change = self.store().change().await?;
         let account = account::seen(change.conn(), by, account, Actor::may_own).await?;
-        let leases = self.releasable(&mut change, by, &account, ips, although_empty).await?;
+        let request = self.ask_release_in(&mut change, by, &account, ips, although_empty).await?;
+        change.commit().await?;
+        Ok(request)
+    }
+
+    pub(crate) async fn ask_release_in(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        account: &Account,
+        ips: &[IpAddr],
+        although_empty: bool,
+    ) -> Result<ReleaseRequest, Refusal> {
+        let now = self.now();
+        let leases = self.releasable(change, by, account, ips, although_empty).await?;
         let token = id::secret("release").map_err(|fault| no_randomness(&fault))?;
         let request = ReleaseRequest {
             id: id::fresh("release"),
@@ -319,10 +332,40 @@ impl Office {
                 action: "release-asked",
                 detail,
             };
-            audit::write(&mut change, by, now, line).await?;
+            audit::write(change, by, now, line).await?;
         }
-        change.commit().await?;
         Ok(request)
+    }
+
+    /// The IPs that an account knows the least from, which it gives back first when it says how many: those leased last.
+    pub(crate) async fn newest_leased(
+        &self,
+        conn: &mut AnyConnection,
+        account: &str,
+        region: &str,
+        quantity: u32,
+    ) -> Result<Vec<IpAddr>, Refusal> {
+        let query = q!(
+            "SELECT l.ip FROM lease l JOIN ip i ON i.address = l.ip JOIN pool p ON p.id = i.pool \
+             WHERE l.account = $1 AND l.ended_at IS NULL AND i.region = $2 AND p.kind = 'standard' \
+             ORDER BY l.started_at DESC, l.id DESC LIMIT $3",
+            account.to_owned(),
+            region.to_owned(),
+            i64::from(quantity),
+        );
+        let found = rows(conn, query).await?;
+        found.iter().map(|row| Ok(row.text(0)?.parse().unwrap_or(IpAddr::from([0, 0, 0, 0])))).collect()
+    }
+
+    /// How many IPs could be handed out in this region now.
+    pub(crate) async fn fit_ips(
+        &self,
+        conn: &mut AnyConnection,
+        region: &str,
+        quantity: u32,
+    ) -> Result<Vec<IpAddr>, Refusal> {
+        let found = available(conn, region, quantity, self.now()).await?;
+        Ok(found.ips.into_iter().map(|ip| ip.address).collect())
     }
 
     /// R3.5, second step: it can't be undone. The IPs take no new mail, and drain (R2.4).
@@ -333,20 +376,40 @@ impl Office {
         request: &str,
         token: &str,
     ) -> Result<Vec<Lease>, Refusal> {
-        let now = self.now();
         let mut change = self.store().change().await?;
         let account = account::seen(change.conn(), by, account, Actor::may_own).await?;
         let query = q!(
-            "SELECT leases, digest, expires_at, confirmed_at, although_empty FROM release_request WHERE id = $1 AND account = $2",
+            "SELECT digest FROM release_request WHERE id = $1 AND account = $2",
             request.to_owned(),
             account.id.clone(),
         );
         let unknown = || Refusal::not_found("release that waits for confirmation", request);
         let found = row(change.conn(), query).await?.ok_or_else(unknown)?;
-        if found.octets(1)? != id::digest_of(token) {
+        if found.octets(0)? != id::digest_of(token) {
             let sentence = "This is not the token of that release.";
             return Err(Refusal::invalid("token", sentence, "Show the token that the request was answered with."));
         }
+        let ended = self.confirm_release_in(&mut change, by, &account.id, request).await?;
+        change.commit().await?;
+        Ok(ended)
+    }
+
+    /// By whoever has shown to be who asked for it.
+    pub(crate) async fn confirm_release_in(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        account: &str,
+        request: &str,
+    ) -> Result<Vec<Lease>, Refusal> {
+        let now = self.now();
+        let query = q!(
+            "SELECT leases, account, expires_at, confirmed_at, although_empty FROM release_request WHERE id = $1 AND account = $2",
+            request.to_owned(),
+            account.to_owned(),
+        );
+        let unknown = || Refusal::not_found("release that waits for confirmation", request);
+        let found = row(change.conn(), query).await?.ok_or_else(unknown)?;
         if found.whole_or_none(3)?.is_some() {
             return Err(Refusal::conflict(
                 "confirmed_already",
@@ -366,14 +429,13 @@ impl Office {
             leases.extend(row(change.conn(), query).await?.as_ref().map(read).transpose()?);
         }
         // The pools may have changed since: what would empty one now was not agreed to.
-        self.pools_may_lose(&mut change, by, &leases, found.yes(4)?).await?;
+        self.pools_may_lose(change, by, &leases, found.yes(4)?).await?;
         let mut ended = Vec::with_capacity(leases.len());
         for lease in leases {
-            ended.push(self.end_lease(&mut change, by, lease).await?);
+            ended.push(self.end_lease(change, by, lease).await?);
         }
         let update = q!("UPDATE release_request SET confirmed_at = $2 WHERE id = $1", request.to_owned(), now.0);
         run(change.conn(), update).await?;
-        change.commit().await?;
         Ok(ended)
     }
 
@@ -565,24 +627,11 @@ async fn fit(
         }
         return Ok(ips);
     }
-    let query = q!(
-        "SELECT address FROM ip WHERE region = $1 AND state = 'available' ORDER BY state_since, address",
-        region.to_owned(),
-    );
-    let available = rows(conn, query).await?;
-    let (mut ips, mut passed_over) = (Vec::new(), None);
-    for row in &available {
-        let Ok(address) = row.text(0)?.parse::<IpAddr>() else { continue };
-        if checked && let Some(why) = inventory::unfit(&inventory::checks(conn, address).await?, max_age, now) {
-            passed_over.get_or_insert((address, why));
-            continue;
-        }
-        ips.push(inventory::find(conn, address).await?);
-        if ips.len() == quantity as usize {
-            return Ok(ips);
-        }
+    let Available { ips, all, passed_over } = available(conn, region, quantity, now).await?;
+    if ips.len() == quantity as usize {
+        return Ok(ips);
     }
-    let (found, all) = (ips.len(), available.len());
+    let found = ips.len();
     let because = match passed_over {
         Some((address, why)) => format!(" {} more are available and not fit, such as {address}: {why}.", all - found),
         None => String::new(),
@@ -594,6 +643,42 @@ async fn fit(
     )
     .at("quantity")
     .by_rule("R3.7"))
+}
+
+/// Up to so many IPs that can be handed out, how many are available, and the first that is not fit and why.
+struct Available {
+    ips: Vec<Ip>,
+    all: usize,
+    passed_over: Option<(IpAddr, String)>,
+}
+
+async fn available(
+    conn: &mut AnyConnection,
+    region: &str,
+    quantity: u32,
+    now: Timestamp,
+) -> Result<Available, Refusal> {
+    let checked = setting::value(conn, Setting::ChecksRequired).await? != 0;
+    let hours = setting::value(conn, Setting::CheckMaxAgeHours).await?;
+    let max_age = Duration::from_secs(u64::try_from(hours).unwrap_or(0) * 3_600);
+    let query = q!(
+        "SELECT address FROM ip WHERE region = $1 AND state = 'available' ORDER BY state_since, address",
+        region.to_owned(),
+    );
+    let all = rows(conn, query).await?;
+    let (mut ips, mut passed_over) = (Vec::new(), None);
+    for row in &all {
+        if ips.len() == quantity as usize {
+            break;
+        }
+        let Ok(address) = row.text(0)?.parse::<IpAddr>() else { continue };
+        if checked && let Some(why) = inventory::unfit(&inventory::checks(conn, address).await?, max_age, now) {
+            passed_over.get_or_insert((address, why));
+            continue;
+        }
+        ips.push(inventory::find(conn, address).await?);
+    }
+    Ok(Available { ips, all: all.len(), passed_over })
 }
 
 fn not_fit(address: IpAddr, why: &str) -> Refusal {

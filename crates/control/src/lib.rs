@@ -94,6 +94,7 @@ pub mod tier;
 mod judge;
 /// How many IPs has a managed pool, how many does it need, and who decides?
 pub mod managed;
+pub mod case;
 /// What did the data plane tell us?
 pub mod ingest;
 /// What may who see of what has happened?

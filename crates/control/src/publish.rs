@@ -402,7 +402,14 @@ impl Touched {
                 | Subject::Relay,
             ) => self.accounts.extend(account),
             // Nothing that mail depends on, or a kind that a newer program writes beside us.
-            Some(Subject::Person | Subject::Setting | Subject::Signal | Subject::Suppression | Subject::Webhook)
+            Some(
+                Subject::Person
+                | Subject::Setting
+                | Subject::Signal
+                | Subject::Suppression
+                | Subject::Webhook
+                | Subject::Case,
+            )
             | None => {}
         }
     }

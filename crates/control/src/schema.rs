@@ -48,7 +48,57 @@ const STEPS: &[Step] = &[
     Step { both: SCALING, sqlite: "", postgres: "" },
     Step { both: SIGNAL, sqlite: "", postgres: "" },
     Step { both: RELAY, sqlite: "", postgres: "" },
+    Step { both: CASES, sqlite: "", postgres: "" },
 ];
+
+const CASES: &str = "
+CREATE TABLE cases (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (id),
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    language TEXT NOT NULL,
+    -- What is asked for; what was known when it was; what was decided.
+    request TEXT NOT NULL,
+    figures TEXT NOT NULL,
+    decision TEXT,
+    release TEXT REFERENCES release_request (id),
+    opened_at BIGINT NOT NULL,
+    -- Of the next answer; none: nobody waits for one.
+    due_at BIGINT,
+    answered_at BIGINT,
+    changed_at BIGINT NOT NULL,
+    revision BIGINT NOT NULL
+);
+CREATE INDEX cases_account ON cases (account, id);
+CREATE INDEX cases_due ON cases (due_at) WHERE due_at IS NOT NULL;
+CREATE TABLE case_entry (
+    id {serial},
+    of_case TEXT NOT NULL REFERENCES cases (id),
+    at BIGINT NOT NULL,
+    party TEXT NOT NULL CHECK (party IN ('customer', 'operator', 'service')),
+    name TEXT NOT NULL,
+    act TEXT NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE INDEX case_entry_of ON case_entry (of_case, id);
+CREATE TABLE case_attachment (
+    id TEXT PRIMARY KEY,
+    of_case TEXT NOT NULL REFERENCES cases (id),
+    entry BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    octets {octets} NOT NULL
+);
+CREATE INDEX case_attachment_of ON case_attachment (of_case, id);
+-- What was granted and could not be leased yet; served in the order of its numbers.
+CREATE TABLE case_wait (
+    id {serial},
+    of_case TEXT NOT NULL REFERENCES cases (id),
+    region TEXT NOT NULL,
+    quantity BIGINT NOT NULL CHECK (quantity > 0),
+    since BIGINT NOT NULL
+);
+";
 
 // A check of a column cannot be changed, so that the column is made anew.
 const RELAY: &str = "

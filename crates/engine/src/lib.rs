@@ -31,6 +31,7 @@ pub mod scale;
 pub mod reputation;
 pub mod tier;
 pub mod fit;
+pub mod case;
 pub mod retry;
 pub mod posting;
 pub mod snapshot;

@@ -90,6 +90,7 @@ pub struct Metrics {
     /// Incidents open now, by kind.
     pub incidents_open: Family<What, Gauge>,
     pub active_recipients: Gauge,
+    pub cases_open: Family<What, Gauge>,
     /// Streams of events open now.
     pub event_streams: Gauge,
     /// 1 while messages are accepted, 0 while the spool is full or failing.
@@ -126,6 +127,7 @@ impl Default for Metrics {
             spans: Family::default(),
             incidents_open: Family::default(),
             active_recipients: Gauge::default(),
+            cases_open: Family::default(),
             event_streams: Gauge::default(),
             accepting: Gauge::default(),
             registry: Registry::default(),
@@ -226,6 +228,11 @@ impl Default for Metrics {
             "active_recipients",
             "Recipients that are known to have opened a message or followed a link",
             metrics.active_recipients.clone(),
+        );
+        registry.register(
+            "cases_open",
+            "Cases that wait for the operator (open), and those of them whose answer is overdue",
+            metrics.cases_open.clone(),
         );
         registry.register("incidents_open", "Incidents open now, by kind", metrics.incidents_open.clone());
         registry.register("event_streams", "Streams of events open now", metrics.event_streams.clone());

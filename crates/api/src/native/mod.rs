@@ -25,6 +25,7 @@ mod webhook;
 mod suppression;
 mod warm_up;
 mod managed;
+mod case;
 mod relay;
 mod signal;
 mod reputation;
@@ -70,6 +71,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         suppression::routes(),
         warm_up::routes(),
         managed::routes(),
+        case::routes(),
         relay::routes(),
         signal::routes(),
         reputation::routes(),

@@ -1,0 +1,169 @@
+//! `weir case`: requests that a person or a policy answers, with the reason.
+
+use crate::commands::show::{card, items, text};
+use crate::commands::verb::Act::{Get, Post};
+use crate::commands::verb::Shown::{Card, Page, Table};
+use crate::commands::verb::{Arg, Line, Noun, Verb, body, query};
+use serde_json::Value;
+
+const FIELDS: &[&str] = &[
+    "id",
+    "account",
+    "kind",
+    "state",
+    "language",
+    "request",
+    "figures",
+    "decision",
+    "opened_at",
+    "due_at",
+    "is_overdue",
+    "answered_at",
+    "changed_at",
+    "revision",
+];
+const COLUMNS: &[&str] = &["id", "account", "kind", "state", "opened_at", "due_at", "is_overdue"];
+const ONE: &str = "accounts/{account}/cases/{case}";
+const KINDS: &[&str] = &["dedicated-ips", "relinquish", "managed-pool", "quota", "leave-sandbox"];
+const STATES: &[&str] = &["open", "waiting", "granted", "partly-granted", "denied", "confirmed", "closed"];
+
+const KIND: Arg = query("kind", "Only those of this kind").one_of(KINDS);
+const STATE: Arg = query("state", "Only those that stand so").one_of(STATES);
+const OVERDUE: Arg = query("overdue", "Only those whose answer is overdue").flag();
+
+pub const NOUN: Noun = Noun {
+    name: "case",
+    about: "Cases: dedicated IPs, giving them back, managed pools, quotas, leaving the sandbox",
+    verbs: &[
+        Verb::row(
+            "open",
+            (Post, "accounts/{account}/cases"),
+            "Ask for something; the first answer is due within a day. docs/operate/cases.md says which answers each kind needs",
+            Card(FIELDS),
+            "weir case open dedicated-ips --account shop --requests region=local,quantity=2 --mail-type transactional --website https://shop.example --opted-in \"at checkout\" --bounces \"off the list at once\" --use-case \"receipts\" --terms yes",
+        )
+        .takes(&[
+            body("kind", "What is asked for").one_of(KINDS).positional(),
+            body("requests", "One for each region: region=local,quantity=2 · region=local,rate=20 · region=local,ips=192.0.2.1 · region=local,per_day=50000,per_second=14").objects(),
+            body("mail-type", "transactional, marketing, system, subscription or other: what most of it is"),
+            body("website", "The web site"),
+            body("opted-in", "How the list is built, and how recipients opted in"),
+            body("bounces", "What happens with bounces and complaints"),
+            body("opting-out", "How recipients opt out"),
+            body("number-chosen", "How the wanted number was chosen"),
+            body("use-case", "What it is for"),
+            body("terms", "Agrees to the terms").yes_no(),
+            body("only-opted-in", "Writes only to who asked for it").yes_no(),
+            body("bounce-process", "Has a process for bounces and complaints").yes_no(),
+            body("pool", "Where leased IPs go; what a managed pool is to be called"),
+            body("traffic", "Of a managed pool: kinds=newsletters,per_day=2000,per_month=60000,is_steady=true,domains=shop.example").object(),
+            body("although-empty", "Of IPs that are given back: pools may be without any then").flag(),
+            body("language", "In which language the service speaks in it").one_of(&["en", "ja"]),
+        ]),
+        Verb::row(
+            "list",
+            (Get, "[accounts/{account}/]cases"),
+            "Cases, newest first",
+            Table(COLUMNS),
+            "weir case list --overdue",
+        )
+        .takes(&[KIND, STATE, OVERDUE]),
+        Verb::row("show", (Get, ONE), "One case, with all that was said in it", Page(file), "weir case show case_01… --account shop"),
+        Verb::row(
+            "say",
+            (Post, "accounts/{account}/cases/{case}/messages"),
+            "Say something in a case",
+            Card(&["id", "state", "due_at"]),
+            "weir case say case_01… \"Which web site is it?\" --account shop --asks",
+        )
+        .takes(&[
+            body("text", "What is said").positional(),
+            body("asks", "Of the operator: it waits for the customer's answer").flag(),
+            body("attachments", "Small files: name=list.txt,content=BASE64").objects(),
+        ]),
+        Verb::row(
+            "grant",
+            (Post, "accounts/{account}/cases/{case}/answer"),
+            "Grant what is asked for, or a part of it. For the operator",
+            Card(FIELDS),
+            "weir case grant case_01… --account shop --grants region=local,quantity=1 --reason \"one is enough for 5,000 a day\"",
+        )
+        .says(&[("answer", "grant")])
+        .takes(&[
+            body("grants", "What is granted, where it is not all of it; as in weir case open --requests").objects(),
+            body("reason", "Needed where less is granted than was asked for"),
+        ]),
+        Verb::row(
+            "deny",
+            (Post, "accounts/{account}/cases/{case}/answer"),
+            "Deny a case, with the reason and what would change it. For the operator",
+            Card(FIELDS),
+            "weir case deny case_01… --account shop --reason \"4 % of the mail bounces\" --would-change \"under 2 % for 30 days\"",
+        )
+        .says(&[("answer", "deny")])
+        .takes(&[
+            body("reason", "Why").required(),
+            body("would-change", "What would change this answer").required(),
+        ]),
+        Verb::row(
+            "confirm",
+            (Post, "accounts/{account}/cases/{case}/confirmation"),
+            "Confirm that IPs are given back; this cannot be undone",
+            Card(FIELDS),
+            "weir case confirm case_01… --account shop",
+        ),
+        Verb::row(
+            "close",
+            (Post, "accounts/{account}/cases/{case}/closing"),
+            "End a case that nobody has answered",
+            Card(FIELDS),
+            "weir case close case_01… --account shop",
+        ),
+        Verb::row(
+            "reopen",
+            (Post, "accounts/{account}/cases/{case}/reopening"),
+            "Have a case looked at once more",
+            Card(FIELDS),
+            "weir case reopen case_01… \"We have cleaned our lists\" --account shop",
+        )
+        .takes(&[body("text", "Why it should be").positional()]),
+        Verb::row(
+            "attachment",
+            (Get, "accounts/{account}/cases/{case}/attachments/{attachment}"),
+            "A file that somebody attached, in base64",
+            Card(&["name", "content"]),
+            "weir case attachment case_01… att_01… --account shop",
+        ),
+        Verb::row(
+            "waiting",
+            (Get, "waiting-ips"),
+            "What was granted and waits for IPs. For the operator",
+            Table(&["case", "account", "region", "quantity", "since"]),
+            "weir case waiting",
+        ),
+    ],
+};
+
+fn file(answer: &Value, _: &Line) -> String {
+    let mut lines = vec![card(answer, FIELDS)];
+    for entry in items(answer, "entries") {
+        lines.push(format!(
+            "\n{}  {} ({}): {}",
+            text(entry, "at"),
+            text(entry, "name"),
+            text(entry, "party"),
+            text(entry, "act")
+        ));
+        let said = text(entry, "text");
+        lines.extend(said.lines().map(|line| format!("    {line}")));
+        for attached in items(entry, "attachments") {
+            lines.push(format!(
+                "    attached: {} ({} octets), {}",
+                text(attached, "name"),
+                text(attached, "octets"),
+                text(attached, "id")
+            ));
+        }
+    }
+    lines.join("\n")
+}
