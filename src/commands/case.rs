@@ -1,8 +1,8 @@
 //! `weir case`: requests that a person or a policy answers, with the reason.
 
 use crate::commands::show::{card, items, text};
-use crate::commands::verb::Act::{Get, Post};
-use crate::commands::verb::Shown::{Card, Page, Table};
+use crate::commands::verb::Act::{Delete, Get, Patch, Post};
+use crate::commands::verb::Shown::{Card, Page, Said, Table};
 use crate::commands::verb::{Arg, Line, Noun, Verb, body, query};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ const FIELDS: &[&str] = &[
     "state",
     "language",
     "request",
-    "figures",
+    "facts",
     "decision",
     "opened_at",
     "due_at",
@@ -135,12 +135,108 @@ pub const NOUN: Noun = Noun {
             "weir case attachment case_01… att_01… --account shop",
         ),
         Verb::row(
+            "criteria",
+            (Get, "accounts/{account}/criteria"),
+            "By which criteria a request would be granted at once, and how close the account is to each",
+            Page(standings),
+            "weir case criteria quota --account shop --per-day 50000",
+        )
+        .takes(&[
+            query("kind", "What would be asked for").one_of(KINDS).positional(),
+            query("quantity", "So many IPs").number(),
+            query("per-day", "So many recipients in 24 hours").number(),
+            query("per-second", "So many a second").number(),
+        ]),
+        Verb::row(
             "waiting",
             (Get, "waiting-ips"),
             "What was granted and waits for IPs. For the operator",
             Table(&["case", "account", "region", "quantity", "since"]),
             "weir case waiting",
         ),
+    ],
+};
+
+/// Each policy, with its criteria.
+fn standings(answer: &Value, _: &Line) -> String {
+    let all = items(answer, "items");
+    if all.is_empty() {
+        return "No policy grants this; a person answers, within a day.".to_owned();
+    }
+    let one = |standing: &Value| {
+        let would = if standing["would_grant"] == true { "grants it at once" } else { "does not grant it" };
+        let mut lines = vec![format!("{} {would}", text(standing, "policy"))];
+        lines.extend(criteria(standing));
+        lines.join("\n")
+    };
+    all.iter().map(one).collect::<Vec<_>>().join("\n\n")
+}
+
+fn criteria(of: &Value) -> Vec<String> {
+    let line =
+        |point: &Value| format!("  {} {}", if point["met"] == true { "yes" } else { "no " }, text(point, "words"));
+    items(of, "criteria").iter().map(line).collect()
+}
+
+/// Past cases, with what would have been said.
+fn rehearsal(answer: &Value, _: &Line) -> String {
+    let all = items(answer, "items");
+    let granted = all.iter().filter(|past| past["would_grant"] == true).count();
+    let mut lines = vec![format!("It would have granted {granted} of {} past cases.", all.len())];
+    for past in all {
+        let would = if past["would_grant"] == true { "would grant" } else { "would not" };
+        lines.push(format!(
+            "\n{} of {}: {would}; it was {}",
+            text(past, "case"),
+            text(past, "account"),
+            text(past, "state")
+        ));
+        lines.extend(criteria(past));
+    }
+    lines.join("\n")
+}
+
+const POLICY: &[&str] = &["id", "name", "kind", "is_on", "criteria", "revision", "created_at"];
+const CRITERIA: Arg = body(
+    "criteria",
+    "standing_days_min=30,bounces_below=200,complaints_below=5,times_peak_max=3 …: of bounces and complaints in 10,000; docs/operate/cases.md has all",
+)
+.object();
+
+pub const POLICY_NOUN: Noun = Noun {
+    name: "policy",
+    about: "Policies: which requests are granted by rule. For the operator",
+    verbs: &[
+        Verb::row(
+            "create",
+            (Post, "policies"),
+            "Make a policy; it is off until it is switched on",
+            Card(POLICY),
+            "weir policy create good-senders --kind quota --criteria standing_days_min=30,bounces_below=200,complaints_below=5,times_peak_max=3,statements=yes",
+        )
+        .takes(&[
+            body("name", "What it is called").positional(),
+            body("kind", "Which requests it is about").one_of(KINDS).required(),
+            CRITERIA,
+        ]),
+        Verb::row("list", (Get, "policies"), "All policies", Table(&["id", "name", "kind", "is_on", "criteria"]), "weir policy list"),
+        Verb::row("show", (Get, "policies/{policy}"), "One policy", Card(POLICY), "weir policy show good-senders"),
+        Verb::row(
+            "try",
+            (Get, "policies/{policy}/rehearsal"),
+            "What it would have said to past cases",
+            Page(rehearsal),
+            "weir policy try good-senders",
+        ),
+        Verb::row(
+            "change",
+            (Patch, "policies/{policy}"),
+            "Switch a policy on or off, or give it other criteria",
+            Card(POLICY),
+            "weir policy change good-senders --is-on yes",
+        )
+        .takes(&[body("is-on", "Whether it answers").yes_no(), CRITERIA]),
+        Verb::row("delete", (Delete, "policies/{policy}"), "Delete a policy", Said("Policy {policy} is gone."), "weir policy delete good-senders"),
     ],
 };
 

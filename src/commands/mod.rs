@@ -73,6 +73,7 @@ const NOUNS: &[verb::Noun] = &[
     unmatched::NOUN,
     lease::NOUN,
     case::NOUN,
+    case::POLICY_NOUN,
     person::NOUN,
     me::NOUN,
     events::NOUN,

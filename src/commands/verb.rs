@@ -531,7 +531,7 @@ impl Line<'_> {
 }
 
 /// Lists of the interface: one of them is a list, too.
-const LISTS: [&str; 2] = ["ips", "domains"];
+const LISTS: [&str; 3] = ["ips", "domains", "plans"];
 
 /// `region=local,quantity=2`, as an object.
 fn object(text: &str) -> Result<Value, Fault> {

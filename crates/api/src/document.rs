@@ -32,6 +32,7 @@ const NAMES: &[(&str, &str)] = &[
     ("pool", "Id of the pool, or its name in the home region"),
     ("case", "Id of the case"),
     ("attachment", "Id of the attachment"),
+    ("policy", "Id or name of the policy"),
     ("relay", "Id or name of the relay"),
     ("ip", "The address"),
     ("release", "Id of the release, as it was answered"),

@@ -40,6 +40,19 @@ async fn things(house: &House) -> Things {
     let subaccount = made(house.post(&key, "/accounts/self/subaccounts", json!({ "name": "part" })).await);
     let relay = json!({ "name": "before", "host": "smtp.bolt.test" });
     let relay = made(house.post(&key, "/accounts/self/relays", relay).await);
+    let wanted = json!({
+        "kind": "quota", "mail_type": "transactional", "website": "https://bolt.test", "opted_in": "x", "bounces": "x",
+        "opting_out": "x", "number_chosen": "x", "use_case": "x", "terms": true, "only_opted_in": true,
+        "bounce_process": true, "requests": [{ "per_day": 1_000 }],
+    });
+    let case = made(house.post(&key, "/accounts/self/cases", wanted).await);
+    let saying = json!({ "text": "x", "attachments": [{ "name": "x.txt", "content": "eA==" }] });
+    house.post(&key, &format!("/accounts/self/cases/{case}/messages"), saying).await.as_(200);
+    let file = house.get(&key, &format!("/accounts/self/cases/{case}")).await;
+    let attachments = file.as_(200)["entries"].as_array().unwrap().iter().map(|entry| &entry["attachments"][0]["id"]);
+    let attachment = text(attachments.clone().find(|id| id.is_string()).unwrap());
+    let policy = json!({ "name": "by-rule", "kind": "quota", "criteria": { "sent_min": 1 } });
+    let policy = made(house.post(&house.operator, "/policies", policy).await);
     let set = json!({ "name": "their-set", "pool": pool });
     made(house.post(&key, "/accounts/self/configuration-sets", set).await);
     let credential = json!({ "name": "theirs", "scopes": ["read"] });
@@ -90,6 +103,9 @@ async fn things(house: &House) -> Things {
         ("pool", pool),
         ("subaccount", like(&subaccount)),
         ("relay", like(&relay)),
+        ("case", like(&case)),
+        ("policy", like(&policy)),
+        ("attachment", like(&attachment)),
         ("set", thing("their-set".into(), "no-set".into())),
         ("configuration_set", thing("their-set".into(), "no-set".into())),
         ("ips", thing(ip.clone(), "198.51.100.250".into())),

@@ -32,9 +32,10 @@ pub enum Subject {
     Signal,
     Relay,
     Case,
+    Policy,
 }
 
-const SUBJECTS: [Subject; 17] = [
+const SUBJECTS: [Subject; 18] = [
     Subject::Region,
     Subject::Account,
     Subject::Subaccount,
@@ -52,6 +53,7 @@ const SUBJECTS: [Subject; 17] = [
     Subject::Signal,
     Subject::Relay,
     Subject::Case,
+    Subject::Policy,
 ];
 
 impl Subject {
@@ -75,6 +77,7 @@ impl Subject {
             Subject::Signal => "signal",
             Subject::Relay => "relay",
             Subject::Case => "case",
+            Subject::Policy => "policy",
         }
     }
 

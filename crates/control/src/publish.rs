@@ -408,7 +408,8 @@ impl Touched {
                 | Subject::Signal
                 | Subject::Suppression
                 | Subject::Webhook
-                | Subject::Case,
+                | Subject::Case
+                | Subject::Policy,
             )
             | None => {}
         }

@@ -98,6 +98,15 @@ CREATE TABLE case_wait (
     quantity BIGINT NOT NULL CHECK (quantity > 0),
     since BIGINT NOT NULL
 );
+CREATE TABLE policy (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    is_on BIGINT NOT NULL CHECK (is_on IN (0, 1)),
+    criteria TEXT NOT NULL,
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
 ";
 
 // A check of a column cannot be changed, so that the column is made anew.

@@ -4,17 +4,21 @@
 mod support;
 
 use control::account::{NewAccount, Quota, Standing};
-use control::case::{Answer, Case, CaseFilter, Entry, Language, NewCase, Part, Party, Request, Saying, Traffic};
+use control::case::{
+    Answer, Case, CaseFilter, Entry, Language, NewCase, Part, Party, PolicyChange, Request, Saying, Traffic,
+};
 use control::inventory::NewIps;
 use control::lease::Into;
 use control::{Actor, Kind, Office, Refusal, Window};
 use engine::case::{CaseKind, CaseState};
+use engine::policy::Criteria;
 use engine::snapshot::Plan;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
+use support::sent::{Sent, send};
 use support::{Bench, Engine, bench, good, no_dns, on_both};
 
 fn said<T: std::fmt::Debug>(result: Result<T, Refusal>) -> (Kind, &'static str, Option<String>) {
@@ -381,6 +385,96 @@ fn spec_r3_8_a_managed_pool_is_requested() {
         assert!(pool.ips.is_empty());
         let words = told(office, own, &case).await;
         assert!(words.contains("Your managed pool is called bulk") && !words.contains("192.0.2."), "{words}");
+    });
+}
+
+// R7.4: criteria as data, tried on past cases before they count; the answer names the rule and its figures; whoever may ask sees how close
+// it is.
+#[test]
+fn spec_r7_4_a_policy_answers_by_rule() {
+    on_both(async |bench| {
+        bench.region().await;
+        let acme = bench.account("acme", Plan::Standard).await;
+        let (office, own) = (&bench.office, &bench.key_of(&acme));
+        let wish = |per_day| form(vec![Part { per_day: Some(per_day), ..part("local") }]);
+        let criteria = Criteria {
+            standing_days_min: Some(30),
+            bounces_below: Some(200),
+            times_peak_max: Some(3),
+            ..Criteria::default()
+        };
+        send(bench, &acme, "google", Sent { delivered: 99, hard: 1, ..Sent::default() }).await;
+        let early = office.open_case(own, &acme, new(CaseKind::Quota, wish(300))).await.unwrap();
+        let made = office.create_policy(&bench.by, "good", CaseKind::Quota, criteria.clone()).await.unwrap();
+        assert!(!made.is_on);
+        bench.days(31);
+        send(bench, &acme, "google", Sent { delivered: 99, hard: 1, ..Sent::default() }).await;
+        let off = office.open_case(own, &acme, new(CaseKind::Quota, wish(300))).await.unwrap();
+        assert_eq!(off.state, CaseState::Open, "it is not on yet");
+        // By what was known at the time.
+        let past = office.rehearse_policy(&bench.by, "good").await.unwrap();
+        let would: Vec<_> = past.iter().map(|past| (past.case.as_str(), past.would_grant)).collect();
+        assert_eq!(would, [(off.id.as_str(), true), (early.id.as_str(), false)]);
+        let unmet: Vec<&str> = past[1].points.iter().filter(|point| !point.met).map(|point| point.code).collect();
+        assert_eq!(unmet, ["standing"]);
+
+        let on = PolicyChange { is_on: Some(true), ..PolicyChange::default() };
+        office.change_policy(&bench.by, "good", on.clone()).await.unwrap();
+        let close = office.criteria(own, &acme, CaseKind::Quota, &wish(301)).await.unwrap();
+        let points: Vec<_> = close[0].points.iter().map(|point| (point.code, point.met)).collect();
+        assert_eq!(points, [("standing", true), ("bounces", true), ("times-peak", false)]);
+        let too_much = office.open_case(own, &acme, new(CaseKind::Quota, wish(301))).await.unwrap();
+        assert_eq!(too_much.state, CaseState::Open, "a person answers");
+        let case = office.open_case(own, &acme, new(CaseKind::Quota, wish(300))).await.unwrap();
+        assert_eq!(case.state, CaseState::Granted);
+        let decision = case.decision.clone().unwrap();
+        assert_eq!(decision.policy.as_deref(), Some("good"));
+        assert_eq!(office.quotas(own, &acme).await.unwrap()["local"].per_day, 300);
+        let words = told(office, own, &case).await;
+        assert!(words.contains("1.00 % of its mail bounced; it must be under 2.00 %"), "{words}");
+        let (_, entries) = read(office, own, &case).await;
+        assert!(entries.iter().any(|entry| entry.name == "the policy good"), "{entries:?}");
+
+        // What would let in everybody, or says nothing, is no policy; and a tenant makes none.
+        let nothing =
+            office.create_policy(&bench.by, "all", CaseKind::LeaveSandbox, Criteria::default()).await.unwrap();
+        assert_eq!(said(office.change_policy(&bench.by, &nothing.id, on).await).2.as_deref(), Some("criteria"));
+        let ips = Criteria { ips_max: Some(4), ..Criteria::default() };
+        let wrong = office.create_policy(&bench.by, "ips", CaseKind::Quota, ips.clone()).await;
+        assert_eq!(said(wrong).2.as_deref(), Some("ips_max"));
+        let gives_back = office.create_policy(&bench.by, "back", CaseKind::Relinquish, Criteria::default()).await;
+        assert_eq!(said(gives_back).2.as_deref(), Some("kind"));
+        let strange = Criteria { plans: vec!["gold".into()], ..Criteria::default() };
+        let wrong = office.create_policy(&bench.by, "gold", CaseKind::Quota, strange).await;
+        assert_eq!(said(wrong).2.as_deref(), Some("plans"));
+        assert_eq!(said(office.create_policy(own, "mine", CaseKind::DedicatedIps, ips).await).0, Kind::Forbidden);
+        assert_eq!(said(office.rehearse_policy(own, "good").await).0, Kind::Forbidden);
+    });
+}
+
+// R7.4: what a policy grants and cannot be done stays the operator's, and nothing of it is there.
+#[test]
+fn a_policy_that_cannot_be_carried_out_leaves_the_case_open() {
+    on_both(async |bench| {
+        bench.region().await;
+        let acme = bench.account("acme", Plan::Standard).await;
+        let (office, own) = (&bench.office, &bench.key_of(&acme));
+        bench.pool(&acme, "bulk").await;
+        let plans = Criteria { plans: vec!["standard".into()], ..Criteria::default() };
+        office.create_policy(&bench.by, "pools", CaseKind::ManagedPool, plans).await.unwrap();
+        let on = PolicyChange { is_on: Some(true), ..PolicyChange::default() };
+        office.change_policy(&bench.by, "pools", on).await.unwrap();
+        let traffic = Traffic { kinds: "news".into(), domains: vec!["acme.example".into()], ..Traffic::default() };
+        let request = Request {
+            pool: Some("bulk".into()),
+            traffic: Some(traffic),
+            parts: vec![part("local")],
+            ..Request::default()
+        };
+        let case = office.open_case(own, &acme, new(CaseKind::ManagedPool, request)).await.unwrap();
+        let (case, entries) = read(office, own, &case).await;
+        assert_eq!((case.state, case.decision), (CaseState::Open, None));
+        assert!(!entries.iter().any(|entry| entry.name.contains("policy")), "{entries:?}");
     });
 }
 

@@ -32,6 +32,7 @@ pub mod reputation;
 pub mod tier;
 pub mod fit;
 pub mod case;
+pub mod policy;
 pub mod retry;
 pub mod posting;
 pub mod snapshot;

@@ -9,9 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use control::case as theirs;
 use engine::case::{CaseKind as TheirKind, CaseState as TheirState};
+use engine::policy::Facts as TheirFacts;
 use engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -44,25 +44,25 @@ words!(
 /// In which language the service speaks in a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum Language {
+enum CaseLanguage {
     En,
     Ja,
 }
 
-impl From<Language> for theirs::Language {
-    fn from(language: Language) -> theirs::Language {
+impl From<CaseLanguage> for theirs::Language {
+    fn from(language: CaseLanguage) -> theirs::Language {
         match language {
-            Language::En => theirs::Language::English,
-            Language::Ja => theirs::Language::Japanese,
+            CaseLanguage::En => theirs::Language::English,
+            CaseLanguage::Ja => theirs::Language::Japanese,
         }
     }
 }
 
-impl From<theirs::Language> for Language {
-    fn from(language: theirs::Language) -> Language {
+impl From<theirs::Language> for CaseLanguage {
+    fn from(language: theirs::Language) -> CaseLanguage {
         match language {
-            theirs::Language::English => Language::En,
-            theirs::Language::Japanese => Language::Ja,
+            theirs::Language::English => CaseLanguage::En,
+            theirs::Language::Japanese => CaseLanguage::Ja,
         }
     }
 }
@@ -70,7 +70,7 @@ impl From<theirs::Language> for Language {
 /// What is asked for, or granted, in one region.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Part {
+struct CasePart {
     /// Without it, the home region.
     region: Option<String>,
     /// How many IPs.
@@ -85,7 +85,7 @@ struct Part {
     per_second: Option<i64>,
 }
 
-impl Part {
+impl CasePart {
     fn theirs(self, home: &str) -> theirs::Part {
         theirs::Part {
             region: self.region.unwrap_or_else(|| home.to_owned()),
@@ -98,9 +98,9 @@ impl Part {
     }
 }
 
-impl From<theirs::Part> for Part {
-    fn from(part: theirs::Part) -> Part {
-        Part {
+impl From<theirs::Part> for CasePart {
+    fn from(part: theirs::Part) -> CasePart {
+        CasePart {
             region: Some(part.region),
             quantity: part.quantity,
             rate: part.rate,
@@ -117,7 +117,7 @@ impl From<theirs::Part> for Part {
 struct NewCase {
     kind: CaseKind,
     /// Without it, English.
-    language: Option<Language>,
+    language: Option<CaseLanguage>,
     /// One of transactional, marketing, system, subscription, other.
     mail_type: Option<String>,
     website: Option<String>,
@@ -138,11 +138,11 @@ struct NewCase {
     bounce_process: Option<bool>,
     /// One for each region.
     #[serde(default)]
-    requests: Vec<Part>,
+    requests: Vec<CasePart>,
     /// Where leased IPs go; what a managed pool is to be called.
     pool: Option<String>,
     /// What a managed pool is to carry.
-    traffic: Option<Traffic>,
+    traffic: Option<CaseTraffic>,
     /// Of IPs that are given back: pools may be without any then.
     #[serde(default)]
     although_empty: bool,
@@ -150,7 +150,7 @@ struct NewCase {
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Traffic {
+struct CaseTraffic {
     /// Which kinds of mail.
     kinds: String,
     per_day: u64,
@@ -162,7 +162,7 @@ struct Traffic {
 
 /// The form, as it was filled in.
 #[derive(Serialize, ToSchema)]
-struct Request {
+struct CaseRequest {
     #[schema(required)]
     mail_type: Option<String>,
     #[schema(required)]
@@ -183,17 +183,17 @@ struct Request {
     only_opted_in: Option<bool>,
     #[schema(required)]
     bounce_process: Option<bool>,
-    requests: Vec<Part>,
+    requests: Vec<CasePart>,
     #[schema(required)]
     pool: Option<String>,
     #[schema(required)]
-    traffic: Option<Traffic>,
+    traffic: Option<CaseTraffic>,
 }
 
 /// What was decided, and why.
 #[derive(Serialize, ToSchema)]
-struct Decision {
-    granted: Vec<Part>,
+struct CaseDecision {
+    granted: Vec<CasePart>,
     #[schema(required)]
     reason: Option<String>,
     /// Of a denial: what would change it.
@@ -205,19 +205,59 @@ struct Decision {
     at: Time,
 }
 
+/// What was known of an account, and of what it wants.
+#[derive(Serialize, ToSchema)]
+struct CaseFacts {
+    plan: String,
+    /// Days in good standing.
+    standing_days: u32,
+    /// Messages of the last four weeks.
+    sent: u64,
+    /// Those of the busiest of the last fourteen days.
+    peak_day: u64,
+    bounces_per_10000: f64,
+    complaints_per_10000: f64,
+    ips_held: u32,
+    wanted_ips: u32,
+    wanted_per_day: i64,
+    wanted_per_second: i64,
+    /// Whether all three statements are made.
+    statements: bool,
+    /// How much of what a managed pool requires is not met.
+    unmet: u32,
+}
+
+impl From<TheirFacts> for CaseFacts {
+    fn from(facts: TheirFacts) -> CaseFacts {
+        CaseFacts {
+            plan: facts.plan,
+            standing_days: facts.standing_days,
+            sent: facts.sent,
+            peak_day: facts.peak_day,
+            bounces_per_10000: facts.bounces_per_10000,
+            complaints_per_10000: facts.complaints_per_10000,
+            ips_held: facts.ips_held,
+            wanted_ips: facts.wanted_ips,
+            wanted_per_day: facts.wanted_per_day,
+            wanted_per_second: facts.wanted_per_second,
+            statements: facts.statements,
+            unmet: facts.unmet,
+        }
+    }
+}
+
 #[derive(Serialize, ToSchema)]
 struct Case {
     id: String,
     account: String,
     kind: CaseKind,
     state: CaseState,
-    language: Language,
-    request: Request,
+    language: CaseLanguage,
+    request: CaseRequest,
     /// What was known of the account when it asked.
-    #[schema(value_type = Object)]
-    figures: Value,
+    facts: CaseFacts,
     #[schema(required)]
-    decision: Option<Decision>,
+    decision: Option<CaseDecision>,
     opened_at: Time,
     /// When the next answer is due; none: nobody waits for one.
     #[schema(required)]
@@ -232,7 +272,7 @@ struct Case {
 
 fn view(case: theirs::Case, now: Timestamp) -> Case {
     let is_overdue = case.is_overdue(now);
-    let request = Request {
+    let request = CaseRequest {
         mail_type: case.request.mail_type,
         website: case.request.website,
         opted_in: case.request.opted_in,
@@ -243,9 +283,9 @@ fn view(case: theirs::Case, now: Timestamp) -> Case {
         terms: case.request.terms,
         only_opted_in: case.request.only_opted_in,
         bounce_process: case.request.bounce_process,
-        requests: case.request.parts.into_iter().map(Part::from).collect(),
+        requests: case.request.parts.into_iter().map(CasePart::from).collect(),
         pool: case.request.pool,
-        traffic: case.request.traffic.map(|traffic| Traffic {
+        traffic: case.request.traffic.map(|traffic| CaseTraffic {
             kinds: traffic.kinds,
             per_day: traffic.per_day,
             per_month: traffic.per_month,
@@ -253,8 +293,8 @@ fn view(case: theirs::Case, now: Timestamp) -> Case {
             domains: traffic.domains,
         }),
     };
-    let decision = case.decision.map(|decision| Decision {
-        granted: decision.granted.into_iter().map(Part::from).collect(),
+    let decision = case.decision.map(|decision| CaseDecision {
+        granted: decision.granted.into_iter().map(CasePart::from).collect(),
         reason: decision.reason,
         would_change: decision.would_change,
         policy: decision.policy,
@@ -267,7 +307,7 @@ fn view(case: theirs::Case, now: Timestamp) -> Case {
         state: case.state.into(),
         language: case.language.into(),
         request,
-        figures: case.figures,
+        facts: case.facts.into(),
         decision,
         opened_at: Time(case.opened_at),
         due_at: case.due_at.map(Time),
@@ -280,23 +320,23 @@ fn view(case: theirs::Case, now: Timestamp) -> Case {
 
 words!(
     /// Who says it: the account, the operator, or the service itself.
-    Party is theirs::Party { Customer, Operator, Service }
+    CaseParty is theirs::Party { Customer, Operator, Service }
 );
 
 /// Something that was said or done.
 #[derive(Serialize, ToSchema)]
-struct Entry {
+struct CaseEntry {
     at: Time,
-    party: Party,
+    party: CaseParty,
     name: String,
     /// `said`, `told`, or what was done.
     act: String,
     text: String,
-    attachments: Vec<Attached>,
+    attachments: Vec<AttachedFile>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct Attached {
+struct AttachedFile {
     id: String,
     name: String,
     octets: usize,
@@ -307,24 +347,24 @@ struct Attached {
 struct CaseFile {
     #[serde(flatten)]
     case: Case,
-    entries: Vec<Entry>,
+    entries: Vec<CaseEntry>,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Saying {
+struct CaseMessage {
     text: String,
     /// Of the operator: it waits for the customer's answer.
     #[serde(default)]
     asks: bool,
     /// Files, at most 1 MiB each.
     #[serde(default)]
-    attachments: Vec<Attachment>,
+    attachments: Vec<CaseAttachment>,
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Attachment {
+struct CaseAttachment {
     name: String,
     /// In base64.
     content: String,
@@ -332,18 +372,18 @@ struct Attachment {
 
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum Verdict {
+enum CaseVerdict {
     Grant,
     Deny,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewAnswer {
-    answer: Verdict,
+struct CaseAnswer {
+    answer: CaseVerdict,
     /// What is granted, where it is not all of it.
     #[serde(default)]
-    grants: Vec<Part>,
+    grants: Vec<CasePart>,
     /// Needed where less is granted than was asked for, and for a denial.
     reason: Option<String>,
     /// Of a denial: what would change it.
@@ -352,7 +392,7 @@ struct NewAnswer {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Reopening {
+struct CaseReopening {
     /// Why it should be looked at once more.
     text: String,
 }
@@ -419,7 +459,7 @@ async fn open_case(call: Call, At([account]): At<1>, Body(new): Body<NewCase>) -
         }),
         although_empty: new.although_empty,
     };
-    let language = new.language.unwrap_or(Language::En).into();
+    let language = new.language.unwrap_or(CaseLanguage::En).into();
     let opened =
         call.office.open_case(&call.by, &account, theirs::NewCase { kind: new.kind.into(), language, request }).await?;
     let place = ["accounts", &opened.account.clone(), "cases", &opened.id.clone()];
@@ -430,7 +470,7 @@ async fn open_case(call: Call, At([account]): At<1>, Body(new): Body<NewCase>) -
 #[utoipa::path(get, path = "/accounts/{account}/cases/{case}", responses((status = 200, body = CaseFile)))]
 async fn case(call: Call, At([account, case]): At<2>) -> Answer {
     let (case, entries) = call.office.case(&call.by, &account, &case).await?;
-    let entries = entries.into_iter().map(|entry| Entry {
+    let entries = entries.into_iter().map(|entry| CaseEntry {
         at: Time(entry.at),
         party: entry.party.into(),
         name: entry.name,
@@ -439,7 +479,7 @@ async fn case(call: Call, At([account, case]): At<2>) -> Answer {
         attachments: entry
             .attachments
             .into_iter()
-            .map(|attached| Attached { id: attached.id, name: attached.name, octets: attached.octets })
+            .map(|attached| AttachedFile { id: attached.id, name: attached.name, octets: attached.octets })
             .collect(),
     });
     let revision = case.revision;
@@ -451,9 +491,9 @@ fn changed(call: &Call, case: theirs::Case) -> Answer {
 }
 
 /// Say something in a case.
-#[utoipa::path(post, path = "/accounts/{account}/cases/{case}/messages", request_body = Saying, responses((status = 200, body = Case)))]
-async fn say(call: Call, At([account, case]): At<2>, Body(saying): Body<Saying>) -> Answer {
-    let attachment = |attachment: Attachment| match STANDARD.decode(&attachment.content) {
+#[utoipa::path(post, path = "/accounts/{account}/cases/{case}/messages", request_body = CaseMessage, responses((status = 200, body = Case)))]
+async fn say(call: Call, At([account, case]): At<2>, Body(saying): Body<CaseMessage>) -> Answer {
+    let attachment = |attachment: CaseAttachment| match STANDARD.decode(&attachment.content) {
         Ok(octets) => Ok((attachment.name, octets)),
         Err(_) => Err(Problem::invalid("attachments", "This content is no base64.", "Encode the file's octets.")),
     };
@@ -464,20 +504,20 @@ async fn say(call: Call, At([account, case]): At<2>, Body(saying): Body<Saying>)
 }
 
 /// Answer a case. What is granted is there at once, as far as there are IPs; the rest follows. For the operator.
-#[utoipa::path(post, path = "/accounts/{account}/cases/{case}/answer", request_body = NewAnswer, responses((status = 200, body = Case)))]
+#[utoipa::path(post, path = "/accounts/{account}/cases/{case}/answer", request_body = CaseAnswer, responses((status = 200, body = Case)))]
 async fn answer(
     call: Call,
     At([account, case]): At<2>,
     IfMatch(revision): IfMatch,
-    Body(new): Body<NewAnswer>,
+    Body(new): Body<CaseAnswer>,
 ) -> Answer {
     let home = call.office.home_region().to_string();
     let answer = match new.answer {
-        Verdict::Grant => theirs::Answer::Grant {
+        CaseVerdict::Grant => theirs::Answer::Grant {
             parts: new.grants.into_iter().map(|part| part.theirs(&home)).collect(),
             reason: new.reason,
         },
-        Verdict::Deny => theirs::Answer::Deny {
+        CaseVerdict::Deny => theirs::Answer::Deny {
             reason: new.reason.unwrap_or_default(),
             would_change: new.would_change.unwrap_or_default(),
         },
@@ -501,22 +541,22 @@ async fn close(call: Call, At([account, case]): At<2>) -> Answer {
 }
 
 /// Have a case that was denied, granted in part or closed looked at once more.
-#[utoipa::path(post, path = "/accounts/{account}/cases/{case}/reopening", request_body = Reopening, responses((status = 200, body = Case)))]
-async fn reopen(call: Call, At([account, case]): At<2>, Body(reopening): Body<Reopening>) -> Answer {
+#[utoipa::path(post, path = "/accounts/{account}/cases/{case}/reopening", request_body = CaseReopening, responses((status = 200, body = Case)))]
+async fn reopen(call: Call, At([account, case]): At<2>, Body(reopening): Body<CaseReopening>) -> Answer {
     let case = call.office.reopen_case(&call.by, &account, &case, reopening.text).await?;
     changed(&call, case)
 }
 
 /// A file that somebody attached.
-#[utoipa::path(get, path = "/accounts/{account}/cases/{case}/attachments/{attachment}", responses((status = 200, body = Attachment)))]
+#[utoipa::path(get, path = "/accounts/{account}/cases/{case}/attachments/{attachment}", responses((status = 200, body = CaseAttachment)))]
 async fn attachment(call: Call, At([account, case, attachment]): At<3>) -> Answer {
     let (name, octets) = call.office.case_attachment(&call.by, &account, &case, &attachment).await?;
-    told(Attachment { name, content: STANDARD.encode(octets) })
+    told(CaseAttachment { name, content: STANDARD.encode(octets) })
 }
 
 /// IPs that were granted and are waited for.
 #[derive(Serialize, ToSchema)]
-struct Waiting {
+struct WaitingIps {
     case: String,
     account: String,
     region: String,
@@ -525,9 +565,9 @@ struct Waiting {
 }
 
 /// What was granted and waits for IPs, the longest first. For the operator.
-#[utoipa::path(get, path = "/waiting-ips", responses((status = 200, body = Listed<Waiting>)))]
+#[utoipa::path(get, path = "/waiting-ips", responses((status = 200, body = Listed<WaitingIps>)))]
 async fn waiting(call: Call, _: Listing<Everything>) -> Answer {
-    whole(call.office.waiting_for_ips(&call.by).await?, |waiting| Waiting {
+    whole(call.office.waiting_for_ips(&call.by).await?, |waiting| WaitingIps {
         case: waiting.case,
         account: waiting.account,
         region: waiting.region,

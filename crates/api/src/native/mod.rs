@@ -26,6 +26,7 @@ mod suppression;
 mod warm_up;
 mod managed;
 mod case;
+mod policy;
 mod relay;
 mod signal;
 mod reputation;
@@ -72,6 +73,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         warm_up::routes(),
         managed::routes(),
         case::routes(),
+        policy::routes(),
         relay::routes(),
         signal::routes(),
         reputation::routes(),

@@ -17,7 +17,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
 words!(
     /// What protects the connection: `start-tls`, `tls` from the first octet, or `clear` for a service in one's own network. With TLS
     /// the service must show a certificate of its name.
-    Security is engine::snapshot::RelaySecurity { StartTls, Tls, Clear }
+    RelaySecurity is engine::snapshot::RelaySecurity { StartTls, Tls, Clear }
 );
 
 #[derive(Serialize, ToSchema)]
@@ -27,7 +27,7 @@ struct Relay {
     name: String,
     host: String,
     port: u16,
-    security: Security,
+    security: RelaySecurity,
     /// The name it is signed in with. The password is shown to nobody.
     #[schema(required)]
     user: Option<String>,
@@ -62,7 +62,7 @@ struct NewRelay {
     /// Without it, 587; with `tls`, 465.
     port: Option<u16>,
     /// Without it, `start-tls`.
-    security: Option<Security>,
+    security: Option<RelaySecurity>,
     user: Option<String>,
     password: Option<String>,
 }
@@ -74,7 +74,7 @@ struct RelayChange {
     name: Option<String>,
     host: Option<String>,
     port: Option<u16>,
-    security: Option<Security>,
+    security: Option<RelaySecurity>,
     /// Null: it asks for none any more, and the password is forgotten.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
@@ -91,8 +91,8 @@ async fn relays(call: Call, At([account]): At<1>, list: Listing) -> Answer {
 /// Make a relay known. Mail leaves by it where a pool says so.
 #[utoipa::path(post, path = "/accounts/{account}/relays", request_body = NewRelay, responses((status = 201, body = Relay)))]
 async fn create_relay(call: Call, At([account]): At<1>, Body(new): Body<NewRelay>) -> Answer {
-    let security = new.security.unwrap_or(Security::StartTls);
-    let usual = if matches!(security, Security::Tls) { 465 } else { 587 };
+    let security = new.security.unwrap_or(RelaySecurity::StartTls);
+    let usual = if matches!(security, RelaySecurity::Tls) { 465 } else { 587 };
     let new = theirs::NewRelay {
         name: new.name,
         host: new.host,

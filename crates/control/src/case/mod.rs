@@ -4,10 +4,12 @@
 //! line in the audit log; what a grant does is done in it (`fulfil`).
 
 mod fulfil;
+mod policy;
 mod request;
 mod words;
 
 pub use fulfil::Waiting;
+pub use policy::{Policy, PolicyChange, Rehearsed, Standings};
 pub use request::{MAIL_TYPES, Part, Request, Traffic};
 pub use words::Language;
 
@@ -25,6 +27,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::region;
 use crate::store::{Change, Columns, number, q, row, rows, run};
 use engine::case::{self, CaseAct, CaseKind, CaseState, after};
+use engine::policy::Facts;
 use engine::time::Timestamp;
 use request::said;
 use serde::{Deserialize, Serialize};
@@ -53,7 +56,7 @@ pub struct Case {
     pub language: Language,
     pub request: Request,
     /// What was known of the account when it asked.
-    pub figures: Value,
+    pub facts: Facts,
     pub decision: Option<Decision>,
     pub opened_at: Timestamp,
     /// When the next answer is due; none: nobody waits for one.
@@ -171,6 +174,8 @@ macro_rules! columns {
     };
 }
 
+use columns;
+
 fn read(row: &AnyRow) -> Result<Case, Refusal> {
     // What another version wrote is shown as far as it can be.
     Ok(Case {
@@ -180,7 +185,7 @@ fn read(row: &AnyRow) -> Result<Case, Refusal> {
         state: CaseState::of(&row.text(3)?).unwrap_or(CaseState::Closed),
         language: Language::of(&row.text(4)?).unwrap_or_default(),
         request: serde_json::from_str(&row.text(5)?).unwrap_or_default(),
-        figures: serde_json::from_str(&row.text(6)?).unwrap_or_default(),
+        facts: serde_json::from_str(&row.text(6)?).unwrap_or_default(),
         decision: row.text_or_none(7)?.and_then(|decision| serde_json::from_str(&decision).ok()),
         opened_at: Timestamp(row.whole(8)?),
         due_at: row.whole_or_none(9)?.map(Timestamp),
@@ -214,8 +219,8 @@ impl Office {
             account::seen(&mut conn, by, account, may).await?
         };
         let request = new.request.completed(new.kind)?;
-        let missing = self.missing(by, &known, new.kind, &request).await?;
-        let figures = self.figures_of(&known).await?;
+        let (missing, unmet) = self.missing(by, &known, new.kind, &request).await?;
+        let facts = self.facts(&known, &request, unmet).await?;
         let now = self.now();
         let mut change = self.store().change().await?;
         let account = account::seen(change.conn(), by, &known.id, may).await?;
@@ -227,7 +232,7 @@ impl Office {
             state: CaseState::first(new.kind),
             language: new.language,
             request,
-            figures,
+            facts,
             decision: None,
             opened_at: now,
             due_at: (new.kind != CaseKind::Relinquish).then_some(now + case::FIRST_ANSWER_WITHIN),
@@ -256,7 +261,8 @@ impl Office {
         let detail = json!({ "kind": case.kind.code(), "request": case.request });
         self.write_case(&mut change, by, &case, "opened", detail).await?;
         change.commit().await?;
-        Ok(case)
+        // It is there, whatever becomes of its answer.
+        Ok(if case.state == CaseState::Open { self.answer_by_policy(case).await } else { case })
     }
 
     async fn must_be_open_to(
@@ -293,15 +299,15 @@ impl Office {
         Ok(())
     }
 
-    /// R3.8: what is not met, in words.
+    /// R3.8: what is not met or speaks against it, in words; and how much of it is required.
     async fn missing(
         &self,
         by: &Actor,
         account: &Account,
         kind: CaseKind,
         request: &Request,
-    ) -> Result<Vec<String>, Refusal> {
-        let (CaseKind::ManagedPool, Some(traffic)) = (kind, &request.traffic) else { return Ok(Vec::new()) };
+    ) -> Result<(Vec<String>, usize), Refusal> {
+        let (CaseKind::ManagedPool, Some(traffic)) = (kind, &request.traffic) else { return Ok((Vec::new(), 0)) };
         for domain in &traffic.domains {
             // A name that nobody can verify is a mistake, and not something that is missing.
             name::domain(domain).map_err(|refusal| refusal.at("traffic"))?;
@@ -315,8 +321,9 @@ impl Office {
             needs_addresses: false,
         };
         let fit = self.fits_managed(by, &account.id, &asked).await?;
+        let required = fit.requirements.iter().filter(|point| !point.met).count();
         let unmet = fit.requirements.into_iter().chain(fit.advice).filter(|point| !point.met);
-        Ok(unmet.map(|point| point.words).collect())
+        Ok((unmet.map(|point| point.words).collect(), required))
     }
 
     /// R3.5: the IPs that are to go, and until when that can be confirmed.
@@ -355,19 +362,6 @@ impl Office {
         }
         case.release = Some(asked.id);
         Ok(Some((asked.ips, asked.expires_at)))
-    }
-
-    /// What is known of the account, for whoever decides.
-    async fn figures_of(&self, account: &Account) -> Result<Value, Refusal> {
-        let reputation = self.reputation_of(&account.id).await?;
-        let (sent, days) = self.sent_ever(&account.id).await?;
-        Ok(json!({
-            "plan": account::plan_code(account.plan), "standing": account.standing.code(),
-            "sent": sent, "days_since_first": days,
-            "bounces_per_10000": (reputation.bounces.rate() * 10_000.0).round(),
-            "complaints_per_10000": (reputation.complaints.rate() * 10_000.0).round(),
-            "score": reputation.score.as_ref().map(|score| score.value),
-        }))
     }
 
     /// Both sides talk in it; what is said is not unsaid.
@@ -759,7 +753,7 @@ async fn insert(change: &mut Change, case: &Case) -> Result<(), Refusal> {
         case.state.code(),
         case.language.code(),
         json!(case.request).to_string(),
-        case.figures.to_string(),
+        json!(case.facts).to_string(),
         case.release.clone(),
         case.opened_at.0,
         case.due_at.map(|at| at.0),
