@@ -77,8 +77,8 @@ pub const NOUN: Noun = Noun {
         Verb::row(
             "quota",
             (Get, "accounts/{account}/quotas"),
-            "How much the account may send in each region",
-            Table(&["region", "per_day", "per_second"]),
+            "How much the account may send in each region, and how much of it is used",
+            Table(&["region", "per_day", "per_second", "used", "used_percent"]),
             "weir account quota shop",
         )
         .takes(&[NAME]),

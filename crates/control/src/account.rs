@@ -161,6 +161,22 @@ pub(crate) fn must_be_seen(what: &str, seen: Option<i64>, is: i64) -> Result<(),
     }
 }
 
+/// Account, region and what it may send there.
+pub(crate) async fn all_quotas(
+    conn: &mut AnyConnection,
+    whose: Whose<'_>,
+) -> Result<Vec<(String, String, Quota)>, Refusal> {
+    let query = whose.query(
+        "SELECT account, region, per_day, per_second FROM quota",
+        "SELECT account, region, per_day, per_second FROM quota WHERE account = $1",
+    );
+    let read = |row: &AnyRow| {
+        let quota = Quota { per_day: row.whole(2)?, per_second: row.whole(3)? };
+        Ok((row.text(0)?, row.text(1)?, quota))
+    };
+    rows(conn, query).await?.iter().map(read).collect()
+}
+
 fn taken(name: &str) -> Refusal {
     Refusal::conflict("name_taken", format!("There is an account {name} already."), "Choose another name.").at("name")
 }

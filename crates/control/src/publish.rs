@@ -360,6 +360,13 @@ impl Publisher {
                 }
             }
         }
+        for (id, region, quota) in account::all_quotas(conn, whose).await? {
+            if let Some(account) = accounts.get_mut(id.as_str()) {
+                let (per_day, per_second) = (quota.per_day.unsigned_abs(), quota.per_second.unsigned_abs());
+                let per_second = u32::try_from(per_second).unwrap_or(u32::MAX);
+                account.quotas.insert(RegionId::new(&region), engine::quota::Quota { per_day, per_second });
+            }
+        }
         for (id, addresses) in address::sending_addresses(conn, whose).await? {
             if let Some(account) = accounts.get_mut(&id) {
                 account.addresses = addresses;
@@ -511,7 +518,7 @@ struct Kept {
 }
 
 /// What the seal is bound to: a snapshot is never taken for anything else.
-const KEPT_AS: &str = "snapshot 7";
+const KEPT_AS: &str = "snapshot 8";
 
 /// A snapshot to be kept; writing it takes its time.
 pub struct ToKeep {

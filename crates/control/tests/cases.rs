@@ -600,7 +600,7 @@ async fn take(
                 Ok(case) => book.cases.push(case),
                 // It holds fewer than it wants to give back.
                 Err(refusal) => {
-                    prop_assert!(kind == CaseKind::Relinquish && refusal.kind == Kind::Conflict, "{refusal}")
+                    prop_assert!(kind == CaseKind::Relinquish && refusal.kind == Kind::Conflict, "{refusal}");
                 }
             }
         }

@@ -33,6 +33,7 @@ pub mod tier;
 pub mod fit;
 pub mod case;
 pub mod policy;
+pub mod quota;
 pub mod retry;
 pub mod posting;
 pub mod snapshot;

@@ -6,6 +6,7 @@ use crate::envelope::{Envelope, Recipient, TlsWish};
 use crate::id::{AccountId, CredentialId, PoolId, RegionId, StreamId, SubaccountId};
 use crate::judged::Ordered;
 use crate::provider::Providers;
+use crate::quota::{self, Quota};
 use crate::retry::RetrySchedule;
 use crate::schedule::Schedules;
 use crate::suppression::{self, Reason, Suppressed};
@@ -68,6 +69,8 @@ pub struct Account {
     pub domains: BTreeMap<Domain, Arc<SendingDomain>>,
     /// Single addresses it has shown to be its own, in the form of `Mailbox`.
     pub addresses: BTreeSet<Arc<str>>,
+    /// Where there is none, it has no limit, unless it is in the sandbox.
+    pub quotas: BTreeMap<RegionId, Quota>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -441,6 +444,18 @@ impl DomainPattern {
 }
 
 impl Account {
+    /// R7.1: how much it may send in this region; none: as much as it likes.
+    #[must_use]
+    pub fn quota_in(&self, region: &RegionId) -> Option<Quota> {
+        let of_sandbox = (self.standing == Standing::Sandbox).then_some(quota::OF_SANDBOX);
+        self.quotas.get(region).copied().or(of_sandbox)
+    }
+
+    #[must_use]
+    pub fn has_quota(&self) -> bool {
+        !self.quotas.is_empty() || self.standing == Standing::Sandbox
+    }
+
     /// Its domain that covers this one; the closest if there are several.
     #[must_use]
     pub fn sending_domain(&self, domain: &Domain) -> Option<&Arc<SendingDomain>> {

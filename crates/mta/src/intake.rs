@@ -8,6 +8,7 @@ use crate::driver::Driver;
 use crate::links::{Links, Whose};
 use crate::metrics::{Metrics, Refused, Via as ViaLabel};
 use crate::once::{Onces, Started};
+use crate::quotas::Quotas;
 use crate::record::{self, Entry};
 use crate::refusal::{Kind, Refusal};
 use crate::return_path::Sealer;
@@ -161,6 +162,7 @@ struct Inner {
     signers: Signers,
     snapshot: RwLock<Arc<Snapshot>>,
     onces: Onces,
+    quotas: Quotas,
     receiving: Arc<Memory>,
 }
 
@@ -177,6 +179,7 @@ pub struct Setting {
     pub metrics: Arc<Metrics>,
     pub snapshot: Arc<Snapshot>,
     pub onces: Onces,
+    pub quotas: Quotas,
 }
 
 impl Intake {
@@ -184,7 +187,7 @@ impl Intake {
     pub fn new(host: &Domain, setting: Setting) -> Intake {
         let postmaster =
             Mailbox::parse(&format!("mailer-daemon@{host}")).expect("a plain name at a domain is an address");
-        let Setting { clock, spool, driver, sealer, links, badge, limits, metrics, snapshot, onces } = setting;
+        let Setting { clock, spool, driver, sealer, links, badge, limits, metrics, snapshot, onces, quotas } = setting;
         let receiving = Memory::new(limits.receiving_bytes_max, Some(metrics.receiving_bytes.clone()));
         Intake(Arc::new(Inner {
             host: host.to_string(),
@@ -200,6 +203,7 @@ impl Intake {
             signers: Signers::default(),
             snapshot: RwLock::new(snapshot),
             onces,
+            quotas,
             receiving,
         }))
     }
@@ -239,6 +243,11 @@ impl Intake {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.0.quotas
     }
 
     #[must_use]
@@ -394,6 +403,11 @@ impl Intake {
         let asked = offer.asked;
         let asked = Asked { pool: asked.pool.or(controls.pool), set: asked.set.or(controls.set), ..asked };
         let (wish, set) = wish_of(&snapshot, &pass, asked)?;
+        // R7.2: before anything costs much; given back where nothing comes of it.
+        let mut taken = match pass.account.quota_in(&wish.region).filter(|_| visitor.via != Via::Notice) {
+            Some(quota) => Some(self.0.quotas.take(pass.id, &wish.region, quota, offer.recipients.len(), now).await?),
+            None => None,
+        };
         // A subaccount's mail takes its turn beside that of the others, as if it were a stream of its own.
         let own_stream =
             || wish.subaccount.as_ref().map_or_else(|| StreamId::new(""), |part| StreamId::new(part.as_str()));
@@ -450,6 +464,9 @@ impl Intake {
             Via::Notice => Vec::new(),
             _ => take_suppressed(&snapshot, &pass, set, &stream, &mut offer.recipients, now),
         };
+        if let Some(taken) = &mut taken {
+            taken.give_back(suppressed.len());
+        }
         let recipients = offer
             .recipients
             .into_iter()
@@ -491,6 +508,9 @@ impl Intake {
         let entries: Vec<Entry> = suppressed.iter().map(|(to, why)| suppressed_entry(&envelope, to, why)).collect();
         let keeping = tokio::spawn(async move {
             intake.keep(&kept, signed, entries).await?;
+            if let Some(taken) = taken {
+                taken.kept();
+            }
             if let Some(started) = once {
                 started.done(kept.message, kept.accepted_at);
             }

@@ -18,6 +18,7 @@ pub mod return_path;
 pub mod record;
 /// Was this submitted before?
 pub mod once;
+pub mod quotas;
 /// What came back before?
 pub mod heard;
 /// Which keys sign for which domain?

@@ -13,6 +13,7 @@ use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::notice;
 use crate::once::{CHECKPOINT_EVERY, KEYS_MAX, Onces};
+use crate::quotas::Quotas;
 use crate::record;
 use crate::return_path::{NoRandomness, Sealer};
 use crate::returns::{self, Returns};
@@ -124,6 +125,7 @@ impl Plant {
                 metrics: metrics.clone(),
                 snapshot: settings.snapshot,
                 onces: onces.clone(),
+                quotas: memories.quotas.clone(),
             },
         );
         tokio::spawn(notice::run(intake.clone(), spool.clone(), driver.clone(), to_write));
@@ -135,7 +137,9 @@ impl Plant {
         };
         let heard = memories.heard.clone();
         let returns = Returns::new(intake.clone(), sealer, spool.clone(), heard, shelf, settings.returns);
-        let checkpoints = tokio::spawn(remember(memories.clone(), spool.events(), means.clock.clone()));
+        // Before a door is open: what comes from now on is counted as it comes.
+        let before = (*spool.events().more().borrow(), intake.snapshot());
+        let checkpoints = tokio::spawn(remember(memories.clone(), spool.events(), before, means.clock.clone()));
         let recovery = tokio::spawn(recover(recovered, spool.clone(), driver.clone(), onces));
         Ok(Plant { intake, driver, spool, metrics, tracking, returns, engine_task, recovery, memories, checkpoints })
     }
@@ -263,6 +267,7 @@ fn take_up(live: &LiveMessage, spool: &Spool, driver: &Driver, onces: &Onces) {
 #[derive(Clone)]
 struct Memories {
     onces: Onces,
+    quotas: Quotas,
     keys: PathBuf,
     heard: Heard,
     returned: PathBuf,
@@ -271,10 +276,14 @@ struct Memories {
 impl Memories {
     fn new(data: &Path) -> Memories {
         let (onces, heard) = (Onces::new(KEYS_MAX), Heard::new(HEARD_MAX));
-        Memories { onces, keys: data.join("keys"), heard, returned: data.join("returned") }
+        let quotas = Quotas::default();
+        Memories { onces, quotas, keys: data.join("keys"), heard, returned: data.join("returned") }
     }
 
-    fn read(&self, log: EventLog, now: Timestamp) {
+    fn read(&self, log: EventLog, newest: Cursor, snapshot: &Snapshot, now: Timestamp) {
+        if let Err(fault) = self.quotas.read(&log, newest, snapshot, now) {
+            tracing::error!(%fault, "not all that counts for quotas of the last day is known");
+        }
         if let Err(fault) = self.onces.read(&self.keys, log.clone(), now) {
             tracing::error!(%fault, "not all idempotency keys of the last day are known");
         }
@@ -303,11 +312,11 @@ impl Memories {
 }
 
 /// Reads what is remembered, while mail is already taken; then writes checkpoints of it now and then.
-async fn remember(memories: Memories, log: EventLog, clock: Clock) {
+async fn remember(memories: Memories, log: EventLog, before: (Cursor, Arc<Snapshot>), clock: Clock) {
     let newest = log.more();
     let reading = {
         let (memories, now) = (memories.clone(), Timestamp(clock.now()));
-        tokio::task::spawn_blocking(move || memories.read(log, now))
+        tokio::task::spawn_blocking(move || memories.read(log, before.0, &before.1, now))
     };
     if let Err(fault) = reading.await {
         tracing::error!(%fault, "what was submitted and what came back before is not known");

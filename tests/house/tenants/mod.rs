@@ -12,5 +12,6 @@ mod a_backup_is_whole;
 mod guessing_is_slow;
 mod a_new_ip_warms_up;
 mod what_has_no_place_leaves_by_a_relay;
+mod a_quota_holds;
 mod a_paused_account_sends_nothing;
 mod bad_figures_stop_an_account;

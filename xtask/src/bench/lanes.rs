@@ -1,4 +1,4 @@
-//! What do warm-ups cost the engine, and how long does a rehearsal of months take?
+//! What do warm-ups and quotas cost the engine, and how long does a rehearsal of months take?
 
 use super::control::say;
 use crate::tools::{Outcome, cargo, program, run, target};
@@ -13,4 +13,10 @@ pub fn lanes() -> Outcome<()> {
     run(cargo(["build", "--release"]).args(packages))?;
     say("lanes", &mut program(target().join("release/examples/lanes"), [IPS, MESSAGES]))?;
     say("months", &mut program(target().join("release/examples/months"), [""; 0]))
+}
+
+/// What a quota costs.
+pub fn quotas() -> Outcome<()> {
+    run(cargo(["build", "--release"]).args(["-p", "engine", "--example", "quotas"]))?;
+    say("quotas", &mut program(target().join("release/examples/quotas"), [""; 0]))
 }

@@ -34,6 +34,9 @@ pub fn bench(words: &[String]) -> Outcome<()> {
     if words == ["--lanes"] {
         return lanes::lanes();
     }
+    if words == ["--quotas"] {
+        return lanes::quotas();
+    }
     let plan = Plan::read(words)?;
     build()?;
     let results = directory(target().join("bench"))?.join("results.jsonl");

@@ -5,7 +5,10 @@ use super::{Answer, At, Call, created, found, listed, told, whole};
 use crate::asked::{Body, IfMatch, Listed, Listing};
 use crate::caller::Desk;
 use crate::problem::Problem;
+use axum::extract::State;
 use control::account as theirs;
+use engine::id::{AccountId, RegionId};
+use engine::quota::OF_SANDBOX;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -92,6 +95,10 @@ struct Quota {
     region: String,
     per_day: i64,
     per_second: i64,
+    /// Recipients of the last 24 hours.
+    used: u64,
+    /// Of what it may in a day.
+    used_percent: u64,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -153,21 +160,37 @@ async fn change_account(
     found(account.revision, Account::from(account))
 }
 
-/// What the account may send, by region.
+/// What the account may send, by region, and how much of it is used. Where none is set there is no limit, but in the sandbox.
 #[utoipa::path(get, path = "/accounts/{account}/quotas", responses((status = 200, body = Listed<Quota>)))]
-async fn quotas(call: Call, At([account]): At<1>) -> Answer {
-    let quotas = call.office.quotas(&call.by, &account).await?;
-    whole(quotas.into_iter().collect(), |(region, quota)| view(region, quota))
+async fn quotas(State(desk): State<Desk>, call: Call, At([account]): At<1>) -> Answer {
+    let mut quotas = call.office.quotas(&call.by, &account).await?;
+    let account = call.office.account(&call.by, &account).await?;
+    if account.standing == theirs::Standing::Sandbox {
+        let (home, of_sandbox) = (call.office.home_region().to_string(), OF_SANDBOX);
+        let per_day = i64::try_from(of_sandbox.per_day).unwrap_or(i64::MAX);
+        let per_second = i64::from(of_sandbox.per_second);
+        quotas.entry(home).or_insert(theirs::Quota { per_day, per_second });
+    }
+    whole(quotas.into_iter().collect(), |(region, quota)| view(&desk, &account.id, region, quota))
 }
 
 /// Set what the account may send in a region. For the operator.
 #[utoipa::path(put, path = "/accounts/{account}/quotas/{region}", request_body = NewQuota, responses((status = 200, body = Quota)))]
-async fn set_quota(call: Call, At([account, region]): At<2>, Body(to): Body<NewQuota>) -> Answer {
+async fn set_quota(
+    State(desk): State<Desk>,
+    call: Call,
+    At([account, region]): At<2>,
+    Body(to): Body<NewQuota>,
+) -> Answer {
     let quota = theirs::Quota { per_day: to.per_day, per_second: to.per_second };
     call.office.set_quota(&call.by, &account, &region, quota).await?;
-    told(view(region, quota))
+    let account = call.office.account(&call.by, &account).await?;
+    told(view(&desk, &account.id, region, quota))
 }
 
-fn view(region: String, quota: theirs::Quota) -> Quota {
-    Quota { region, per_day: quota.per_day, per_second: quota.per_second }
+fn view(desk: &Desk, account: &str, region: String, quota: theirs::Quota) -> Quota {
+    let (of, now) = (AccountId::new(account), desk.0.intake.now());
+    let used = desk.0.intake.quotas().used(&of, &RegionId::new(&region), now);
+    let used_percent = used.saturating_mul(100) / quota.per_day.unsigned_abs().max(1);
+    Quota { region, per_day: quota.per_day, per_second: quota.per_second, used, used_percent }
 }
