@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use engine::envelope::TlsWish;
 use engine::id::{AccountId, CredentialId, PoolId, SubaccountId};
+use engine::quota::Quota;
 use engine::snapshot::{
     Account, ConfigurationSet, Credential, Digest, Holder, Ip, IpState, Leaving, Plan, Pool, PoolKind, Scope, Senders,
     Sending, SendingDomain, Snapshot, Standing, Subaccount,
@@ -371,6 +372,13 @@ async fn the_sandbox_takes_only_what_is_the_accounts_own() {
     let from = |from: &str, to: &str| json!({ "from": from, "to": to });
     house.taken("dee", &from("a@dee.test", "b@dee.test")).await;
     house.taken("dee", &from("a@dee.test", "b@sub.dee.test")).await;
+    // R7.1: one a second, and no longer burst than two.
+    let too_fast = house.refused("dee", &from("a@dee.test", "b@dee.test")).await;
+    assert_eq!(too_fast, (429, "sending_rate_exceeded".to_owned()));
+    house.change(|snapshot| {
+        let region = snapshot.region.clone();
+        account(snapshot, "dee").quotas.insert(region, Quota { per_day: 200, per_second: 100 });
+    });
     // A single address that was verified is a sender and a recipient; its neighbour is neither.
     house.taken("dee", &from("dee@elsewhere.test", "dee@elsewhere.test")).await;
     let neighbour = house.refused("dee", &from("eve@elsewhere.test", "b@dee.test")).await;

@@ -45,6 +45,8 @@ pub struct Window {
     /// In millionths of a recipient: what may come at once; below nought after a message with more recipients than that.
     tokens: i64,
     tokens_at: i64,
+    /// The rate that they were reckoned by.
+    rate: i64,
     /// The mark that was told last.
     warned: u8,
 }
@@ -66,8 +68,10 @@ impl Window {
         }
         let most = rate.saturating_mul(BURST_S * MICROS);
         let passed = (now.0 - self.tokens_at).clamp(0, BURST_S * MICROS);
-        // Who has not sent for a while, or never, has the whole.
-        let tokens = if self.tokens_at == 0 { most } else { (self.tokens + passed * rate).min(most) };
+        // A rate that was raised is raised at once; and who has not sent for a while, or never, has the whole.
+        let raised = (rate - self.rate).max(0).saturating_mul(BURST_S * MICROS);
+        let tokens = (self.tokens.saturating_add(raised) + passed * rate).min(most);
+        self.rate = rate;
         // More recipients than that go when the whole is there, and what comes next waits for them.
         let needed = (i64::from(recipients) * MICROS).min(most);
         if tokens < needed {
@@ -191,6 +195,8 @@ mod tests {
         let sustained =
             (0..1_000).filter(|tenth| window.take(2, quota, at(10) + Duration::from_millis(100 * tenth)).is_ok());
         assert!((1_400..=1_430).contains(&(sustained.count() * 2)));
+        let raised = Quota { per_second: 100, ..quota };
+        assert!(window.take(60, raised, at(110)).is_ok() && window.take(1, quota, at(120)).is_ok());
         // Fifty recipients of one message are more than a burst: they go, and the next one waits for them.
         assert!(window.take(50, quota, at(200)).is_ok());
         let Err(Over::Rate { fits_at }) = window.take(1, quota, at(200)) else { panic!("it waits") };
