@@ -58,8 +58,18 @@ fn cell(value: &Value) -> String {
         Value::Null => String::new(),
         Value::Bool(is) => if *is { "yes" } else { "no" }.to_owned(),
         Value::String(text) => text.replace('\n', " "),
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            items.iter().map(|item| format!("({})", cell(item))).collect::<Vec<_>>().join(" ")
+        }
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
-        Value::Number(_) | Value::Object(_) => value.to_string(),
+        Value::Number(_) => value.to_string(),
+        Value::Object(fields) => {
+            let told = fields.iter().map(|(name, value)| (heading(name), cell(value)));
+            told.filter(|(_, text)| !text.is_empty())
+                .map(|(name, text)| format!("{name} {text}"))
+                .collect::<Vec<_>>()
+                .join("; ")
+        }
     }
 }
 

@@ -78,11 +78,12 @@ pub fn judge(criteria: &Criteria, facts: &Facts) -> Vec<Point> {
     ] {
         if let Some(below) = below {
             let met = shown && is < f64::from(below);
-            add(
-                code,
-                met,
-                format!("{} of its mail {what}; it must be under {}.", percent(is), percent(f64::from(below))),
-            );
+            let below = percent(f64::from(below));
+            let words = match shown {
+                true => format!("{} of its mail {what}; it must be under {below}.", percent(is)),
+                false => format!("It has sent nothing yet: nobody knows whether less than {below} of its mail {what}."),
+            };
+            add(code, met, words);
         }
     }
     if let Some(times) = criteria.times_peak_max {
