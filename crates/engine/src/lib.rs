@@ -4,6 +4,7 @@
 //! socket, no file is here; months can be rehearsed in seconds. Modules from the ground up; each uses only those above its line.
 
 pub mod time;
+pub mod month;
 pub mod id;
 pub mod digests;
 pub mod suppression;
@@ -37,6 +38,7 @@ pub mod quota;
 pub mod retry;
 pub mod posting;
 pub mod snapshot;
+pub mod charge;
 pub mod route;
 pub mod shape;
 mod slab;
