@@ -145,6 +145,9 @@ pub struct ControlSection {
     pub block_lists: Option<Spanned<PathBuf>>,
     /// Networks that webhooks may be in although they are private or loopback.
     pub webhooks_allow_private: Vec<Spanned<String>>,
+    /// Letters to owners and operators: who they come from, and the account that sends them. Both, or there are none.
+    pub letters_from: Option<Spanned<String>>,
+    pub letters_account: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -290,6 +293,9 @@ pub struct Account {
     /// When given, only recipients in these domains are taken (`*.test` covers all below).
     #[serde(default)]
     pub recipients: Vec<Spanned<String>>,
+    /// Recipients in any 24 hours, and a second: both or none.
+    pub per_day: Option<Spanned<u64>>,
+    pub per_second: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Deserialize)]

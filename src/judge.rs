@@ -12,6 +12,7 @@ use engine::id::{AccountId, CredentialId, PoolId, RegionId};
 use engine::judged::Ordered;
 use engine::pace;
 use engine::provider::{LaneChange, Providers};
+use engine::quota::Quota;
 use engine::retry::RetrySchedule;
 use engine::schedule::{DEFAULT, Schedules};
 use engine::snapshot::{
@@ -22,6 +23,7 @@ use engine::suppression::Suppressed;
 use engine::time::Timestamp;
 use mail::address::Domain;
 use mail::address::Mailbox;
+use mail::compose::NamedMailbox;
 use mail::dkim::Signer;
 use mta::deliver::Patience;
 use mta::links;
@@ -89,6 +91,15 @@ pub struct Control {
     pub webhooks_allow_private: Vec<Network>,
     /// By which IPs warm up for which nobody chose a schedule.
     pub schedule: Arc<str>,
+    pub letters: Option<Letters>,
+}
+
+/// What people hear by mail.
+#[derive(Clone)]
+pub struct Letters {
+    pub from: NamedMailbox,
+    /// The account that sends them, by name or id.
+    pub account: String,
 }
 
 impl House {
@@ -399,7 +410,19 @@ impl Judge<'_> {
             (None, Err(_)) => Vec::new(),
         };
         let webhooks_allow_private = self.networks(&section.webhooks_allow_private);
+        let letters = match (&section.letters_from, &section.letters_account) {
+            (Some(from), Some(account)) => {
+                let from = self.take(from, |text| NamedMailbox::parse(text));
+                from.map(|from| Letters { from, account: account.get_ref().clone() })
+            }
+            (Some(alone), None) | (None, Some(alone)) => {
+                self.wrong(alone, "letters_from and letters_account stand together: who the letters come from, and which account sends them");
+                None
+            }
+            (None, None) => None,
+        };
         Some(Control {
+            letters,
             database: section.database.as_ref().map(|at| at.get_ref().clone()),
             block_lists,
             webhooks_allow_private,
@@ -449,6 +472,7 @@ impl Judge<'_> {
                     config::Senders::Any => snapshot::Senders::Any,
                 },
                 recipients,
+                quotas: self.quota(account).map(|quota| (region.clone(), quota)).into_iter().collect(),
                 ..Account::default()
             };
             if accounts.insert(AccountId::new(account.id.get_ref()), known).is_some() {
@@ -456,6 +480,20 @@ impl Judge<'_> {
             }
         }
         accounts
+    }
+
+    /// R7.1
+    fn quota(&mut self, account: &config::Account) -> Option<Quota> {
+        match (&account.per_day, &account.per_second) {
+            (Some(per_day), Some(per_second)) => {
+                Some(Quota { per_day: *per_day.get_ref(), per_second: *per_second.get_ref() })
+            }
+            (None, None) => None,
+            _ => {
+                self.wrong(&account.id, "per_day and per_second stand together: how much in 24 hours, and how fast");
+                None
+            }
+        }
     }
 
     fn pattern(&mut self, at: &Spanned<String>) -> Option<DomainPattern> {

@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod events;
 mod judge;
+mod letters;
 mod machine;
 mod readers;
 mod rounds;

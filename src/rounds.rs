@@ -3,9 +3,11 @@
 //! The two planes know nothing of each other; here are the only lines where one hears of the other.
 
 use crate::events;
-use crate::judge::{Control, House};
+use crate::judge::{Control, House, Letters};
+use crate::letters;
 use control::active::Readership;
 use control::archive::Archive;
+use control::judge::QuotaUsed;
 use control::office::Setting;
 use control::publish::{self, Publisher};
 use control::seal::{KeepFault, SealFault, Sealer};
@@ -15,6 +17,8 @@ use control::{Office, Refusal};
 use engine::active::Active;
 use engine::doubt::Evidence;
 use engine::event::{Event, EventKind};
+use engine::id::{AccountId, RegionId};
+use engine::quota::{self, Quota};
 use engine::snapshot::Snapshot;
 use engine::tally::Lines;
 use engine::time::Timestamp;
@@ -225,6 +229,7 @@ impl Rounds {
         plant: &Plant,
         doors: Vec<Arc<Guarded>>,
         clock: Clock,
+        letters: Option<Letters>,
         stop: watch::Receiver<bool>,
     ) -> Rounds {
         let (base, based) = watch::channel(base);
@@ -262,6 +267,9 @@ impl Rounds {
             stop.clone(),
         ));
         tasks.spawn(events::count(opened.office.clone(), stop.clone()));
+        if let Some(letters) = letters {
+            tasks.spawn(letters::run(opened.office.clone(), plant.intake.clone(), letters, stop.clone()));
+        }
         tasks.spawn(due(opened.office, doors, plant.intake.clone(), plant.metrics.clone(), stop));
         Rounds { tasks, base }
     }
@@ -546,6 +554,7 @@ async fn due(
         let _ = office.end_incidents().await;
         let _ = office.scale_pools().await;
         let _ = office.serve_waiting().await;
+        let _ = office.tell_quotas(&used_quotas(&intake)).await;
         if let Ok((open, overdue)) = office.cases_open().await {
             for (what, count) in [("open", open), ("overdue", overdue)] {
                 metrics.cases_open.get_or_create(&What { what }).set(count);
@@ -566,6 +575,17 @@ async fn due(
         note_failed(&office, door, door.failed_at_last()).await;
     }
     let _ = office.note_people_at_last().await;
+}
+
+fn used_quotas(intake: &Intake) -> Vec<QuotaUsed> {
+    let used = intake.quotas().used_from(quota::CALM_BELOW, &intake.snapshot(), intake.now());
+    let told = |(account, region, quota, used): (AccountId, RegionId, Quota, u64)| QuotaUsed {
+        account: account.to_string(),
+        region: region.to_string(),
+        used,
+        per_day: quota.per_day,
+    };
+    used.into_iter().map(told).collect()
 }
 
 /// Who failed at a door is remembered until it is written down.

@@ -158,8 +158,10 @@ pub async fn open(house: House, data: &Path, clock: Clock) -> Result<Running, Op
         name: opened.source.name.clone(),
         allow_private: control.webhooks_allow_private.clone(),
     });
-    let rounds = opened
-        .map(|opened| Rounds::begin(opened, house.snapshot.clone(), &plant, guarded, clock.clone(), stopped.clone()));
+    let rounds = opened.map(|opened| {
+        let letters = house.control.as_ref().and_then(|control| control.letters.clone());
+        Rounds::begin(opened, house.snapshot.clone(), &plant, guarded, clock.clone(), letters, stopped.clone())
+    });
     let mut doors = JoinSet::new();
     if let Some(means) = posting {
         doors.spawn(api::post::run(means, stopped.clone()));

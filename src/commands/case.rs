@@ -135,6 +135,13 @@ pub const NOUN: Noun = Noun {
             "weir case attachment case_01… att_01… --account shop",
         ),
         Verb::row(
+            "stop-waiting",
+            (Post, "accounts/{account}/cases/{case}/waiting-end"),
+            "Wait no more for IPs that were granted and are not there yet",
+            Card(&["id", "state"]),
+            "weir case stop-waiting case_01… --account shop",
+        ),
+        Verb::row(
             "criteria",
             (Get, "accounts/{account}/criteria"),
             "By which criteria a request would be granted at once, and how close the account is to each",

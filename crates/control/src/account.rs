@@ -8,6 +8,7 @@ use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::refusal::{Kind, Refusal};
 use crate::region;
+use crate::setting::{self, Setting};
 use crate::store::{Change, Columns, Whose, q, row, rows, run, run_unless};
 use engine::snapshot::{Plan, Senders};
 use engine::tier::Tier;
@@ -232,6 +233,9 @@ impl Office {
         let line =
             Line { subject: Subject::Account, id: &account.id, account: Some(&account.id), action: "created", detail };
         audit::write(change, by, now, line).await?;
+        if account.standing == Standing::Production {
+            self.begin_quotas(change, by, &account.id).await?;
+        }
         Ok(account)
     }
 
@@ -314,7 +318,28 @@ impl Office {
         let detail = json!({ "was": told(&was), "is": told(&is) });
         let line = Line { subject: Subject::Account, id: &is.id, account: Some(&is.id), action: "changed", detail };
         audit::write(change, by, self.now(), line).await?;
+        if was.standing == Standing::Sandbox && is.standing == Standing::Production {
+            self.begin_quotas(change, by, &is.id).await?;
+        }
         Ok(is)
+    }
+
+    /// R7.1: what the operator's settings give to who comes into production, in each region where nothing was set for it.
+    async fn begin_quotas(&self, change: &mut Change, by: &Actor, account: &str) -> Result<(), Refusal> {
+        let per_day = setting::value(change.conn(), Setting::QuotaPerDay).await?;
+        if per_day == 0 {
+            return Ok(());
+        }
+        let per_second = setting::value(change.conn(), Setting::QuotaPerSecond).await?;
+        let query = q!(
+            "SELECT id FROM region r WHERE NOT EXISTS (SELECT 1 FROM quota q WHERE q.account = $1 AND q.region = r.id) \
+             ORDER BY id",
+            account.to_owned()
+        );
+        for row in rows(change.conn(), query).await? {
+            self.set_quota_in(change, by, account, &row.text(0)?, Quota { per_day, per_second }).await?;
+        }
+        Ok(())
     }
 
     /// R4.5: of the IPs it leases from now on; those that warm up go on.

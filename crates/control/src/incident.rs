@@ -38,14 +38,17 @@ pub enum IncidentKind {
     Suspended,
     /// An IP's or a domain's: its provider calls it bad.
     Signal,
+    /// An account's: a day's quota is nearly used (R7.1).
+    Quota,
 }
 
-const KINDS: [IncidentKind; 5] = [
+const KINDS: [IncidentKind; 6] = [
     IncidentKind::Bounces,
     IncidentKind::Complaints,
     IncidentKind::Listed,
     IncidentKind::Suspended,
     IncidentKind::Signal,
+    IncidentKind::Quota,
 ];
 
 impl IncidentKind {
@@ -57,6 +60,7 @@ impl IncidentKind {
             IncidentKind::Listed => "listed",
             IncidentKind::Suspended => "suspended",
             IncidentKind::Signal => "signal",
+            IncidentKind::Quota => "quota",
         }
     }
 
@@ -185,6 +189,20 @@ pub(crate) async fn open_about(conn: &mut AnyConnection, subject: &str) -> Resul
     let query = q!(
         concat!("SELECT ", columns!(), " FROM incident WHERE subject = $1 AND closed_at IS NULL ORDER BY number"),
         subject.to_owned()
+    );
+    rows(conn, query).await?.iter().map(read).collect()
+}
+
+/// Those that are open, and of which less was told than there is.
+pub(crate) async fn untold(conn: &mut AnyConnection, most: i64) -> Result<Vec<Incident>, Refusal> {
+    let query = q!(
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM incident WHERE closed_at IS NULL AND told <> weight AND NOT (told = 'stopped' AND weight = 'review') \
+             ORDER BY number LIMIT $1"
+        ),
+        most
     );
     rows(conn, query).await?.iter().map(read).collect()
 }

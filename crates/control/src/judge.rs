@@ -15,6 +15,7 @@ use crate::setting::{self, Setting};
 use crate::statistics::{Dimension, Question};
 use crate::store::{Change, Columns, q, rows, run};
 use engine::counts::Grain;
+use engine::quota::{self, WARN_AT};
 use engine::reputation::{Beside, Concern, Level, Measure, Outcomes, Reputation, Share, is_healed, measure};
 use engine::tier;
 use engine::time::Timestamp;
@@ -32,6 +33,21 @@ fn kind_of(measure: Measure) -> IncidentKind {
     match measure {
         Measure::Bounces => IncidentKind::Bounces,
         Measure::Complaints => IncidentKind::Complaints,
+    }
+}
+
+/// How much of a day's quota an account has used in a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaUsed {
+    pub account: String,
+    pub region: String,
+    pub used: u64,
+    pub per_day: u64,
+}
+
+impl QuotaUsed {
+    fn percent(&self) -> u64 {
+        quota::percent(self.used, self.per_day)
     }
 }
 
@@ -151,6 +167,50 @@ impl Office {
             change.commit().await?;
         }
         Ok(())
+    }
+
+    /// R7.1: who has used most of a day's quota is told, until it is well below again. What is used, the data plane knows.
+    pub async fn tell_quotas(&self, used: &[QuotaUsed]) -> Result<(), Refusal> {
+        let mut change = self.store().change().await?;
+        let query = q!("SELECT DISTINCT subject FROM incident WHERE kind = 'quota' AND closed_at IS NULL");
+        let mut accounts: BTreeSet<String> =
+            rows(change.conn(), query).await?.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
+        let is_open = accounts.clone();
+        accounts.extend(
+            used.iter().filter(|used| used.percent() >= u64::from(WARN_AT[0])).map(|used| used.account.clone()),
+        );
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        for account in &accounts {
+            let of = Of { account: Some(account), ip: None, domain: None, provider: "", kind: IncidentKind::Quota };
+            let own: Vec<&QuotaUsed> = used.iter().filter(|used| used.account == *account).collect();
+            let Some(most) = own.iter().max_by_key(|used| used.percent()) else {
+                incident::end(&mut change, &of, "enough of the quota is free again", self.now()).await?;
+                continue;
+            };
+            // One that is told already changes with its mark, not with each message.
+            let mark = WARN_AT.into_iter().rfind(|mark| most.percent() >= u64::from(*mark)).unwrap_or(WARN_AT[0]);
+            if is_open.contains(account) {
+                let known = incident::open_of(change.conn(), &of).await?;
+                if known.is_some_and(|known| known.evidence["mark"].as_u64() >= Some(u64::from(mark))) {
+                    continue;
+                }
+            }
+            let words = format!(
+                "{} % of the quota in {} are used: {} of {} recipients in 24 hours",
+                most.percent(),
+                most.region,
+                most.used,
+                most.per_day
+            );
+            let evidence = json!({ "mark": mark, "region": most.region, "used": most.used, "per_day": most.per_day });
+            let mend = "What was sent leaves the count 24 hours later. If that is too little, ask by a case for a higher quota \
+                        (weir case open quota).";
+            let told = Told { weight: Weight::Review, words: &words, mend, link: None, evidence, until: None };
+            incident::tell(&mut change, &of, told, self.now()).await?;
+        }
+        change.commit().await
     }
 
     async fn review(&self, change: &mut Change, of: &Of<'_>, concern: &Concern) -> Result<(), Refusal> {

@@ -91,12 +91,14 @@ pub mod reputation;
 /// Among which others does a sender share IPs?
 pub mod tier;
 /// Who must be warned, and who must stop?
-mod judge;
+pub mod judge;
 /// How many IPs has a managed pool, how many does it need, and who decides?
 pub mod managed;
 pub mod case;
 /// What did the data plane tell us?
 pub mod ingest;
+/// Who hears by mail of what happened?
+pub mod letter;
 /// What may who see of what has happened?
 pub mod history;
 /// Who is told of events as they happen, where, and how far?

@@ -49,7 +49,22 @@ const STEPS: &[Step] = &[
     Step { both: SIGNAL, sqlite: "", postgres: "" },
     Step { both: RELAY, sqlite: "", postgres: "" },
     Step { both: CASES, sqlite: "", postgres: "" },
+    Step { both: NOTICES, sqlite: "", postgres: "" },
 ];
+
+const NOTICES: &str = "
+-- The due time that operators were told was missed.
+ALTER TABLE cases ADD COLUMN overdue_told BIGINT NOT NULL DEFAULT 0;
+-- With which weight it was told of.
+ALTER TABLE incident ADD COLUMN told TEXT NOT NULL DEFAULT '';
+-- Which kinds there are, the program says.
+DROP INDEX incident_open;
+ALTER TABLE incident ADD COLUMN what TEXT NOT NULL DEFAULT '';
+UPDATE incident SET what = kind;
+ALTER TABLE incident DROP COLUMN kind;
+ALTER TABLE incident RENAME COLUMN what TO kind;
+CREATE UNIQUE INDEX incident_open ON incident (subject, provider, kind) WHERE closed_at IS NULL;
+";
 
 const CASES: &str = "
 CREATE TABLE cases (

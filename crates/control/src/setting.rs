@@ -45,9 +45,12 @@ pub enum Setting {
     ComplaintPause,
     /// R6.3: whether an account whose figures are over the limit is paused, or only reviewed.
     FiguresPause,
+    /// R7.1: what an account may send in each region from when it is in production, in a day and a second.
+    QuotaPerDay,
+    QuotaPerSecond,
 }
 
-pub const SETTINGS: [Setting; 20] = [
+pub const SETTINGS: [Setting; 22] = [
     Setting::DedicatedIpsMax,
     Setting::RestDays,
     Setting::CheckMaxAgeHours,
@@ -68,6 +71,8 @@ pub const SETTINGS: [Setting; 20] = [
     Setting::ComplaintReview,
     Setting::ComplaintPause,
     Setting::FiguresPause,
+    Setting::QuotaPerDay,
+    Setting::QuotaPerSecond,
 ];
 
 impl Setting {
@@ -94,6 +99,8 @@ impl Setting {
             Setting::ComplaintReview => "complaint_review_per_10000",
             Setting::ComplaintPause => "complaint_pause_per_10000",
             Setting::FiguresPause => "figures_pause",
+            Setting::QuotaPerDay => "quota_per_day",
+            Setting::QuotaPerSecond => "quota_per_second",
         }
     }
 
@@ -123,6 +130,10 @@ impl Setting {
             Setting::ComplaintReview => 10,
             Setting::ComplaintPause => 50,
             Setting::FiguresPause => 1,
+            // A team that sends for itself needs none.
+            Setting::QuotaPerDay => 0,
+            // What Amazon SES begins with.
+            Setting::QuotaPerSecond => 14,
         }
     }
 
@@ -150,6 +161,10 @@ impl Setting {
             Setting::ComplaintReview => "complaints of 10,000 messages from which on an account is reviewed",
             Setting::ComplaintPause => "complaints of 10,000 messages from which on an account is paused",
             Setting::FiguresPause => "1: an account whose figures are over the limit is paused; 0: it is only reviewed",
+            Setting::QuotaPerDay => {
+                "recipients in 24 hours that an account may write to in each region when it comes into production; 0: no limit"
+            }
+            Setting::QuotaPerSecond => "recipients a second, likewise; only with quota_per_day",
         }
     }
 
@@ -167,6 +182,8 @@ impl Setting {
             Setting::CheckMaxAgeHours => 87_600,
             Setting::DedicatedIpsMax | Setting::DomainsMax | Setting::AddressesMax => 1_000_000,
             Setting::PurchasePriceCents | Setting::StandardPriceCents | Setting::ManagedPriceCents => 100_000_000,
+            Setting::QuotaPerDay => 1_000_000_000,
+            Setting::QuotaPerSecond => 100_000,
         }
     }
 

@@ -4,6 +4,9 @@
 mod support;
 
 use control::account::{AccountChange, NewAccount, Quota, Standing};
+use control::incident::{IncidentKind, Weight};
+use control::judge::QuotaUsed;
+use control::setting::Setting;
 use control::{Actor, Kind, Window};
 use engine::snapshot::Plan;
 use support::{Bench, on_both};
@@ -83,5 +86,59 @@ fn the_audit_log_is_only_added_to() {
             bench.office.audit(&Actor::command_line(), None, None, &Window::default()).await.unwrap().items.len(),
             1
         );
+    });
+}
+
+// R7.1: who comes into production gets what the operator's settings give, in every region, and nothing that was set is touched.
+#[test]
+fn spec_r7_1_production_begins_with_the_settings_quotas() {
+    on_both(async |bench| {
+        region(bench).await;
+        let (office, by) = (&bench.office, &bench.by);
+        office.create_region(by, "tokyo").await.unwrap();
+        let free = office.create_account(by, plain("before")).await.unwrap();
+        assert!(office.quotas(by, &free.id).await.unwrap().is_empty(), "no limit unless the operator has one");
+        office.set_setting(by, Setting::QuotaPerDay, 50_000).await.unwrap();
+        let acme = office.create_account(by, plain("acme")).await.unwrap();
+        let given = Quota { per_day: 50_000, per_second: 14 };
+        let quotas = office.quotas(by, &acme.id).await.unwrap();
+        assert_eq!((quotas["local"], quotas["tokyo"], quotas.len()), (given, given, 2));
+
+        let boxed = NewAccount { standing: Standing::Sandbox, ..plain("boxed") };
+        let boxed = office.create_account(by, boxed).await.unwrap();
+        assert!(office.quotas(by, &boxed.id).await.unwrap().is_empty());
+        let own = Quota { per_day: 500, per_second: 2 };
+        office.set_quota(by, &boxed.id, "tokyo", own).await.unwrap();
+        let out = AccountChange { standing: Some((Standing::Production, None)), ..AccountChange::default() };
+        office.change_account(by, &boxed.id, out).await.unwrap();
+        let quotas = office.quotas(by, &boxed.id).await.unwrap();
+        assert_eq!((quotas["local"], quotas["tokyo"]), (given, own));
+    });
+}
+
+// R7.1: at 80 and at 95 % the account is told, once each, until enough is free again.
+#[test]
+fn spec_r7_1_a_quota_that_is_nearly_used_is_told() {
+    on_both(async |bench| {
+        region(bench).await;
+        let (office, by) = (&bench.office, &bench.by);
+        let acme = office.create_account(by, plain("acme")).await.unwrap();
+        let used = |used: u64| QuotaUsed { account: acme.id.clone(), region: "local".into(), used, per_day: 1_000 };
+        let open = async || office.incidents(by, Some(&acme.id), true, &Window::default()).await.unwrap().items;
+        office.tell_quotas(&[used(790)]).await.unwrap();
+        assert!(open().await.is_empty());
+        office.tell_quotas(&[used(800)]).await.unwrap();
+        let told = open().await;
+        assert_eq!((told.len(), told[0].kind, told[0].weight), (1, IncidentKind::Quota, Weight::Review));
+        assert!(told[0].words.contains("80 % of the quota in local are used: 800 of 1000"), "{}", told[0].words);
+        office.tell_quotas(&[used(850)]).await.unwrap();
+        assert_eq!(open().await[0].words, told[0].words, "it is told by marks, not by messages");
+        office.tell_quotas(&[used(960)]).await.unwrap();
+        assert!(open().await[0].words.contains("96 %"));
+        // As the data plane has it: from 75 % on.
+        office.tell_quotas(&[used(760)]).await.unwrap();
+        assert_eq!(open().await.len(), 1);
+        office.tell_quotas(&[]).await.unwrap();
+        assert!(open().await.is_empty());
     });
 }

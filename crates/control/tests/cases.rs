@@ -157,6 +157,18 @@ fn what_there_is_not_yet_is_waited_for() {
         let words = told(office, own, &case).await;
         assert!(words.contains("2 more in local follow") && words.matches("Leased to you").count() == 3, "{words}");
 
+        // R3.3: who wants no more of what is not there yet says so once.
+        let two = vec![Part { quantity: Some(9), ..part("local") }];
+        let much = office.open_case(own, &acme, new(CaseKind::DedicatedIps, form(two))).await.unwrap();
+        office.answer_case(&bench.by, &acme, &much.id, grant(vec![], None), None).await.unwrap();
+        let held = running(bench, &acme).await.len();
+        assert!(office.waiting_for_ips(&bench.by).await.unwrap().iter().any(|wait| wait.case == much.id));
+        office.stop_waiting(own, &acme, &much.id).await.unwrap();
+        assert!(office.waiting_for_ips(&bench.by).await.unwrap().is_empty());
+        assert_eq!(said(office.stop_waiting(own, &acme, &much.id).await).1, "nothing_waits");
+        assert_eq!(running(bench, &acme).await.len(), held, "what was leased stays");
+        assert!(told(office, own, &much).await.contains("are waited for no longer"));
+
         let case = office.reopen_case(own, &acme, &case.id, "We send more by now.".into()).await.unwrap();
         assert_eq!((case.state, case.is_overdue(office.now())), (CaseState::Open, false));
         bench.days(2);

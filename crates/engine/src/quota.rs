@@ -17,6 +17,8 @@ const MICROS: i64 = 1_000_000;
 pub const OF_SANDBOX: Quota = Quota { per_day: 200, per_second: 1 };
 /// Where it is told that a quota is nearly used, in hundredths.
 pub const WARN_AT: [u8; 2] = [80, 95];
+/// It is nearly used until it is below this again.
+pub const CALM_BELOW: u64 = 75;
 
 /// Recipients in 24 hours, and a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,12 @@ pub struct Window {
 
 fn second_of(at: Timestamp) -> u32 {
     u32::try_from(at.0.div_euclid(MICROS)).unwrap_or(0)
+}
+
+/// How much of a day's quota is used, in whole hundredths.
+#[must_use]
+pub fn percent(used: u64, per_day: u64) -> u64 {
+    used.saturating_mul(100) / per_day.max(1)
 }
 
 impl Window {
@@ -139,7 +147,7 @@ impl Window {
     }
 
     fn warns(&mut self, quota: Quota) -> Option<u8> {
-        let percent = self.total.saturating_mul(100) / quota.per_day.max(1);
+        let percent = percent(self.total, quota.per_day);
         let mark = WARN_AT.into_iter().rfind(|mark| percent >= u64::from(*mark)).unwrap_or(0);
         let is_news = mark > self.warned;
         // Told again only after it was well below.

@@ -7,7 +7,7 @@
 use crate::record;
 use crate::refusal::{Kind, Refusal};
 use engine::id::{AccountId, RegionId};
-use engine::quota::{Over, Quota, Window};
+use engine::quota::{self, Over, Quota, Window};
 use engine::snapshot::Snapshot;
 use engine::time::Timestamp;
 use spool::{Cursor, EventLog};
@@ -108,6 +108,24 @@ impl Quotas {
         table.get_mut(&(account.clone(), region.clone())).map_or(0, |window| window.used(now))
     }
 
+    /// Of which quotas at least so many hundredths are used: the account, the region, the quota and how many are.
+    #[must_use]
+    pub fn used_from(
+        &self,
+        percent: u64,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Vec<(AccountId, RegionId, Quota, u64)> {
+        let mut table = self.table();
+        let used = table.iter_mut().filter_map(|((account, region), window)| {
+            let quota = snapshot.accounts.get(account)?.quota_in(region)?;
+            let used = window.used(now);
+            let is_far = used > 0 && quota::percent(used, quota.per_day) >= percent;
+            is_far.then(|| (account.clone(), region.clone(), quota, used))
+        });
+        used.collect()
+    }
+
     /// Learns what was handed in before this start: all acceptances of the last day, up to the event that was the newest then. Blocks for
     /// the disk. Whatever happens, submissions are taken afterwards.
     pub fn read(&self, log: &EventLog, newest: Cursor, snapshot: &Snapshot, now: Timestamp) -> io::Result<()> {
@@ -153,7 +171,7 @@ impl Quotas {
 
 /// R7.2: what the limit is, what is used, and when it fits.
 fn refused(over: Over, region: &RegionId, quota: Quota, recipients: u32, now: Timestamp) -> Refusal {
-    let more = "Ask by a case for a higher quota (weir case open quota).";
+    let more = "Ask the operator for a higher quota (weir case open quota).";
     let refusal = |code, sentence: String, mend: String| Refusal::new(Kind::Busy, code, (4, 7, 0), sentence, mend);
     match over {
         Over::Day { used, fits_at: Some(fits_at) } => {

@@ -74,6 +74,9 @@ fn check_config_names_each_bad_value_with_its_line() {
     assert!(words.contains("6 problems"), "{words}");
 
     // What is no TOML, and what nobody knows, too.
+    let half = good.replace("[[account]]\nid = \"shop\"\n", "[[account]]\nid = \"shop\"\nper_day = 5\n");
+    let (fine, words) = check(&half);
+    assert!(!fine && words.contains("per_day and per_second stand together"), "{words}");
     for (line, words_of_it) in [("colour = \"blue\"", "colour"), ("host = ", "")] {
         let (fine, words) = check(&format!("{line}\n{good}"));
         assert!(!fine && words.contains(":1: ") && words.contains(words_of_it), "{words}");

@@ -5,6 +5,7 @@
 pub mod certificate;
 pub mod disk;
 pub mod house;
+pub mod installation;
 pub mod memory;
 pub mod load;
 pub mod names;

@@ -3,6 +3,21 @@
 use crate::support::{Manner, Plan, Town, among_others};
 use serde_json::{Value, json};
 
+// R7.1: where accounts stand in the file, their quotas do too; half of one is told with its line.
+#[test]
+fn a_quota_in_the_file_holds() {
+    let _others = among_others();
+    let town = Town::new();
+    let provider = town.provider(1, Manner::default());
+    let house = Plan::new(&town).account("senders = \"any\"\nper_day = 2\nper_second = 100").open();
+    let mut smtp = house.smtp();
+    let octets = b"From: ann@shop.test\r\nSubject: x\r\n\r\nx\r\n";
+    let codes = ["one", "two", "three"]
+        .map(|name| smtp.send("ann@shop.test", &[&format!("{name}@mail.test")], octets).unwrap().code);
+    assert_eq!(codes, [250, 250, 454]);
+    provider.wait_for(2);
+}
+
 // R7.1, R7.2: counted by recipient; nothing queued of what is refused; SMTP 454, HTTP 429; neither forgotten nor doubled by a kill; more by
 // a case.
 #[test]

@@ -8,7 +8,7 @@ use crate::problem::Problem;
 use axum::extract::State;
 use control::account as theirs;
 use engine::id::{AccountId, RegionId};
-use engine::quota::OF_SANDBOX;
+use engine::quota::{OF_SANDBOX, percent};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -191,6 +191,6 @@ async fn set_quota(
 fn view(desk: &Desk, account: &str, region: String, quota: theirs::Quota) -> Quota {
     let (of, now) = (AccountId::new(account), desk.0.intake.now());
     let used = desk.0.intake.quotas().used(&of, &RegionId::new(&region), now);
-    let used_percent = used.saturating_mul(100) / quota.per_day.unsigned_abs().max(1);
+    let used_percent = percent(used, quota.per_day.unsigned_abs());
     Quota { region, per_day: quota.per_day, per_second: quota.per_second, used, used_percent }
 }

@@ -28,6 +28,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         .routes(routes!(close))
         .routes(routes!(reopen))
         .routes(routes!(attachment))
+        .routes(routes!(stop_waiting))
         .routes(routes!(waiting))
 }
 
@@ -426,11 +427,12 @@ async fn cases(call: Call, At([account]): At<1>, Asked(wanted): Asked<Wanted>, l
     listed(call.office.cases(&call.by, &wanted.theirs(account), &list.window).await?, |case| view(case, now))
 }
 
-/// Everybody's cases, newest first. For the operator.
+/// Everybody's cases, newest first; of an account's key or person, its own.
 #[utoipa::path(get, path = "/cases", params(Wanted), responses((status = 200, body = Listed<Case>)))]
 async fn all_cases(call: Call, Asked(wanted): Asked<Wanted>, list: Listing) -> Answer {
     let now = call.office.now();
-    listed(call.office.cases(&call.by, &wanted.theirs(None), &list.window).await?, |case| view(case, now))
+    let own = call.by.account().map(|own| own.as_str().to_owned());
+    listed(call.office.cases(&call.by, &wanted.theirs(own), &list.window).await?, |case| view(case, now))
 }
 
 /// Ask for something. The first answer is due within a day.
@@ -552,6 +554,13 @@ async fn reopen(call: Call, At([account, case]): At<2>, Body(reopening): Body<Ca
 async fn attachment(call: Call, At([account, case, attachment]): At<3>) -> Answer {
     let (name, octets) = call.office.case_attachment(&call.by, &account, &case, &attachment).await?;
     told(CaseAttachment { name, content: STANDARD.encode(octets) })
+}
+
+/// What was granted and still waits for IPs is waited for no more.
+#[utoipa::path(post, path = "/accounts/{account}/cases/{case}/waiting-end", responses((status = 200, body = Case)))]
+async fn stop_waiting(call: Call, At([account, case]): At<2>) -> Answer {
+    let case = call.office.stop_waiting(&call.by, &account, &case).await?;
+    changed(&call, case)
 }
 
 /// IPs that were granted and are waited for.

@@ -1,6 +1,6 @@
 //! What does a grant do? IPs are leased, a pool is made, quotas are set, the sandbox is left; what cannot be had yet is waited for.
 
-use super::{Case, Part, Says, find};
+use super::{Case, Part, Party, Says};
 use crate::account::{AccountChange, Quota, Standing};
 use crate::actor::Actor;
 use crate::lease::{Grant, Into, Order};
@@ -11,6 +11,7 @@ use crate::store::{Change, Columns, q, row, rows, run};
 use engine::case::CaseKind;
 use engine::snapshot::{Leaving, PoolKind};
 use engine::time::Timestamp;
+use serde_json::json;
 use std::net::IpAddr;
 
 /// Where only one of the two was asked for and the other was never set: a day's quota can be sent within an hour.
@@ -197,7 +198,7 @@ impl Office {
             if self.fit_ips(change.conn(), &region, 1).await?.is_empty() {
                 continue;
             }
-            let case = find(change.conn(), None, &case).await?;
+            let case = self.case_in(&mut change, None, &case).await?;
             let served = self.lease_what_there_is(&mut change, &Actor::service(), &case, &region, quantity).await;
             let served = match served {
                 Ok(served) => served,
@@ -216,6 +217,28 @@ impl Office {
             handed_out += served;
         }
         Ok(handed_out)
+    }
+
+    /// What was granted and is not there yet is wanted no more, or cannot be had; what was leased stays.
+    pub async fn stop_waiting(&self, by: &Actor, account: &str, case: &str) -> Result<Case, Refusal> {
+        let mut change = self.store().change().await?;
+        let mut case = self.case_to_change(&mut change, by, account, case, Actor::may_own).await?;
+        let query = q!("SELECT region, quantity FROM case_wait WHERE of_case = $1 ORDER BY id", case.id.clone());
+        let waiting = rows(change.conn(), query).await?;
+        if waiting.is_empty() {
+            let sentence = "Nothing of this case waits for IPs.";
+            return Err(Refusal::conflict("nothing_waits", sentence, "Give back what is leased by a case of its own."));
+        }
+        run(change.conn(), q!("DELETE FROM case_wait WHERE of_case = $1", case.id.clone())).await?;
+        let party = if by.is_operator() { Party::Operator } else { Party::Customer };
+        self.add_entry(&mut change, &case, (party, &by.name), "waiting-ended", "").await?;
+        for row in &waiting {
+            let (region, quantity) = (row.text(0)?, row.whole(1)?);
+            self.say(&mut change, &case, &Says::WaitEnded { region: &region, quantity }).await?;
+        }
+        self.put_case(&mut change, by, &mut case, "waiting-ended", json!({ "parts": waiting.len() })).await?;
+        change.commit().await?;
+        Ok(case)
     }
 
     /// What was granted and waits for IPs, the longest first. For the operator.

@@ -69,6 +69,18 @@ pub struct Case {
 }
 
 impl Case {
+    /// What it is about and how it stands, in its language.
+    #[must_use]
+    pub fn title(&self) -> String {
+        words::title(self.kind, self.state, self.language)
+    }
+
+    /// The same for the operator.
+    #[must_use]
+    pub fn heading(&self) -> String {
+        words::heading(self.kind, self.state)
+    }
+
     #[must_use]
     pub fn is_overdue(&self, now: Timestamp) -> bool {
         self.due_at.is_some_and(|due_at| due_at <= now)
@@ -116,7 +128,7 @@ impl Party {
         }
     }
 
-    fn of(code: &str) -> Party {
+    pub(crate) fn of(code: &str) -> Party {
         [Party::Customer, Party::Operator].into_iter().find(|party| party.code() == code).unwrap_or(Party::Service)
     }
 }
@@ -197,7 +209,7 @@ fn read(row: &AnyRow) -> Result<Case, Refusal> {
 }
 
 /// Of the account, where one is named; another's is not there.
-async fn find(conn: &mut AnyConnection, account: Option<&str>, id: &str) -> Result<Case, Refusal> {
+pub(crate) async fn find(conn: &mut AnyConnection, account: Option<&str>, id: &str) -> Result<Case, Refusal> {
     let query = q!(concat!("SELECT ", columns!(), " FROM cases WHERE id = $1"), id.to_owned());
     let found = row(conn, query).await?.as_ref().map(read).transpose()?;
     found
@@ -608,7 +620,13 @@ impl Office {
         may: fn(&Actor, &str) -> Result<(), Refusal>,
     ) -> Result<Case, Refusal> {
         let account = account::reach(change.conn(), by, account, may).await?;
-        find(change.conn(), Some(&account), case).await
+        self.case_in(change, Some(&account), case).await
+    }
+
+    /// One that is changed now: all that is said in it by this change has one time.
+    async fn case_in(&self, change: &mut Change, account: Option<&str>, id: &str) -> Result<Case, Refusal> {
+        let case = find(change.conn(), account, id).await?;
+        Ok(Case { changed_at: self.now(), ..case })
     }
 
     fn become_after(&self, case: &mut Case, act: CaseAct) -> Result<(), Refusal> {
@@ -633,7 +651,7 @@ impl Office {
         let insert = q!(
             "INSERT INTO case_entry (of_case, at, party, name, act, text) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
             case.id.clone(),
-            self.now().0,
+            case.changed_at.0,
             party.code(),
             name.to_owned(),
             act.to_owned(),
@@ -694,7 +712,6 @@ impl Office {
         action: &'static str,
         detail: Value,
     ) -> Result<(), Refusal> {
-        case.changed_at = self.now();
         case.revision += 1;
         let update = q!(
             "UPDATE cases SET state = $2, decision = $3, due_at = $4, answered_at = $5, changed_at = $6, revision = $7 \

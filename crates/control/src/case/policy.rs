@@ -3,7 +3,7 @@
 //! A policy is the operator's, for cases of one kind: criteria as data. It is tried on past cases before it is switched on; each answer it
 //! gives names it and its figures; and whoever may ask reads the criteria, and how close it is, before asking.
 
-use super::{Answer, Case, CaseKind, Request, columns, find, read};
+use super::{Answer, Case, CaseKind, Request, columns, read};
 use crate::account::{self, Account, Standing, must_be_seen};
 use crate::actor::Actor;
 use crate::audit::{self, Line, Subject};
@@ -281,7 +281,7 @@ impl Office {
         for policy in on(change.conn(), case.kind).await? {
             let points = judge(&policy.criteria, &case.facts);
             if points.iter().all(|point| point.met) {
-                let mut case = find(change.conn(), None, &case.id).await?;
+                let mut case = self.case_in(&mut change, None, &case.id).await?;
                 let answer = Answer::Grant { parts: Vec::new(), reason: Some(told(&points)) };
                 self.answer_in(&mut change, &Actor::service(), &mut case, answer, Some(&policy.name)).await?;
                 change.commit().await?;

@@ -1,6 +1,6 @@
 //! What does the service itself say in a case, in the language that it was opened in? (R7.4)
 
-use engine::case::CaseKind;
+use engine::case::{CaseKind, CaseState};
 use engine::time::Timestamp;
 use std::net::IpAddr;
 
@@ -24,6 +24,52 @@ impl Language {
     #[must_use]
     pub fn of(code: &str) -> Option<Language> {
         [Language::English, Language::Japanese].into_iter().find(|language| language.code() == code)
+    }
+}
+
+/// What a case is about.
+fn subject(kind: CaseKind, language: Language) -> &'static str {
+    match (kind, language) {
+        (CaseKind::DedicatedIps, Language::English) => "dedicated IPs",
+        (CaseKind::Relinquish, Language::English) => "giving back dedicated IPs",
+        (CaseKind::ManagedPool, Language::English) => "a managed pool",
+        (CaseKind::Quota, Language::English) => "higher quotas",
+        (CaseKind::LeaveSandbox, Language::English) => "leaving the sandbox",
+        (CaseKind::DedicatedIps, Language::Japanese) => "専用 IP アドレス",
+        (CaseKind::Relinquish, Language::Japanese) => "専用 IP アドレスの返却",
+        (CaseKind::ManagedPool, Language::Japanese) => "マネージドプール",
+        (CaseKind::Quota, Language::Japanese) => "送信クォータの引き上げ",
+        (CaseKind::LeaveSandbox, Language::Japanese) => "サンドボックスの解除",
+    }
+}
+
+/// The same for who answers it.
+pub(super) fn heading(kind: CaseKind, state: CaseState) -> String {
+    format!("a case for {}, {}", subject(kind, Language::English), state.code())
+}
+
+/// What it is about and how it stands, as the subject of a letter.
+pub(super) fn title(kind: CaseKind, state: CaseState, language: Language) -> String {
+    let what = subject(kind, language);
+    let stands = match (state, language) {
+        (CaseState::Open, Language::English) => "open",
+        (CaseState::Waiting, Language::English) => "waiting for your answer",
+        (CaseState::Granted, Language::English) => "granted",
+        (CaseState::PartlyGranted, Language::English) => "granted in part",
+        (CaseState::Denied, Language::English) => "denied",
+        (CaseState::Confirmed, Language::English) => "confirmed",
+        (CaseState::Closed, Language::English) => "closed",
+        (CaseState::Open, Language::Japanese) => "受付済み",
+        (CaseState::Waiting, Language::Japanese) => "ご回答待ち",
+        (CaseState::Granted, Language::Japanese) => "承認",
+        (CaseState::PartlyGranted, Language::Japanese) => "一部承認",
+        (CaseState::Denied, Language::Japanese) => "見送り",
+        (CaseState::Confirmed, Language::Japanese) => "確認済み",
+        (CaseState::Closed, Language::Japanese) => "終了",
+    };
+    match language {
+        Language::English => format!("Your request for {what}: {stands}"),
+        Language::Japanese => format!("{what}のリクエスト: {stands}"),
     }
 }
 
@@ -80,6 +126,10 @@ pub(crate) enum Says<'a> {
     Reopened {
         due_at: Timestamp,
     },
+    WaitEnded {
+        region: &'a str,
+        quantity: i64,
+    },
 }
 
 impl Says<'_> {
@@ -93,13 +143,7 @@ impl Says<'_> {
     fn english(&self) -> String {
         match self {
             Says::Received { kind, due_at } => {
-                let what = match kind {
-                    CaseKind::DedicatedIps => "dedicated IPs",
-                    CaseKind::Relinquish => "giving back dedicated IPs",
-                    CaseKind::ManagedPool => "a managed pool",
-                    CaseKind::Quota => "higher quotas",
-                    CaseKind::LeaveSandbox => "leaving the sandbox",
-                };
+                let what = subject(*kind, Language::English);
                 format!("Your request for {what} has arrived. You get a first answer by {due_at}.")
             }
             Says::Working { region, per_second, per_ip, quantity } => format!(
@@ -132,19 +176,18 @@ impl Says<'_> {
             Says::Released { ips } => format!("{} given back. What is queued still leaves from there.", listed(ips)),
             Says::Closed => "This case is closed.".into(),
             Says::Reopened { due_at } => format!("This case is open again. You get an answer by {due_at}."),
+            Says::WaitEnded { region, quantity } => {
+                format!(
+                    "{quantity} more in {region} are waited for no longer. Open another case if you want them after all."
+                )
+            }
         }
     }
 
     fn japanese(&self) -> String {
         match self {
             Says::Received { kind, due_at } => {
-                let what = match kind {
-                    CaseKind::DedicatedIps => "専用 IP アドレス",
-                    CaseKind::Relinquish => "専用 IP アドレスの返却",
-                    CaseKind::ManagedPool => "マネージドプール",
-                    CaseKind::Quota => "送信クォータの引き上げ",
-                    CaseKind::LeaveSandbox => "サンドボックスの解除",
-                };
+                let what = subject(*kind, Language::Japanese);
                 format!("{what}のリクエストを受け付けました。{due_at} までに最初の回答をお送りします。")
             }
             Says::Working { region, per_second, per_ip, quantity } => format!(
@@ -181,6 +224,9 @@ impl Says<'_> {
             }
             Says::Closed => "このケースは終了しました。".into(),
             Says::Reopened { due_at } => format!("このケースを再開しました。{due_at} までに回答をお送りします。"),
+            Says::WaitEnded { region, quantity } => format!(
+                "{region} の残り {quantity} 個の割り当て待ちを終了しました。必要になった場合は新しいケースを作成してください。"
+            ),
         }
     }
 }
