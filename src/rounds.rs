@@ -554,6 +554,10 @@ async fn due(
         let _ = office.end_incidents().await;
         let _ = office.scale_pools().await;
         let _ = office.serve_waiting().await;
+        let _ = office.close_months().await;
+        if let Ok(open) = office.invoices_open().await {
+            metrics.invoices_open.set(open);
+        }
         let _ = office.tell_quotas(&used_quotas(&intake)).await;
         if let Ok((open, overdue)) = office.cases_open().await {
             for (what, count) in [("open", open), ("overdue", overdue)] {

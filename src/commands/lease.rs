@@ -36,6 +36,7 @@ pub const NOUN: Noun = Noun {
             REGION,
             POOL,
             NEW_POOL,
+            body("agreed-price", "What each costs a month, such as 19.00; without this, as the price list says"),
         ]),
         Verb::row(
             "list",

@@ -31,6 +31,7 @@ mod person;
 mod pool;
 mod region;
 mod case;
+mod charge;
 mod relay;
 mod set;
 mod setting;
@@ -74,6 +75,8 @@ const NOUNS: &[verb::Noun] = &[
     lease::NOUN,
     case::NOUN,
     case::POLICY_NOUN,
+    charge::PRICES,
+    charge::INVOICES,
     person::NOUN,
     me::NOUN,
     events::NOUN,

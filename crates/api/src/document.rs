@@ -33,6 +33,7 @@ const NAMES: &[(&str, &str)] = &[
     ("case", "Id of the case"),
     ("attachment", "Id of the attachment"),
     ("policy", "Id or name of the policy"),
+    ("invoice", "Number of the invoice or credit note, as it is written on it"),
     ("relay", "Id or name of the relay"),
     ("ip", "The address"),
     ("release", "Id of the release, as it was answered"),

@@ -300,3 +300,85 @@ async fn the_addresses_of_a_managed_pool_are_the_operators() {
     house.get(&key, "/ips/203.0.113.2").await.refused(404, "not_found");
     assert_eq!(house.get(&op, &format!("{place}/auto")).await.as_(200)["ips"], json!(["203.0.113.2"]));
 }
+
+// R7.5: what things cost, and what is owed: said by the operator, seen by who owes it, as page, table and print.
+#[tokio::test]
+async fn the_operator_says_prices_and_an_account_sees_what_it_owes() {
+    let house = House::open().await;
+    let op = house.operator.clone();
+    house.ips("203.0.113.0/30").await;
+    let (account, key) = house.account("Acme").await;
+    let price = json!({ "item": "standard", "month": "29.95" });
+    house.post(&key, "/prices", price.clone()).await.refused(403, "operator_only");
+    assert_eq!(house.post(&op, "/prices", price).await.as_(200)["month"], "29.95");
+    for (wrong, field) in [
+        (json!({ "item": "standard", "month": "29.955" }), "month"),
+        (json!({ "item": "standard", "month": "-1" }), "month"),
+        (json!({ "item": "standard" }), "month"),
+        (json!({ "item": "standard", "month": "1.00", "from": "2020-01-01" }), "from"),
+        (json!({ "item": "standard", "month": "1.00", "from": "soon" }), "from"),
+        (json!({ "item": "managed-thousand", "month": "1.00" }), "thousand"),
+        (json!({ "item": "standard", "thousand": [{ "up_to": null, "price": "1" }] }), "month"),
+        (json!({ "item": "managed-thousand", "thousand": [{ "up_to": 10, "price": "1" }] }), "thousand"),
+    ] {
+        assert_eq!(house.post(&op, "/prices", wrong).await.refused(400, "invalid_field")["field"], field);
+    }
+    let steps = json!({ "item": "managed-thousand", "thousand": [{ "up_to": 1000, "price": 1 }, { "up_to": null, "price": "0.0004" }] });
+    assert_eq!(house.post(&op, "/prices", steps).await.as_(200)["thousand"][1]["price"], "0.0004");
+    let known = house.get(&key, "/prices").await;
+    assert!(known.as_(200)["items"].as_array().unwrap().iter().any(|price| price["month"] == "20.00"));
+
+    let grant = json!({ "quantity": 1, "agreed_price": "10.00" });
+    house.post(&op, &format!("/accounts/{account}/grants"), grant).await.as_(201);
+    house.post(&key, "/accounts/self/leases", json!({ "quantity": 1 })).await.as_(201);
+    let forecast = house.get(&key, "/accounts/self/forecast").await;
+    let words = forecast.as_(200)["expected_entries"].to_string();
+    assert!(words.contains("10.00 (agreed)") && words.contains("Purchased IP"), "{words}");
+    let billed = json!({ "name": "Acme Ltd", "address_lines": ["1 Main Street"], "tax_id": null });
+    house.put(&key, "/accounts/self/billing", billed).await.as_(200);
+    house.get(&key, "/billing").await.refused(403, "operator_only");
+    let biller = |currency: &str| json!({ "name": "Weir Ltd", "currency": currency, "tax_id": null, "note": null });
+    assert_eq!(house.put(&op, "/billing", biller("Euro")).await.refused(400, "invalid_field")["field"], "currency");
+    assert_eq!(house.put(&op, "/billing", biller("EUR")).await.as_(200)["currency"], "EUR");
+
+    // A month that is over, as it is kept.
+    let paper = json!({ "biller": { "name": "Weir Ltd", "currency": "EUR" }, "billed": { "name": "<b>Acme</b>" }, "entries": [{
+        "item": "standard", "region": "local", "lease": "lease_1", "ip": "203.0.113.1", "first_day": 20_454, "last_day": 20_483,
+        "month_days": 30, "micro_cents": 2_495_000_000_i64, "amount_cents": 2_495, "words": "IP in region local",
+    }] });
+    let mut change = house.office.store().change().await.unwrap();
+    let insert = "INSERT INTO invoice (number, id, account, month, total_cents, paper, made_at) \
+                  VALUES (1, '2026-000001', $1, 24321, 2495, $2, 1)";
+    sqlx::query(insert).bind(account.clone()).bind(paper.to_string()).execute(change.conn()).await.unwrap();
+    change.commit().await.unwrap();
+    let seen = house.get(&key, "/accounts/self/invoices/2026-000001").await;
+    assert_eq!((&seen.as_(200)["total"], &seen.body["entries"][0]["price"]), (&json!("24.95"), &json!("24.95")));
+    let page = house.get(&key, "/accounts/self/invoices/2026-000001/page").await;
+    assert!(
+        page.header("content-type").starts_with("text/html") && page.text.contains("&lt;b&gt;Acme"),
+        "{}",
+        page.text
+    );
+    assert!(page.header("content-security-policy").contains("default-src 'none'"));
+    let table = house.get(&key, "/accounts/self/invoices/2026-000001/table").await;
+    assert!(
+        table.header("content-type").starts_with("text/csv") && table.text.contains(",24.95,EUR,"),
+        "{}",
+        table.text
+    );
+    let print = house.get(&key, "/accounts/self/invoices/2026-000001/print").await;
+    assert!(print.header("content-type") == "application/pdf" && print.text.starts_with("%PDF-1.4"));
+
+    let place = format!("/accounts/{account}/invoices/2026-000001");
+    let note = house.post(&op, &format!("{place}/credits"), json!({ "amount": "4.95", "reason": "down" })).await;
+    assert_eq!((&note.as_(201)["total"], &note.body["corrects"]), (&json!("-4.95"), &json!("2026-000001")));
+    assert_eq!(house.get(&op, "/invoices?open=true").await.as_(200)["items"][0]["due"], "20.00");
+    house
+        .post(&key, "/accounts/self/invoices/2026-000001/payment", json!({ "reference": "x" }))
+        .await
+        .refused(403, "operator_only");
+    let paid = house.post(&op, &format!("{place}/payment"), json!({ "reference": "ch_1" })).await;
+    assert_eq!((&paid.as_(200)["state"], &paid.body["due"]), (&json!("paid"), &json!("0.00")));
+    assert_eq!(house.get(&key, "/invoices?month=2026-10").await.as_(200)["items"].as_array().unwrap().len(), 2);
+    house.get(&key, "/invoices?month=October").await.refused(400, "invalid_field");
+}

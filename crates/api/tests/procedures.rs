@@ -146,11 +146,13 @@ async fn sparkpost_ips_are_purchased_step_by_step() {
     // “A maximum of 4 dedicated IPs at any one time.”
     let most = house.post(&key, "/accounts/self/leases", json!({ "quantity": 2 })).await;
     most.refused(409, "dedicated_ips_max");
-    // 4: the charge is shown.
+    // 4: the charge is shown, and what the month comes to.
     let leases = house.get(&key, "/accounts/self/leases?running=true").await;
     let prices: Vec<&Value> =
         leases.as_(200)["items"].as_array().unwrap().iter().map(|lease| &lease["price_cents"]).collect();
     assert_eq!(prices, [&json!(2_000); 3]);
+    let forecast = house.get(&key, "/accounts/self/forecast").await;
+    assert_eq!(forecast.as_(200)["expected_entries"].as_array().unwrap().len(), 3);
 }
 
 // R3.8: “How to request a Dedicated IP”, Resend's four questions and its four requirements.

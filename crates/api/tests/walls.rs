@@ -53,6 +53,7 @@ async fn things(house: &House) -> Things {
     let attachment = text(attachments.clone().find(|id| id.is_string()).unwrap());
     let policy = json!({ "name": "by-rule", "kind": "quota", "criteria": { "sent_min": 1 } });
     let policy = made(house.post(&house.operator, "/policies", policy).await);
+    let invoice = invoice(house, &other).await;
     let set = json!({ "name": "their-set", "pool": pool });
     made(house.post(&key, "/accounts/self/configuration-sets", set).await);
     let credential = json!({ "name": "theirs", "scopes": ["read"] });
@@ -105,6 +106,7 @@ async fn things(house: &House) -> Things {
         ("relay", like(&relay)),
         ("case", like(&case)),
         ("policy", like(&policy)),
+        ("invoice", thing(invoice, "2026-999999".into())),
         ("attachment", like(&attachment)),
         ("set", thing("their-set".into(), "no-set".into())),
         ("configuration_set", thing("their-set".into(), "no-set".into())),
@@ -123,6 +125,16 @@ async fn things(house: &House) -> Things {
         ("id", thing(message.clone(), format!("{:032x}", 7))),
         ("message", thing(message, format!("{:032x}", 7))),
     ])
+}
+
+/// One of theirs, as a month that is over leaves it.
+async fn invoice(house: &House, account: &str) -> String {
+    let mut change = house.office.store().change().await.unwrap();
+    let insert = "INSERT INTO invoice (number, id, account, month, total_cents, paper, made_at) \
+                  VALUES (1, '2026-000001', $1, 24320, 2495, '{}', 1)";
+    sqlx::query(insert).bind(account.to_owned()).execute(change.conn()).await.unwrap();
+    change.commit().await.unwrap();
+    "2026-000001".to_owned()
 }
 
 /// What stands in an address and is nobody's secret.

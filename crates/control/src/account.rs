@@ -225,6 +225,7 @@ impl Office {
             account.tier.code(),
         );
         run_unless(change.conn(), insert, || taken(&name)).await?;
+        plan_since(change, &account.id, account.plan, 0).await?;
         default_pool(change, &account.id, self.home_region().as_str(), now).await?;
         let detail = json!({
             "name": name, "plan": plan_code(account.plan), "standing": account.standing.code(),
@@ -308,6 +309,9 @@ impl Office {
             is.judged_from.0,
         );
         run_unless(change.conn(), update, || taken(&is.name)).await?;
+        if is.plan != was.plan {
+            plan_since(change, &is.id, is.plan, self.now().day()).await?;
+        }
         let told = |account: &Account| {
             json!({
                 "name": account.name, "plan": plan_code(account.plan), "standing": account.standing.code(),
@@ -417,6 +421,18 @@ impl Office {
         };
         audit::write(change, by, self.now(), line).await
     }
+}
+
+/// What it is on by the end of a day counts for the day (R7.5).
+async fn plan_since(change: &mut Change, account: &str, plan: Plan, from_day: i64) -> Result<(), Refusal> {
+    let put = q!(
+        "INSERT INTO plan_since (account, from_day, plan) VALUES ($1, $2, $3) \
+         ON CONFLICT (account, from_day) DO UPDATE SET plan = excluded.plan",
+        account.to_owned(),
+        from_day,
+        plan_code(plan),
+    );
+    run(change.conn(), put).await.map(|_| ())
 }
 
 /// The account's default pool in this region, made if it is not there; it may stay empty (R2.1).

@@ -33,9 +33,12 @@ pub enum Subject {
     Relay,
     Case,
     Policy,
+    Price,
+    Billing,
+    Invoice,
 }
 
-const SUBJECTS: [Subject; 18] = [
+const SUBJECTS: [Subject; 21] = [
     Subject::Region,
     Subject::Account,
     Subject::Subaccount,
@@ -54,6 +57,9 @@ const SUBJECTS: [Subject; 18] = [
     Subject::Relay,
     Subject::Case,
     Subject::Policy,
+    Subject::Price,
+    Subject::Billing,
+    Subject::Invoice,
 ];
 
 impl Subject {
@@ -78,6 +84,9 @@ impl Subject {
             Subject::Relay => "relay",
             Subject::Case => "case",
             Subject::Policy => "policy",
+            Subject::Price => "price",
+            Subject::Billing => "billing",
+            Subject::Invoice => "invoice",
         }
     }
 

@@ -11,11 +11,13 @@ use crate::inventory::{self, Ip, Next, State};
 use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::pool::{self, NewPool, Pool};
+use crate::price;
 use crate::refusal::{Kind, Refusal};
 use crate::region;
 use crate::setting::{self, Setting};
 use crate::store::{Change, Columns, number, q, row, rows, run, run_unless};
 use crate::warm_up::{self, WarmUpOrder};
+use engine::charge::{CENTS_MAX, Item};
 use engine::snapshot::{Leaving, Plan, PoolKind};
 use engine::time::Timestamp;
 use serde_json::json;
@@ -82,6 +84,8 @@ pub struct Grant {
     pub order: Order,
     /// These and no others; none: whichever are fit, the longest available first.
     pub ips: Vec<IpAddr>,
+    /// What each costs a month, whatever becomes of the prices; none: by the list.
+    pub agreed_cents: Option<i64>,
 }
 
 /// What came of an order.
@@ -129,8 +133,7 @@ impl Office {
         if let Into::New(name) = &order.into {
             sparkpost_name(name)?;
         }
-        let price = setting::value(change.conn(), Setting::PurchasePriceCents).await?;
-        let leased = self.lease(&mut change, by, &account, order, &[], (Origin::Purchase, price)).await?;
+        let leased = self.lease(&mut change, by, &account, order, &[], (Origin::Purchase, None)).await?;
         change.commit().await?;
         Ok(leased)
     }
@@ -152,17 +155,11 @@ impl Office {
     ) -> Result<Leased, Refusal> {
         by.may_operate()?;
         let account = account::find(change.conn(), account).await?;
-        let is_managed = match &grant.order.into {
-            Into::Pool(called) => {
-                let region = grant.order.region.clone().unwrap_or_else(|| self.home_region().to_string());
-                let pool = pool::own(change.conn(), &account.id, &region, called).await;
-                pool.map_err(|refusal| refusal.at("pool"))?.kind == PoolKind::Managed
-            }
-            Into::Default | Into::New(_) => false,
-        };
-        let price = if is_managed { Setting::ManagedPriceCents } else { Setting::StandardPriceCents };
-        let price = setting::value(change.conn(), price).await?;
-        self.lease(change, by, &account, &grant.order, &grant.ips, (Origin::Grant, price)).await
+        if grant.agreed_cents.is_some_and(|cents| !(0..=CENTS_MAX).contains(&cents)) {
+            let sentence = "A price is from 0 to 1,000,000.00.";
+            return Err(Refusal::invalid("agreed_price", sentence, "Write it such as 24.95."));
+        }
+        self.lease(change, by, &account, &grant.order, &grant.ips, (Origin::Grant, grant.agreed_cents)).await
     }
 
     /// The plan: which pool, which IPs; a lease for each, and each into the pool. All of it or nothing.
@@ -173,7 +170,7 @@ impl Office {
         account: &Account,
         order: &Order,
         wanted: &[IpAddr],
-        (origin, price_cents): (Origin, i64),
+        (origin, agreed): (Origin, Option<i64>),
     ) -> Result<Leased, Refusal> {
         let now = self.now();
         let region = order.region.clone().unwrap_or_else(|| self.home_region().to_string());
@@ -185,6 +182,17 @@ impl Office {
         }
         let mut pool = self.target(change, by, account, &region, &order.into, origin).await?;
         let ips = fit(change.conn(), &region, quantity, wanted, now).await?;
+        let item = match (pool.kind, origin) {
+            (PoolKind::Managed, _) => Item::ManagedIp,
+            (_, Origin::Purchase) => Item::Purchase,
+            (_, Origin::Grant) => Item::Standard,
+        };
+        let price_cents = match agreed {
+            Some(cents) => cents,
+            None => price::of_month(change.conn(), item, account.plan, &region, now.day()).await?,
+        };
+        // Its name stands on invoices also when it is gone.
+        let managed = (item == Item::ManagedIp).then(|| (pool.id.clone(), pool.name.clone()));
         let mut leases = Vec::with_capacity(ips.len());
         for ip in ips {
             let lease = Lease {
@@ -197,13 +205,18 @@ impl Office {
                 ended_at: None,
             };
             let insert = q!(
-                "INSERT INTO lease (id, ip, account, origin, price_cents, started_at) VALUES ($1, $2, $3, $4, $5, $6)",
+                "INSERT INTO lease (id, ip, account, origin, price_cents, started_at, item, pool, pool_name, agreed_cents) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
                 lease.id.clone(),
                 lease.ip.to_string(),
                 lease.account.clone(),
                 origin.code(),
                 price_cents,
                 now.0,
+                item.code(),
+                managed.as_ref().map(|(id, _)| id.clone()),
+                managed.as_ref().map(|(_, name)| name.clone()),
+                agreed,
             );
             // R3.6: whatever runs at once, the database says no to a second one.
             run_unless(change.conn(), insert, || {

@@ -5,10 +5,12 @@
 //! what was told of it. Each letter has a key, so that it leaves once although it is tried again.
 
 use crate::case::{Case, Party};
+use crate::charge;
 use crate::incident::{self, Weight};
 use crate::office::Office;
 use crate::refusal::Refusal;
-use crate::store::{Columns, number, q, row, rows, run};
+use crate::store::{Columns, Query, number, q, row, rows, run};
+use engine::charge::Cents;
 use sqlx::AnyConnection;
 use std::time::Duration;
 
@@ -16,8 +18,9 @@ use std::time::Duration;
 const TOLD_WITHIN: Duration = Duration::from_secs(2 * 86_400);
 /// Things that are told of in one round.
 const ROUND_MAX: i64 = 100;
-/// How far cases are told of, among the sources that are read on.
+/// How far cases and invoices are told of, among the sources that are read on.
 const CASES: &str = "letters of cases";
+const INVOICES: &str = "letters of invoices";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
@@ -36,6 +39,8 @@ pub enum Told {
     Entries(i64),
     Incident(String, &'static str),
     Overdue(String, i64),
+    /// All invoices up to this number.
+    Invoices(i64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +62,7 @@ impl Office {
     /// What is to be told, in its order.
     pub async fn letters_due(&self) -> Result<Vec<Due>, Refusal> {
         let known = self.taken_in(CASES).await?;
+        let invoices_told = self.taken_in(INVOICES).await?.and_then(|position| i64::try_from(position).ok());
         let mut conn = self.store().read().await?;
         let mut due = Vec::new();
         match known.and_then(|position| i64::try_from(position).ok()) {
@@ -64,6 +70,13 @@ impl Office {
             None => {
                 let newest = number(&mut conn, q!("SELECT COALESCE(MAX(id), 0) FROM case_entry")).await?;
                 due.push(Due { letters: Vec::new(), told: Told::Entries(newest) });
+            }
+        }
+        match invoices_told {
+            Some(position) => self.of_invoices(&mut conn, position, &mut due).await?,
+            None => {
+                let newest = number(&mut conn, q!("SELECT COALESCE(MAX(number), 0) FROM invoice")).await?;
+                due.push(Due { letters: Vec::new(), told: Told::Invoices(newest) });
             }
         }
         self.of_overdue(&mut conn, &mut due).await?;
@@ -75,12 +88,8 @@ impl Office {
     pub async fn is_told(&self, told: &Told) -> Result<(), Refusal> {
         let mut change = self.store().change().await?;
         let note = match told {
-            Told::Entries(position) => q!(
-                "INSERT INTO taken_in (source, position) VALUES ($1, $2) \
-                 ON CONFLICT (source) DO UPDATE SET position = excluded.position",
-                CASES,
-                position.to_string(),
-            ),
+            Told::Entries(position) => up_to(CASES, *position),
+            Told::Invoices(number) => up_to(INVOICES, *number),
             Told::Incident(id, weight) => q!("UPDATE incident SET told = $2 WHERE id = $1", id.clone(), *weight),
             Told::Overdue(id, due_at) => q!("UPDATE cases SET overdue_told = $2 WHERE id = $1", id.clone(), *due_at),
         };
@@ -173,6 +182,33 @@ impl Office {
         Ok(())
     }
 
+    /// R7.5: owners hear what they owe; each by a letter of its own.
+    async fn of_invoices(&self, conn: &mut AnyConnection, from: i64, due: &mut Vec<Due>) -> Result<(), Refusal> {
+        for made in charge::made_after(conn, from, ROUND_MAX).await? {
+            let currency = &made.paper.biller.currency;
+            let subject = match &made.corrects {
+                Some(corrects) => {
+                    format!("Credit note {} for invoice {corrects}: {} {currency}", made.id, Cents(made.total_cents))
+                }
+                None => format!("Invoice {} for {}: {} {currency}", made.id, made.month, Cents(made.total_cents)),
+            };
+            let lines: Vec<&str> = made.paper.entries.iter().map(|entry| entry.line.words.as_str()).collect();
+            let said = made.paper.reason.clone().unwrap_or_else(|| lines.join("\n"));
+            let letter = Letter {
+                to: people(conn, Some(&made.account)).await?,
+                subject,
+                text: format!("{said}\n\nweir invoice show {}\n", made.id),
+                key: format!("invoice {}", made.id),
+            };
+            let is_news = made.made_at >= self.now() - TOLD_WITHIN;
+            due.push(Due {
+                letters: if is_news { vec![letter] } else { Vec::new() },
+                told: Told::Invoices(made.number),
+            });
+        }
+        Ok(())
+    }
+
     async fn of_incidents(&self, conn: &mut AnyConnection, due: &mut Vec<Due>) -> Result<(), Refusal> {
         for open in incident::untold(conn, ROUND_MAX).await? {
             let weight = open.weight.code();
@@ -205,6 +241,15 @@ impl Office {
         }
         Ok(())
     }
+}
+
+fn up_to(source: &'static str, position: i64) -> Query {
+    q!(
+        "INSERT INTO taken_in (source, position) VALUES ($1, $2) \
+         ON CONFLICT (source) DO UPDATE SET position = excluded.position",
+        source,
+        position.to_string(),
+    )
 }
 
 fn for_operator(case: &Case, said: &str) -> String {

@@ -46,8 +46,11 @@ pub mod idempotency;
 pub mod region;
 /// Who are the tenants?
 pub mod account;
-/// Which IPs send together, and for whom?
+/// Which services elsewhere take what finds no place?
 pub mod relay;
+/// What costs how much, since when?
+pub mod price;
+/// Which IPs send together, and for whom?
 pub mod pool;
 /// By what does an IP warm up, and what was ordered about it last?
 pub mod warm_up;
@@ -94,6 +97,8 @@ pub mod tier;
 pub mod judge;
 /// How many IPs has a managed pool, how many does it need, and who decides?
 pub mod managed;
+/// What does an account owe for a month?
+pub mod charge;
 pub mod case;
 /// What did the data plane tell us?
 pub mod ingest;

@@ -305,7 +305,7 @@ impl Office {
             return self.give_back_newest(change, by, &pool.id).await;
         };
         let order = Order { region: Some(pool.region.clone()), quantity, into: Into::Pool(pool.id.clone()) };
-        let grant = Grant { order, ips: Vec::new() };
+        let grant = Grant { order, ips: Vec::new(), agreed_cents: None };
         self.grant_in(change, by, pool.account.as_deref().unwrap_or_default(), &grant).await.map(|_| ())
     }
 

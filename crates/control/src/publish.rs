@@ -416,7 +416,10 @@ impl Touched {
                 | Subject::Suppression
                 | Subject::Webhook
                 | Subject::Case
-                | Subject::Policy,
+                | Subject::Policy
+                | Subject::Price
+                | Subject::Billing
+                | Subject::Invoice,
             )
             | None => {}
         }

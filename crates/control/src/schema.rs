@@ -50,7 +50,106 @@ const STEPS: &[Step] = &[
     Step { both: RELAY, sqlite: "", postgres: "" },
     Step { both: CASES, sqlite: "", postgres: "" },
     Step { both: NOTICES, sqlite: "", postgres: "" },
+    Step { both: CHARGES, sqlite: CHARGES_SQLITE, postgres: CHARGES_POSTGRES },
 ];
+
+const CHARGES: &str = "
+-- What something costs from a day on. Empty: on every plan, in every region.
+CREATE TABLE price (
+    item TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    region TEXT NOT NULL,
+    from_day BIGINT NOT NULL,
+    rate TEXT NOT NULL,
+    PRIMARY KEY (item, plan, region, from_day)
+);
+-- What was a setting holds on.
+INSERT INTO price (item, plan, region, from_day, rate)
+    SELECT CASE name WHEN 'purchase_price_cents' THEN 'purchase' WHEN 'standard_price_cents' THEN 'standard' ELSE 'managed-ip' END,
+        '', '', 1, '{\"month\":{\"cents\":' || value || '}}'
+    FROM setting WHERE name IN ('purchase_price_cents', 'standard_price_cents', 'managed_price_cents');
+DELETE FROM setting WHERE name IN ('purchase_price_cents', 'standard_price_cents', 'managed_price_cents');
+-- What a lease is charged as; the managed pool that it was leased for; what was agreed for it alone.
+ALTER TABLE lease ADD COLUMN item TEXT NOT NULL DEFAULT 'standard';
+ALTER TABLE lease ADD COLUMN pool TEXT;
+ALTER TABLE lease ADD COLUMN pool_name TEXT;
+ALTER TABLE lease ADD COLUMN agreed_cents BIGINT CHECK (agreed_cents >= 0);
+UPDATE lease SET item = 'purchase' WHERE origin = 'purchase';
+UPDATE lease SET item = 'managed-ip',
+    pool = (SELECT p.id FROM ip i JOIN pool p ON p.id = i.pool WHERE i.address = lease.ip),
+    pool_name = (SELECT p.name FROM ip i JOIN pool p ON p.id = i.pool WHERE i.address = lease.ip)
+    WHERE ended_at IS NULL AND EXISTS (
+        SELECT 1 FROM ip i JOIN pool p ON p.id = i.pool WHERE i.address = lease.ip AND p.kind = 'managed'
+    );
+CREATE INDEX lease_ended ON lease (ended_at, account);
+-- From which day on an account was on which plan.
+CREATE TABLE plan_since (
+    account TEXT NOT NULL REFERENCES account (id),
+    from_day BIGINT NOT NULL,
+    plan TEXT NOT NULL,
+    PRIMARY KEY (account, from_day)
+);
+INSERT INTO plan_since (account, from_day, plan) SELECT id, 0, plan FROM account;
+-- Who bills (empty), and whom: as it stands on invoices.
+CREATE TABLE billing (
+    account TEXT PRIMARY KEY,
+    details TEXT NOT NULL
+);
+-- Invoices and credit notes, in one row of numbers.
+CREATE TABLE invoice (
+    number BIGINT PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    account TEXT NOT NULL REFERENCES account (id),
+    month BIGINT NOT NULL,
+    -- Of a credit note: the invoice that it corrects.
+    corrects BIGINT REFERENCES invoice (number),
+    total_cents BIGINT NOT NULL,
+    -- All that stands on it.
+    paper TEXT NOT NULL,
+    made_at BIGINT NOT NULL,
+    paid_at BIGINT,
+    paid_by TEXT
+);
+CREATE UNIQUE INDEX invoice_once ON invoice (account, month) WHERE corrects IS NULL;
+CREATE INDEX invoice_account ON invoice (account, number);
+CREATE INDEX invoice_corrects ON invoice (corrects) WHERE corrects IS NOT NULL;
+-- Months that were invoiced, for everybody.
+CREATE TABLE month_closed (
+    month BIGINT PRIMARY KEY,
+    closed_at BIGINT NOT NULL
+);
+";
+
+const CHARGES_SQLITE: &str = "
+CREATE TRIGGER invoice_stays BEFORE DELETE ON invoice
+BEGIN SELECT RAISE(ABORT, 'an invoice stays'); END;
+CREATE TRIGGER invoice_as_made BEFORE UPDATE OF number, id, account, month, corrects, total_cents, paper, made_at ON invoice
+BEGIN SELECT RAISE(ABORT, 'an invoice is corrected by a credit note'); END;
+CREATE TRIGGER invoice_next BEFORE INSERT ON invoice
+WHEN NEW.number <> (SELECT COALESCE(MAX(number), 0) + 1 FROM invoice)
+BEGIN SELECT RAISE(ABORT, 'invoices are numbered without gaps'); END;
+";
+
+const CHARGES_POSTGRES: &str = "
+CREATE FUNCTION weir_invoice() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.number <> (SELECT COALESCE(MAX(number), 0) + 1 FROM invoice) THEN
+            RAISE EXCEPTION 'invoices are numbered without gaps';
+        END IF;
+        RETURN NEW;
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RAISE EXCEPTION 'an invoice stays';
+    END IF;
+    IF ROW(NEW.number, NEW.id, NEW.account, NEW.month, NEW.corrects, NEW.total_cents, NEW.paper, NEW.made_at)
+        IS DISTINCT FROM ROW(OLD.number, OLD.id, OLD.account, OLD.month, OLD.corrects, OLD.total_cents, OLD.paper, OLD.made_at) THEN
+        RAISE EXCEPTION 'an invoice is corrected by a credit note';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER invoice_stays BEFORE INSERT OR UPDATE OR DELETE ON invoice FOR EACH ROW EXECUTE FUNCTION weir_invoice();
+";
 
 const NOTICES: &str = "
 -- The due time that operators were told was missed.

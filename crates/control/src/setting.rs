@@ -18,12 +18,6 @@ pub enum Setting {
     CheckMaxAgeHours,
     /// R3.7: whether an IP must have passed its checks to be leased.
     ChecksRequired,
-    /// R7.5: what a purchased IP costs a month, in cents.
-    PurchasePriceCents,
-    /// R7.5: what a standard dedicated IP costs a month, in cents.
-    StandardPriceCents,
-    /// R7.5: what an IP of a managed pool costs a month, in cents.
-    ManagedPriceCents,
     /// Domains that an account claims at a time.
     DomainsMax,
     /// Single addresses that an account claims at a time.
@@ -50,14 +44,11 @@ pub enum Setting {
     QuotaPerSecond,
 }
 
-pub const SETTINGS: [Setting; 22] = [
+pub const SETTINGS: [Setting; 19] = [
     Setting::DedicatedIpsMax,
     Setting::RestDays,
     Setting::CheckMaxAgeHours,
     Setting::ChecksRequired,
-    Setting::PurchasePriceCents,
-    Setting::StandardPriceCents,
-    Setting::ManagedPriceCents,
     Setting::DomainsMax,
     Setting::AddressesMax,
     Setting::DkimRotationDays,
@@ -83,9 +74,6 @@ impl Setting {
             Setting::RestDays => "rest_days",
             Setting::CheckMaxAgeHours => "check_max_age_hours",
             Setting::ChecksRequired => "checks_required",
-            Setting::PurchasePriceCents => "purchase_price_cents",
-            Setting::StandardPriceCents => "standard_price_cents",
-            Setting::ManagedPriceCents => "managed_price_cents",
             Setting::DomainsMax => "domains_max",
             Setting::AddressesMax => "addresses_max",
             Setting::DkimRotationDays => "dkim_rotation_days",
@@ -112,8 +100,6 @@ impl Setting {
             Setting::RestDays => 30,
             Setting::CheckMaxAgeHours => 24,
             Setting::ChecksRequired => 1,
-            Setting::PurchasePriceCents => 2_000,
-            Setting::StandardPriceCents | Setting::ManagedPriceCents => 2_495,
             // Each costs two key pairs and look-ups every day.
             Setting::DomainsMax => 1_000,
             Setting::AddressesMax => 1_000,
@@ -145,9 +131,6 @@ impl Setting {
             Setting::RestDays => "days that a given-back IP rests before it can be leased again",
             Setting::CheckMaxAgeHours => "hours that a good check of an IP is believed",
             Setting::ChecksRequired => "1: an IP is leased only when its checks are good; 0: checks are only shown",
-            Setting::PurchasePriceCents => "US cents a month for an IP that is purchased in one step",
-            Setting::StandardPriceCents => "US cents a month for a standard dedicated IP that is granted",
-            Setting::ManagedPriceCents => "US cents a month for an IP of a managed pool",
             Setting::DomainsMax => "domains that an account claims at a time",
             Setting::AddressesMax => "single addresses that an account claims at a time",
             Setting::DkimRotationDays => "days that a DKIM key signs before its successor is made; 0: for ever",
@@ -181,7 +164,6 @@ impl Setting {
             Setting::EventsGibMax => 1_000_000,
             Setting::CheckMaxAgeHours => 87_600,
             Setting::DedicatedIpsMax | Setting::DomainsMax | Setting::AddressesMax => 1_000_000,
-            Setting::PurchasePriceCents | Setting::StandardPriceCents | Setting::ManagedPriceCents => 100_000_000,
             Setting::QuotaPerDay => 1_000_000_000,
             Setting::QuotaPerSecond => 100_000,
         }

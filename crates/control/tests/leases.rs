@@ -84,14 +84,14 @@ fn spec_r3_3_a_grant_leases_these_ips_or_any_that_are_fit() {
         let leased = bench.grant(&acme, &ips[2..3], Into::Default).await;
         assert_eq!(leased.leases[0].ip, ips[2]);
         assert_eq!(leased.leases[0].price_cents, 2_495);
-        let any = Grant { order: order(2, Into::New("more".into())), ips: Vec::new() };
+        let any = Grant { order: order(2, Into::New("more".into())), ips: Vec::new(), agreed_cents: None };
         let leased = bench.office.grant(&bench.by, &acme, &any).await.unwrap();
         assert_eq!(leased.pool.ips, ips[..2]);
         // Only the operator grants.
         let own = bench.key_of(&acme);
         assert_eq!(bench.office.grant(&own, &acme, &any).await.unwrap_err().kind, Kind::Forbidden);
         // R3.6
-        let again = Grant { order: order(0, Into::Default), ips: vec![ips[2]] };
+        let again = Grant { order: order(0, Into::Default), ips: vec![ips[2]], agreed_cents: None };
         assert_eq!(said(bench.office.grant(&bench.by, &acme, &again).await), ("ip_taken", Some("R3.6")));
         let log = bench.office.audit(&own, None, None, &Window::default()).await.unwrap();
         assert_eq!(log.items.iter().filter(|entry| entry.subject_kind == "lease").count(), 3);
@@ -105,7 +105,7 @@ fn a_grant_may_go_beyond_what_can_be_purchased() {
         bench.region().await;
         bench.ips(7).await;
         let acme = bench.account("acme", Plan::Standard).await;
-        let grant = Grant { order: order(6, Into::Default), ips: Vec::new() };
+        let grant = Grant { order: order(6, Into::Default), ips: Vec::new(), agreed_cents: None };
         assert_eq!(bench.office.grant(&bench.by, &acme, &grant).await.unwrap().leases.len(), 6);
         let more = bench.office.purchase(&bench.key_of(&acme), &acme, &order(1, Into::Default)).await;
         assert_eq!(said(more), ("dedicated_ips_max", Some("R3.4")));
@@ -123,7 +123,7 @@ fn an_ip_is_leased_in_its_own_region_only() {
         let own = bench.key_of(&acme);
         let in_north = |quantity, into| Order { region: Some("north".into()), quantity, into };
         let (office, by) = (&bench.office, &bench.by);
-        let named = Grant { order: in_north(0, Into::Default), ips: ips.clone() };
+        let named = Grant { order: in_north(0, Into::Default), ips: ips.clone(), agreed_cents: None };
         assert_eq!(said(office.grant(by, &acme, &named).await).0, "ip_taken");
         let any = office.purchase(&own, &acme, &in_north(1, Into::Default)).await;
         assert_eq!(said(any).0, "too_few_ips");
@@ -144,7 +144,7 @@ fn spec_r3_7_an_ip_whose_check_failed_is_not_handed_out() {
         let acme = bench.account("acme", Plan::Enterprise).await;
         let new = NewIps { addresses: vec!["192.0.2.1".into()], ..NewIps::default() };
         let ip = office.add_ips(by, new).await.unwrap()[0].address;
-        let grant = Grant { order: order(0, Into::Default), ips: vec![ip] };
+        let grant = Grant { order: order(0, Into::Default), ips: vec![ip], agreed_cents: None };
         assert_eq!(said(office.grant(by, &acme, &grant).await), ("ip_not_fit", Some("R3.7")));
         bench.good(ip).await;
         let listed = Check {
@@ -156,7 +156,7 @@ fn spec_r3_7_an_ip_whose_check_failed_is_not_handed_out() {
         office.note_checks(ip, std::slice::from_ref(&listed)).await.unwrap();
         let refusal = office.grant(by, &acme, &grant).await.unwrap_err();
         assert!(refusal.sentence.contains("zen.example: listed: sends spam"), "{refusal}");
-        let any = Grant { order: order(1, Into::Default), ips: Vec::new() };
+        let any = Grant { order: order(1, Into::Default), ips: Vec::new(), agreed_cents: None };
         let refusal = office.grant(by, &acme, &any).await.unwrap_err();
         assert!(refusal.sentence.contains("zen.example: listed: sends spam"), "{refusal}");
         let reverse = Check { name: "reverse-dns".into(), outcome: Outcome::Good, ..listed.clone() };
@@ -198,7 +198,7 @@ fn spec_r3_5_giving_back_takes_a_confirmation_and_then_its_time() {
         assert_eq!(said(office.confirm_release(&own, &acme, &asked.id, &asked.token).await).0, "confirmed_already");
         // It is not the account's any more, and not yet anybody's.
         assert_eq!(office.ip(&own, ips[0]).await.unwrap_err().kind, Kind::NotFound);
-        let again = Grant { order: order(0, Into::Default), ips: vec![ips[0]] };
+        let again = Grant { order: order(0, Into::Default), ips: vec![ips[0]], agreed_cents: None };
         assert_eq!(said(office.grant(by, &acme, &again).await).0, "ip_taken");
         bench.drained(ips[0]).await;
         bench.drained(ips[0]).await;
@@ -245,7 +245,7 @@ fn spec_r3_6_one_ip_wanted_fifty_times_at_once_is_leased_once() {
             let account = bench.account(&format!("a{at}"), Plan::Standard).await;
             let (office, by) = (bench.office.clone(), bench.by.clone());
             racing.spawn(async move {
-                let grant = Grant { order: order(1, Into::Default), ips: Vec::new() };
+                let grant = Grant { order: order(1, Into::Default), ips: Vec::new(), agreed_cents: None };
                 office.grant(&by, &account, &grant).await
             });
         }

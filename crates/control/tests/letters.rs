@@ -119,6 +119,19 @@ fn what_is_overdue_and_what_goes_wrong_is_told() {
         assert_eq!(to, ["owner@acme.test", "op@weir.test"]);
         assert!(told[1].subject.starts_with("acme: 85 %") && told[0].text.contains("weir case open quota"), "{told:?}");
         assert!(letters(&bench.office).await.is_empty());
+        // R7.5: what is owed, to who owes it.
+        bench.ips(1).await;
+        let ips = vec![std::net::IpAddr::from([192, 0, 2, 1])];
+        bench.grant(&acme, &ips, control::lease::Into::Default).await;
+        bench.days(30);
+        bench.office.close_months().await.unwrap();
+        let told = letters(&bench.office).await;
+        let told: Vec<&Letter> = told.iter().filter(|letter| letter.subject.starts_with("Invoice")).collect();
+        assert_eq!((told.len(), told[0].to[0].as_str()), (1, "owner@acme.test"));
+        assert!(
+            told[0].subject.starts_with("Invoice 2026-000001 for 2026-11: 24.1") && told[0].text.contains("of 30 days"),
+            "{told:?}"
+        );
         // Letters that were switched on long after say nothing of it.
         bench.office.tell_quotas(&[]).await.unwrap();
         bench.office.tell_quotas(&[used(90)]).await.unwrap();

@@ -289,7 +289,7 @@ async fn carry_out(bench: &Bench, office: &Office, accounts: &[String], ips: &[I
         Step::Grant { account: of, ip: which, pool: into } => {
             good(office, ip(*which)).await;
             let order = control::lease::Order { region: None, quantity: 0, into: Into::Pool(pool(*into)) };
-            let grant = control::lease::Grant { order, ips: vec![ip(*which)] };
+            let grant = control::lease::Grant { order, ips: vec![ip(*which)], agreed_cents: None };
             office.grant(by, account(*of), &grant).await.map(|_| ())
         }
         Step::Move { account: of, ip: which, pool: to } => {

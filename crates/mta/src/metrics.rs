@@ -91,6 +91,7 @@ pub struct Metrics {
     pub incidents_open: Family<What, Gauge>,
     pub active_recipients: Gauge,
     pub cases_open: Family<What, Gauge>,
+    pub invoices_open: Gauge,
     /// Streams of events open now.
     pub event_streams: Gauge,
     /// 1 while messages are accepted, 0 while the spool is full or failing.
@@ -128,6 +129,7 @@ impl Default for Metrics {
             incidents_open: Family::default(),
             active_recipients: Gauge::default(),
             cases_open: Family::default(),
+            invoices_open: Gauge::default(),
             event_streams: Gauge::default(),
             accepting: Gauge::default(),
             registry: Registry::default(),
@@ -234,6 +236,7 @@ impl Default for Metrics {
             "Cases that wait for the operator (open), and those of them whose answer is overdue",
             metrics.cases_open.clone(),
         );
+        registry.register("invoices_open", "Invoices that wait to be paid", metrics.invoices_open.clone());
         registry.register("incidents_open", "Incidents open now, by kind", metrics.incidents_open.clone());
         registry.register("event_streams", "Streams of events open now", metrics.event_streams.clone());
         registry.register(

@@ -213,7 +213,7 @@ async fn lease(office: &Office, by: &Actor, planned: Planned) -> Result<(), Fail
             continue;
         }
         let order = Order { region: None, quantity: 0, into };
-        office.grant(by, planned.account, &Grant { order, ips }).await?;
+        office.grant(by, planned.account, &Grant { order, ips, agreed_cents: None }).await?;
     }
     Ok(())
 }

@@ -100,8 +100,9 @@ fn ses_dedicated_ips_are_requested_and_relinquished_by_commands() {
     let (here, there) = (format!("region={region},quantity=3"), "region=tokyo,rate=8");
     let open = [&["case", "open", "dedicated-ips", "--requests", &here, "--requests", there, "--language", "en"], FORM];
     let case = text(&owner.ask(&open.concat())["id"]);
-    let shown = house.say("case list");
+    let shown = house.say("case list --state open --kind dedicated-ips");
     assert!(shown.contains(&case) && shown.contains("open"), "{shown}");
+    assert_eq!(house.say("case list --overdue"), "None.\n");
     // The answer, with the addresses; they are in the default pools.
     house.say(&format!("case grant {case} --account shop"));
     let told = owner.say(&format!("case show {case}"));
@@ -203,9 +204,12 @@ fn sparkpost_ips_are_purchased_by_commands() {
     owner.say("lease purchase --quantity 2 --pool news");
     let refused = house.run(&owner.token, &["lease", "purchase"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("4 dedicated IPs"), "{refused:?}");
-    // 4: what it costs.
+    // 4: what it costs, and what the running month will.
     let leases = owner.ask(&["lease", "list", "--running"]);
     assert!(leases["items"].as_array().unwrap().iter().all(|lease| lease["price_cents"] == 2_000));
+    let forecast = owner.say("invoice forecast");
+    assert!(forecast.contains("Purchased IP") && forecast.contains("expected"), "{forecast}");
+    assert_eq!(owner.say("invoice list --open"), "None.\n");
     // Pools are created and edited, IPs moved between them.
     owner.say("pool create receipts");
     let ip = text(&leases["items"][0]["ip"]);

@@ -2,7 +2,7 @@
 
 use super::words::{Address, Time, words};
 use super::{Answer, At, Call, called, created, found, listed, told, whole};
-use crate::asked::{Asked, Body, Everything, IfMatch, Listed, Listing};
+use crate::asked::{Body, Everything, IfMatch, Listed, Listing};
 use crate::caller::Desk;
 use crate::problem::Problem;
 use base64::Engine as _;
@@ -421,18 +421,18 @@ impl Wanted {
 
 /// The account's cases, newest first.
 #[utoipa::path(get, path = "/accounts/{account}/cases", params(Wanted), responses((status = 200, body = Listed<Case>)))]
-async fn cases(call: Call, At([account]): At<1>, Asked(wanted): Asked<Wanted>, list: Listing) -> Answer {
+async fn cases(call: Call, At([account]): At<1>, list: Listing<Wanted>) -> Answer {
     let account = called(&call.by, Some(account))?;
     let now = call.office.now();
-    listed(call.office.cases(&call.by, &wanted.theirs(account), &list.window).await?, |case| view(case, now))
+    listed(call.office.cases(&call.by, &list.of.theirs(account), &list.window).await?, |case| view(case, now))
 }
 
 /// Everybody's cases, newest first; of an account's key or person, its own.
 #[utoipa::path(get, path = "/cases", params(Wanted), responses((status = 200, body = Listed<Case>)))]
-async fn all_cases(call: Call, Asked(wanted): Asked<Wanted>, list: Listing) -> Answer {
+async fn all_cases(call: Call, list: Listing<Wanted>) -> Answer {
     let now = call.office.now();
     let own = call.by.account().map(|own| own.as_str().to_owned());
-    listed(call.office.cases(&call.by, &wanted.theirs(own), &list.window).await?, |case| view(case, now))
+    listed(call.office.cases(&call.by, &list.of.theirs(own), &list.window).await?, |case| view(case, now))
 }
 
 /// Ask for something. The first answer is due within a day.

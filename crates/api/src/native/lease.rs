@@ -83,6 +83,8 @@ struct Grant {
     pool: Option<String>,
     /// A pool to be made for them.
     new_pool: Option<String>,
+    /// What each costs a month, whatever becomes of the prices; without it, as the list says.
+    agreed_price: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -186,7 +188,8 @@ async fn grant(call: Call, At([account]): At<1>, Body(grant): Body<Grant>) -> An
     }
     let into = into(grant.pool, grant.new_pool)?;
     let order = theirs::Order { region: grant.region, quantity: grant.quantity.unwrap_or_default(), into };
-    let grant = theirs::Grant { order, ips: grant.ips.into_iter().map(|ip| ip.0).collect() };
+    let agreed_cents = grant.agreed_price.map(|price| super::charge::cents("agreed_price", &price)).transpose()?;
+    let grant = theirs::Grant { order, ips: grant.ips.into_iter().map(|ip| ip.0).collect(), agreed_cents };
     leased(&account, call.office.grant(&call.by, &account, &grant).await?)
 }
 

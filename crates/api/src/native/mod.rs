@@ -26,6 +26,7 @@ mod suppression;
 mod warm_up;
 mod managed;
 mod case;
+mod charge;
 mod policy;
 mod relay;
 mod signal;
@@ -73,6 +74,7 @@ pub fn routes() -> OpenApiRouter<Desk> {
         warm_up::routes(),
         managed::routes(),
         case::routes(),
+        charge::routes(),
         policy::routes(),
         relay::routes(),
         signal::routes(),

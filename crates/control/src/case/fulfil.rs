@@ -177,7 +177,7 @@ impl Office {
         }
         let into = case.request.pool.clone().map_or(Into::Default, Into::Pool);
         let order = Order { region: Some(region.to_owned()), quantity: 0, into };
-        let leased = self.grant_in(change, by, &case.account, &Grant { order, ips }).await?;
+        let leased = self.grant_in(change, by, &case.account, &Grant { order, ips, agreed_cents: None }).await?;
         let ips: Vec<IpAddr> = leased.leases.iter().map(|lease| lease.ip).collect();
         self.say(change, case, &Says::Leased { region, pool: &leased.pool.name, ips: &ips }).await?;
         Ok(u32::try_from(ips.len()).unwrap_or(quantity))

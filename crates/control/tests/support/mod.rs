@@ -109,7 +109,7 @@ impl Bench {
 
     pub async fn grant(&self, account: &str, ips: &[IpAddr], into: Into) -> Leased {
         let order = Order { region: None, quantity: 0, into };
-        self.office.grant(&self.by, account, &Grant { order, ips: ips.to_vec() }).await.unwrap()
+        self.office.grant(&self.by, account, &Grant { order, ips: ips.to_vec(), agreed_cents: None }).await.unwrap()
     }
 
     pub async fn pool(&self, account: &str, name: &str) -> Pool {
