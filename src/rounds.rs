@@ -538,6 +538,7 @@ async fn due(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut judged_at: Option<Instant> = None;
+    let mut advised_on: Option<i64> = None;
     loop {
         for door in &doors {
             note_failed(&office, door, door.failed_so_far(intake.now())).await;
@@ -566,7 +567,12 @@ async fn due(
         }
         if judged_at.is_none_or(|at| at.elapsed() >= JUDGE_EVERY) {
             let _ = office.judge_accounts().await;
+            let _ = office.look_at_drives().await;
             judged_at = Some(Instant::now());
+        }
+        let today = intake.now().day();
+        if advised_on != Some(today) && office.advise_all().await.is_ok() {
+            advised_on = Some(today);
         }
         for (kind, count) in office.incidents_open().await.unwrap_or_default() {
             metrics.incidents_open.get_or_create(&What { what: kind.code() }).set(count);

@@ -34,6 +34,22 @@ pub const VERBS: &[Verb] = &[
         body("send-at", "When it is due, such as 2030-01-01T10:00:00Z"),
     ]),
     Verb::row(
+        "advise",
+        (Get, "accounts/{account}/advice"),
+        "Which IPs an account should have, why, and at what cost; by its figures, or by what is typed",
+        Page(advised),
+        "weir advise --account shop --per-month 150000 --sensitive",
+    )
+    .takes(&[
+        query("per-month", "Messages a month, in place of those measured").number(),
+        query("steady", "Whether they come evenly, in place of what is measured").yes_no(),
+        query("kinds", "Kinds of mail that go differently, such as receipts and newsletters").number(),
+        query("sensitive", "Mail that must arrive at once").flag(),
+        query("audited", "Somebody asks who governs the IPs").flag(),
+        query("hands-off", "Nobody is there to look after IPs").flag(),
+        query("needs-addresses", "Somebody must put the addresses on a list").flag(),
+    ]),
+    Verb::row(
         "classify",
         (Post, "replies:classify"),
         "What a remote server's reply means here, by which rule, and what follows; nothing is sent",
@@ -98,6 +114,26 @@ fn meaning(answer: &Value, _: &Line) -> String {
         ("Resend".to_owned(), theirs(["resend/type", "resend/subtype"])),
     ]);
     show::pairs(&rows)
+}
+
+/// The answer, why, what each way costs, and what would change it.
+fn advised(answer: &Value, _: &Line) -> String {
+    let points = |name: &str| {
+        let line = |point: &Value| {
+            format!("  {} {}", if point["met"] == true { "+" } else { "-" }, show::text(point, "words"))
+        };
+        show::items(answer, name).iter().map(line).collect::<Vec<_>>()
+    };
+    let mut lines = vec![show::text(answer, "words").to_owned(), String::new()];
+    lines.extend(points("reasons"));
+    lines.push(String::new());
+    lines.push(show::table(show::items(answer, "costs"), &["way", "ips", "a_month", "a_thousand"]));
+    lines.push("\nWhat would change this answer:".to_owned());
+    let changes = show::items(answer, "would_change");
+    lines.extend(changes.iter().filter_map(Value::as_str).map(|said| format!("  {said}")));
+    lines.push("\nWhat a managed pool requires:".to_owned());
+    lines.extend(points("requirements"));
+    lines.join("\n")
 }
 
 /// A line for each time and place, with what is not nought of the less usual counts.

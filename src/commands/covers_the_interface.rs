@@ -79,6 +79,7 @@ fn fits(document: &Value, arg: &Arg, schema: &Value) -> bool {
         && match arg.kind {
             Kind::Text | Kind::File | Kind::Secret => is(own, "string") || own["enum"].is_array(),
             Kind::Number => is(own, "integer"),
+            Kind::Decimal => is(own, "number"),
             Kind::Flag | Kind::YesNo => is(own, "boolean"),
             Kind::List | Kind::Objects => is(own, "array"),
             Kind::Object => own["$ref"].is_string() || own["oneOf"].is_array() || is(own, "object"),

@@ -32,6 +32,7 @@ mod pool;
 mod region;
 mod case;
 mod charge;
+mod drive;
 mod relay;
 mod set;
 mod setting;
@@ -75,6 +76,7 @@ const NOUNS: &[verb::Noun] = &[
     lease::NOUN,
     case::NOUN,
     case::POLICY_NOUN,
+    drive::NOUN,
     charge::PRICES,
     charge::INVOICES,
     person::NOUN,

@@ -92,6 +92,7 @@ pub enum Place {
 pub enum Kind {
     Text,
     Number,
+    Decimal,
     Flag,
     YesNo,
     List,
@@ -199,6 +200,7 @@ macro_rules! shapes {
 }
 shapes! {
     number: kind = Kind::Number,
+    decimal: kind = Kind::Decimal,
     flag: kind = Kind::Flag,
     yes_no: kind = Kind::YesNo,
     list: kind = Kind::List,
@@ -251,6 +253,7 @@ impl Arg {
             Kind::Flag => arg.action(ArgAction::SetTrue),
             Kind::Away(field) => arg.action(ArgAction::SetTrue).conflicts_with(field.replace('_', "-")),
             Kind::Number => arg.value_name("N").value_parser(value_parser!(i64)),
+            Kind::Decimal => arg.value_name("N").value_parser(value_parser!(f64)),
             Kind::YesNo => arg.value_parser(["yes", "no"]),
             Kind::File => arg.value_name("FILE"),
             Kind::List if matches!(self.need, Need::Positional) => arg.num_args(1..).value_delimiter(','),
@@ -471,6 +474,7 @@ impl Line<'_> {
         Ok(match arg.kind {
             Kind::Text => self.text(arg.name).map(|text| json!(text)),
             Kind::Number => self.number(arg.name).map(|number| json!(number)),
+            Kind::Decimal => self.matches.try_get_one::<f64>(arg.name).ok().flatten().map(|number| json!(number)),
             Kind::Flag => self.is(arg.name).then_some(json!(true)),
             Kind::YesNo => self.text(arg.name).map(|word| json!(word == "yes")),
             Kind::List => self.matches.get_many::<String>(arg.name).map(|all| json!(all.collect::<Vec<_>>())),

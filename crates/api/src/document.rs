@@ -33,6 +33,7 @@ const NAMES: &[(&str, &str)] = &[
     ("case", "Id of the case"),
     ("attachment", "Id of the attachment"),
     ("policy", "Id or name of the policy"),
+    ("test_drive", "Id of the test drive, or its set: the last one of that"),
     ("invoice", "Number of the invoice or credit note, as it is written on it"),
     ("relay", "Id or name of the relay"),
     ("ip", "The address"),

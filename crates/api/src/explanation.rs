@@ -11,6 +11,7 @@ use engine::event::{Event, EventKind, Reader};
 use engine::id::MessageId;
 use engine::route;
 use engine::snapshot::Scope;
+use engine::split::reader_of;
 use engine::why::Why;
 use mta::hidden::Hidden;
 use mta::record::{self, Entry};
@@ -163,8 +164,10 @@ pub async fn explain(
     }
     let shown = desk.driver.ask(move |engine, _| engine.show(message)).await.map_err(|_| Problem::stopping())?;
     let route = accepted.route.as_ref().or_else(|| story.iter().rev().find_map(|entry| entry.route.as_ref()));
-    let would = (route.is_none() && shown.is_some())
-        .then(|| route::choose_when_due(&desk.intake.snapshot(), &accepted.account, &accepted.wish, accepted.message));
+    let reader = accepted.recipients.first().map(|to| reader_of(&to.address)).unwrap_or_default();
+    let would = (route.is_none() && shown.is_some()).then(|| {
+        route::choose_when_due(&desk.intake.snapshot(), &accepted.account, &accepted.wish, reader, accepted.message)
+    });
     let been = story.iter().filter_map(|entry| entry.event.ip);
     let now = shown.iter().filter_map(|shown| shown.home.as_ref()).map(|home| home.ip);
     let planned = would.as_ref().and_then(|would| would.as_ref().ok()).map(|(route, _)| route);

@@ -382,3 +382,38 @@ async fn the_operator_says_prices_and_an_account_sees_what_it_owes() {
     assert_eq!(house.get(&key, "/invoices?month=2026-10").await.as_(200)["items"].as_array().unwrap().len(), 2);
     house.get(&key, "/invoices?month=October").await.refused(400, "invalid_field");
 }
+
+// R8.1, R8.3: what an account is advised; and how it tries it.
+#[tokio::test]
+async fn an_account_is_advised_and_tries_it() {
+    let house = House::open().await;
+    house.ips("203.0.113.0/30").await;
+    let (_, key) = house.account("Acme").await;
+    let advised = house.get(&key, "/accounts/self/advice?per_month=150000&steady=true&sensitive=true").await;
+    assert_eq!((&advised.as_(200)["way"], &advised.body["costs"][1]["a_month"]), (&json!("one-ip"), &json!("24.95")));
+    assert_eq!(advised.body["costs"][1]["a_thousand"], "0.16633333");
+    assert!(!advised.body["would_change"].as_array().unwrap().is_empty());
+    house.get(&key, "/accounts/self/advice?per_month=many").await.refused(400, "invalid_query");
+
+    house.post(&key, "/accounts/self/leases", json!({ "quantity": 1, "new_pool": "fresh" })).await.as_(201);
+    house.post(&key, "/accounts/self/configuration-sets", json!({ "name": "letters" })).await.as_(201);
+    let drive = |percent: f64| json!({ "set": "letters", "pool": "fresh", "percent": percent });
+    for percent in [0.0, -1.0, 100.5] {
+        let refused = house.post(&key, "/accounts/self/test-drives", drive(percent)).await;
+        assert_eq!(refused.refused(400, "invalid_field")["field"], "percent");
+    }
+    let started = house.post(&key, "/accounts/self/test-drives", drive(12.5)).await;
+    assert_eq!((&started.as_(201)["percent"], &started.body["state"]), (&json!(12.5), &json!("running")));
+    let id = text(&started.body["id"]);
+    let report = house.get(&key, "/accounts/self/test-drives/letters").await;
+    assert_eq!(
+        (&report.as_(200)["verdict"], &report.body["figures"][0]["more_most"]),
+        (&json!("too-little"), &json!(100.0))
+    );
+    let place = format!("/accounts/self/test-drives/{id}");
+    let changed = house.patch(&key, &place, json!({ "percent_a_day": 10 })).await;
+    assert_eq!(changed.as_(200)["percent_a_day"], 10.0);
+    let over = house.post(&key, &format!("{place}/orders"), json!({ "order": "end" })).await;
+    assert_eq!((&over.as_(200)["state"], over.body["reason"].is_string()), (&json!("ended"), true));
+    house.post(&key, &format!("{place}/orders"), json!({ "order": "finish" })).await.refused(409, "drive_over");
+}

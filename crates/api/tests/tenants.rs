@@ -129,6 +129,7 @@ fn house() -> Snapshot {
         tracking: None,
         unsubscribe: false,
         suppression: None,
+        split: None,
     };
     ann.sets.insert("weekly".into(), set);
     ann.sets.insert("silent".into(), ConfigurationSet { sending: Sending::Off, ..ConfigurationSet::default() });

@@ -56,6 +56,10 @@ async fn things(house: &House) -> Things {
     let invoice = invoice(house, &other).await;
     let set = json!({ "name": "their-set", "pool": pool });
     made(house.post(&key, "/accounts/self/configuration-sets", set).await);
+    let plain = json!({ "name": "driven" });
+    made(house.post(&key, "/accounts/self/configuration-sets", plain).await);
+    let drive = json!({ "set": "driven", "pool": pool, "percent": 10 });
+    let drive = made(house.post(&key, "/accounts/self/test-drives", drive).await);
     let credential = json!({ "name": "theirs", "scopes": ["read"] });
     let credential = house.post(&key, "/accounts/self/credentials", credential).await;
     let credential = text(&credential.as_(201)["credential"]["id"]);
@@ -106,6 +110,7 @@ async fn things(house: &House) -> Things {
         ("relay", like(&relay)),
         ("case", like(&case)),
         ("policy", like(&policy)),
+        ("test_drive", like(&drive)),
         ("invoice", thing(invoice, "2026-999999".into())),
         ("attachment", like(&attachment)),
         ("set", thing("their-set".into(), "no-set".into())),

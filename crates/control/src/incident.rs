@@ -40,15 +40,27 @@ pub enum IncidentKind {
     Signal,
     /// An account's: a day's quota is nearly used (R7.1).
     Quota,
+    /// An account's: a test drive was stopped (R8.3).
+    TestDrive,
+    /// An account's: it sends much from shared IPs (R8.1).
+    Outgrown,
+    /// An IP's: it is sent from too little.
+    IdleIp,
+    /// An account's: kinds of mail that go differently share a pool.
+    MixedMail,
 }
 
-const KINDS: [IncidentKind; 6] = [
+const KINDS: [IncidentKind; 10] = [
     IncidentKind::Bounces,
     IncidentKind::Complaints,
     IncidentKind::Listed,
     IncidentKind::Suspended,
     IncidentKind::Signal,
     IncidentKind::Quota,
+    IncidentKind::TestDrive,
+    IncidentKind::Outgrown,
+    IncidentKind::IdleIp,
+    IncidentKind::MixedMail,
 ];
 
 impl IncidentKind {
@@ -61,6 +73,10 @@ impl IncidentKind {
             IncidentKind::Suspended => "suspended",
             IncidentKind::Signal => "signal",
             IncidentKind::Quota => "quota",
+            IncidentKind::TestDrive => "test-drive",
+            IncidentKind::Outgrown => "outgrown",
+            IncidentKind::IdleIp => "idle-ip",
+            IncidentKind::MixedMail => "mixed-mail",
         }
     }
 

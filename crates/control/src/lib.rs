@@ -82,9 +82,8 @@ pub mod domain;
 pub mod address;
 /// To whom does an account send nothing any more?
 pub mod suppression;
-/// What must the data plane be told?
+/// Who read lately?
 pub mod active;
-pub mod publish;
 /// How much was sent, and what became of it?
 pub mod statistics;
 /// What do providers themselves say of our IPs and domains?
@@ -95,10 +94,17 @@ pub mod reputation;
 pub mod tier;
 /// Who must be warned, and who must stop?
 pub mod judge;
+/// How does another pool do for a part of a set's mail?
+pub mod drive;
+/// What must the data plane be told?
+pub mod publish;
 /// How many IPs has a managed pool, how many does it need, and who decides?
 pub mod managed;
 /// What does an account owe for a month?
 pub mod charge;
+/// Which IPs is an account advised to have?
+pub mod advice;
+/// Who asked for what, and who answers?
 pub mod case;
 /// What did the data plane tell us?
 pub mod ingest;

@@ -196,6 +196,7 @@ pub(crate) async fn uses(conn: &mut AnyConnection, pool: &Pool) -> Result<Vec<St
         q!(
             "SELECT 'the configuration set ' || name FROM configuration_set WHERE pool = $1 \
              UNION ALL SELECT 'the subaccount ' || name FROM subaccount WHERE pool = $1 \
+             UNION ALL SELECT 'the test drive of ' || set_name FROM test_drive WHERE pool = $1 AND ended_at IS NULL \
              UNION ALL SELECT 'the overflow of the pool ' || name FROM pool WHERE overflow = $1",
             pool.id.clone(),
         ),
@@ -614,6 +615,12 @@ impl Office {
         for left_without in [
             q!("UPDATE configuration_set SET pool = NULL, revision = revision + 1 WHERE pool = $1", pool.id.clone()),
             q!("UPDATE subaccount SET pool = NULL, revision = revision + 1 WHERE pool = $1", pool.id.clone()),
+            q!(
+                "UPDATE test_drive SET state = 'ended', reason = 'its pool was deleted', ended_at = $2 \
+                 WHERE pool = $1 AND ended_at IS NULL",
+                pool.id.clone(),
+                self.now().0,
+            ),
             q!("UPDATE pool SET overflow = NULL, revision = revision + 1 WHERE overflow = $1", pool.id.clone()),
             q!("DELETE FROM pool WHERE id = $1", pool.id.clone()),
         ] {

@@ -18,7 +18,7 @@ use crate::relay;
 use crate::seal::{KeepFault, Sealer, write_new};
 use crate::store::{Columns, Whose, q, row, rows};
 use crate::subaccount::Subaccount;
-use crate::{configuration_set, subaccount};
+use crate::{configuration_set, drive, subaccount};
 use engine::id::{AccountId, CredentialId, PoolId, RegionId, SubaccountId};
 use engine::snapshot::{self, Digest, IpState, PoolKind, Sending, Snapshot};
 use engine::suppression::Reason;
@@ -349,6 +349,12 @@ impl Publisher {
             let Some(account) = accounts.get_mut(set.account.as_str()) else { continue };
             account.sets.insert(Arc::from(set.name.as_str()), told_set(&set));
         }
+        for (id, set, split) in drive::splits(conn, whose).await? {
+            let set = accounts.get_mut(id.as_str()).and_then(|account| account.sets.get_mut(set.as_str()));
+            if let Some(set) = set {
+                set.split = Some(split);
+            }
+        }
         for (id, domains) in domain::sending_domains(conn, self.office.sealer(), whose).await? {
             let Some(account) = accounts.get_mut(&id) else { continue };
             let was = self.snapshot.accounts.get(&id);
@@ -455,6 +461,7 @@ fn told_set(set: &ConfigurationSet) -> snapshot::ConfigurationSet {
             .suppression
             .as_ref()
             .map(|reasons| reasons.iter().map(|reason| told_reason(*reason)).collect()),
+        split: None,
     }
 }
 
@@ -521,7 +528,7 @@ struct Kept {
 }
 
 /// What the seal is bound to: a snapshot is never taken for anything else.
-const KEPT_AS: &str = "snapshot 8";
+const KEPT_AS: &str = "snapshot 9";
 
 /// A snapshot to be kept; writing it takes its time.
 pub struct ToKeep {

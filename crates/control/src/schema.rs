@@ -51,7 +51,34 @@ const STEPS: &[Step] = &[
     Step { both: CASES, sqlite: "", postgres: "" },
     Step { both: NOTICES, sqlite: "", postgres: "" },
     Step { both: CHARGES, sqlite: CHARGES_SQLITE, postgres: CHARGES_POSTGRES },
+    Step { both: DRIVES, sqlite: "", postgres: "" },
 ];
+
+const DRIVES: &str = "
+-- A part of a set's mail takes another pool. Names stay when what they named is gone.
+CREATE TABLE test_drive (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (id),
+    of_set TEXT NOT NULL,
+    set_name TEXT NOT NULL,
+    pool TEXT NOT NULL,
+    pool_name TEXT NOT NULL,
+    share BIGINT NOT NULL CHECK (share BETWEEN 0 AND 10000),
+    step BIGINT NOT NULL,
+    guarded BIGINT NOT NULL CHECK (guarded IN (0, 1)),
+    state TEXT NOT NULL,
+    reason TEXT,
+    started_at BIGINT NOT NULL,
+    ends_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    revision BIGINT NOT NULL,
+    -- The day on which the share grew last.
+    grown_on BIGINT NOT NULL,
+    salt BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX test_drive_running ON test_drive (of_set) WHERE ended_at IS NULL;
+CREATE INDEX test_drive_account ON test_drive (account, id);
+";
 
 const CHARGES: &str = "
 -- What something costs from a day on. Empty: on every plan, in every region.

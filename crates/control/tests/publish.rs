@@ -62,7 +62,8 @@ fn what_is_published_routes_mail_by_the_rules_and_follows_every_change() {
         let pool_of = |publisher: &Publisher, pool: Option<&str>| {
             let snapshot = publisher.snapshot();
             assert_eq!(snapshot.check(), []);
-            route::choose(&snapshot, &id, &wish(pool), MessageId(7)).map(|route| (route.rule, route.chosen))
+            route::choose(&snapshot, &id, &wish(pool), engine::split::Reader::default(), MessageId(7))
+                .map(|route| (route.rule, route.chosen))
         };
         assert!(publisher.refresh().await.unwrap());
         // R2.1: the default may be empty, and the shared one too.

@@ -37,7 +37,7 @@ fn main() {
         let at = |round, count| place(message, round, count).unwrap_or(0);
         let (account, wish) = (&accounts[at(1, accounts.len())], &wishes[at(2, wishes.len())]);
         let began = Instant::now();
-        let decided = std::hint::black_box(choose(&snapshot, account, wish, message));
+        let decided = std::hint::black_box(choose(&snapshot, account, wish, engine::split::Reader::default(), message));
         took.push(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
         refused += u64::from(decided.is_err());
     }

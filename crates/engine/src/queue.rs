@@ -13,6 +13,7 @@ use crate::envelope::{Addresses, LastAnswer, Moved, Notify, PoolRule, Route, Tls
 use crate::id::{AccountId, MessageId, PoolId, StreamId, SubaccountId};
 use crate::route;
 use crate::slab::{Interner, NONE, Slab};
+use crate::split::Reader;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -44,6 +45,8 @@ pub struct Message {
     pub has_sender: bool,
     /// Days since its recipient who was active longest ago was; the maximum where that is not known.
     pub idle_days: u16,
+    /// Its first recipient, for a test drive.
+    pub reader: Reader,
 }
 
 impl Message {
@@ -73,6 +76,7 @@ pub struct NewMessage {
     pub delay_notified: bool,
     pub has_sender: bool,
     pub idle_days: u16,
+    pub reader: Reader,
 }
 
 /// How a recipient stands.
@@ -439,6 +443,7 @@ impl Queue {
             delay_notified: new.delay_notified,
             has_sender: new.has_sender,
             idle_days: new.idle_days,
+            reader: new.reader,
         });
         self.by_id.insert(new.id, at);
         at

@@ -5,6 +5,7 @@ use crate::envelope::{Addresses, PoolRule, Route};
 use crate::id::{AccountId, MessageId, PoolId, RegionId};
 use crate::retry::draw;
 use crate::snapshot::{Account, Plan, Pool, PoolKind, Snapshot};
+use crate::split::Reader;
 use crate::why::Why;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +16,17 @@ const CANDIDATES_MAX: usize = 16;
 const PART_ROUND: u64 = 2;
 
 /// The route of a message that leaves now: the first rule of R2.1 that applies.
-pub fn choose(snapshot: &Snapshot, id: &AccountId, wish: &Wish, message: MessageId) -> Result<Route, Why> {
+pub fn choose(
+    snapshot: &Snapshot,
+    id: &AccountId,
+    wish: &Wish,
+    reader: Reader,
+    message: MessageId,
+) -> Result<Route, Why> {
     let account = snapshot.accounts.get(id).ok_or(Why::NoPool)?;
+    if let Some(route) = tried(snapshot, id, account, wish, reader, message) {
+        return Ok(route);
+    }
     // R2.2: a pool that somebody named is meant; there is no falling back from it.
     if let Some((rule, named, pool)) = meant(snapshot, id, account, wish) {
         let (pool_id, pool) = pool.ok_or(Why::PoolUnknown { pool: named.clone() })?;
@@ -33,9 +43,10 @@ pub fn choose_when_due(
     snapshot: &Snapshot,
     id: &AccountId,
     wish: &Wish,
+    reader: Reader,
     message: MessageId,
 ) -> Result<(Route, Why), Why> {
-    let (route, instead_of) = match choose(snapshot, id, wish, message) {
+    let (route, instead_of) = match choose(snapshot, id, wish, reader, message) {
         Err(Why::PoolUnknown { pool } | Why::PoolEmpty { pool }) => {
             let account = snapshot.accounts.get(id).ok_or(Why::NoPool)?;
             (unnamed(snapshot, id, account, &wish.region, message)?, Some(pool))
@@ -75,6 +86,24 @@ fn meant<'a>(
     }
     let of_subaccount = wish.subaccount.as_ref().and_then(|part| account.subaccounts.get(part)?.pool.as_ref());
     of_subaccount.map(|pool| (PoolRule::Subaccount, called(pool), own(pool.as_str())))
+}
+
+/// R8.3: the new side of a test drive, for whom it takes. A new pool that has no IP stops nobody's mail: the old side carries it.
+fn tried(
+    snapshot: &Snapshot,
+    id: &AccountId,
+    account: &Account,
+    wish: &Wish,
+    reader: Reader,
+    message: MessageId,
+) -> Option<Route> {
+    if wish.pool.is_some() {
+        return None;
+    }
+    let split = account.sets.get(wish.set.as_ref()?)?.split.as_ref().filter(|split| split.takes(reader))?;
+    let pool = snapshot.pools.get(&split.to).filter(|pool| may_use(snapshot, (&split.to, pool), id, account))?;
+    spread(snapshot, &split.to, pool, PoolRule::TestDrive, message)
+        .or_else(|| lent(snapshot, account, &split.to, pool, PoolRule::TestDrive, message))
 }
 
 /// The account's default pool if it has IPs; then, but for enterprise, the region's shared pool.
@@ -163,6 +192,7 @@ mod tests {
     use crate::snapshot::{
         Account, ConfigurationSet, Ip, IpState, Leaving, Plan, Pool, PoolKind, Snapshot, Subaccount,
     };
+    use crate::split::{Reader, Split, reader_of};
     use crate::tier::Tier;
     use crate::why::Why;
     use std::collections::{BTreeMap, BTreeSet};
@@ -244,11 +274,12 @@ mod tests {
     type Chosen = Result<(String, PoolRule), Why>;
 
     fn route(snapshot: &Snapshot, account: &str, wish: &Wish) -> Chosen {
-        choose(snapshot, &AccountId::new(account), wish, MessageId(7)).map(|route| (route.pool.to_string(), route.rule))
+        choose(snapshot, &AccountId::new(account), wish, Reader::default(), MessageId(7))
+            .map(|route| (route.pool.to_string(), route.rule))
     }
 
     fn route_when_due(snapshot: &Snapshot, account: &str, wish: &Wish) -> Chosen {
-        choose_when_due(snapshot, &AccountId::new(account), wish, MessageId(7))
+        choose_when_due(snapshot, &AccountId::new(account), wish, Reader::default(), MessageId(7))
             .map(|(route, _)| (route.pool.to_string(), route.rule))
     }
 
@@ -314,7 +345,8 @@ mod tests {
             Arc::make_mut(managed.unwrap()).kind = PoolKind::Managed;
             let named = wish(Some("empty"), None, None);
             assert_eq!(route(&snapshot, "ann", &named), expected);
-            let chosen = choose(&snapshot, &AccountId::new("ann"), &named, MessageId(7)).map(|route| route.candidates);
+            let chosen = choose(&snapshot, &AccountId::new("ann"), &named, Reader::default(), MessageId(7))
+                .map(|route| route.candidates);
             assert_eq!(chosen.ok(), expected.ok().map(|_| vec![ip(5)]));
         }
     }
@@ -363,7 +395,8 @@ mod tests {
         assert_eq!(route_when_due(&snapshot, "ann", &there), by("p3", PoolRule::NamedOnMessage));
         // What is told is what happened: no pool was named is not true here.
         empty(&mut snapshot, "p3");
-        let why = choose_when_due(&snapshot, &AccountId::new("ann"), &there, MessageId(7)).unwrap().1;
+        let why =
+            choose_when_due(&snapshot, &AccountId::new("ann"), &there, Reader::default(), MessageId(7)).unwrap().1;
         assert_eq!(why.code(), "account-default");
         assert!(why.words().contains("the pool news was gone or had no IP"), "{why}");
     }
@@ -386,7 +419,10 @@ mod tests {
     #[test]
     fn messages_spread_over_all_ips_and_each_keeps_its_own() {
         let snapshot = house(Plan::Standard);
-        let of = |id: u128| choose(&snapshot, &AccountId::new("ann"), &wish(None, None, None), MessageId(id)).unwrap();
+        let of = |id: u128| {
+            choose(&snapshot, &AccountId::new("ann"), &wish(None, None, None), Reader::default(), MessageId(id))
+                .unwrap()
+        };
         assert_eq!(of(1).candidates, [ip(1), ip(2), ip(3)]);
         assert!((0..100).all(|id| of(id) == of(id)));
         let used: BTreeSet<IpAddr> = (0..100).map(|id| of(id).chosen).collect();
@@ -405,7 +441,10 @@ mod tests {
         }
         let pools = Arc::make_mut(&mut snapshot.pools);
         Arc::make_mut(pools.get_mut(&PoolId::new("p1")).unwrap()).ips = (1..=IPS).map(ip).collect();
-        let of = |id: u128| choose(&snapshot, &AccountId::new("ann"), &wish(None, None, None), MessageId(id)).unwrap();
+        let of = |id: u128| {
+            choose(&snapshot, &AccountId::new("ann"), &wish(None, None, None), Reader::default(), MessageId(id))
+                .unwrap()
+        };
         let mut messages_of: BTreeMap<IpAddr, u32> = BTreeMap::new();
         for id in 0..9_000 {
             let route = of(id);
@@ -416,5 +455,36 @@ mod tests {
         assert_eq!(messages_of.len(), 90);
         // A hundred each would be even.
         assert!(messages_of.values().all(|messages| (50..=150).contains(messages)), "{messages_of:?}");
+    }
+
+    // R8.3: a share of the recipients takes the new pool, always the same ones; a pool named on the message, and a new pool without an IP,
+    // leave them where they were.
+    #[test]
+    fn spec_r8_3_a_test_drive_splits_a_sets_mail() {
+        let mut snapshot = house(Plan::Standard);
+        let split = Split { to: PoolId::new("p1"), share: 5_000, salt: 3 };
+        account(&mut snapshot, "ann").sets.get_mut("letters").unwrap().split = Some(split.clone());
+        let readers: Vec<Reader> = (0..200).map(|n| reader_of(&format!("reader{n}@b.test"))).collect();
+        let of = |snapshot: &Snapshot, wish: &Wish, reader: Reader| {
+            let route = choose(snapshot, &AccountId::new("ann"), wish, reader, MessageId(7)).unwrap();
+            (route.pool.to_string(), route.rule)
+        };
+        let letters = wish(None, Some("letters"), None);
+        let mut taken = 0;
+        for reader in &readers {
+            let (pool, rule) = of(&snapshot, &letters, *reader);
+            let expected =
+                if split.takes(*reader) { ("p1", PoolRule::TestDrive) } else { ("p3", PoolRule::ConfigurationSet) };
+            assert_eq!((pool.as_str(), rule), expected);
+            taken += u32::from(split.takes(*reader));
+            let named = wish(Some("own"), Some("letters"), None);
+            assert_eq!(of(&snapshot, &named, *reader).1, PoolRule::NamedOnMessage);
+        }
+        assert!((70..=130).contains(&taken), "{taken}");
+        empty(&mut snapshot, "p1");
+        assert!(readers.iter().all(|reader| of(&snapshot, &letters, *reader).0 == "p3"));
+        // Another account's pool is nobody's new side (R2.8).
+        account(&mut snapshot, "ann").sets.get_mut("letters").unwrap().split.as_mut().unwrap().to = PoolId::new("p4");
+        assert!(readers.iter().all(|reader| of(&snapshot, &letters, *reader).0 == "p3"));
     }
 }

@@ -9,6 +9,7 @@ use crate::provider::Providers;
 use crate::quota::{self, Quota};
 use crate::retry::RetrySchedule;
 use crate::schedule::Schedules;
+use crate::split::Split;
 use crate::suppression::{self, Reason, Suppressed};
 use crate::tier::Tier;
 use crate::time::Timestamp;
@@ -136,6 +137,8 @@ pub struct ConfigurationSet {
     pub suppression: Option<Vec<Reason>>,
     /// Whether readers of its mail are offered an end of the stream (RFC 8058), where a message does not say.
     pub unsubscribe: bool,
+    /// A part of its mail goes by another pool, to see how that does (R8.3).
+    pub split: Option<Split>,
 }
 
 impl ConfigurationSet {

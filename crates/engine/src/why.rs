@@ -144,6 +144,7 @@ pub enum PoolRule {
     Shared,
     ConfigurationSet,
     Subaccount,
+    TestDrive,
 }
 
 impl Why {
@@ -311,6 +312,7 @@ impl PoolRule {
             PoolRule::Subaccount => "subaccount",
             PoolRule::AccountDefault => "account-default",
             PoolRule::Shared => "shared",
+            PoolRule::TestDrive => "test-drive",
         }
     }
 
@@ -324,6 +326,9 @@ impl PoolRule {
             PoolRule::AccountDefault => "no pool was named, so the account's default pool carries it",
             PoolRule::Shared => {
                 "no pool was named and the account has no default pool with an IP, so the shared pool carries it"
+            }
+            PoolRule::TestDrive => {
+                "the configuration set has a test drive, and this recipient is on its new side, so the new pool carries it"
             }
         }
     }

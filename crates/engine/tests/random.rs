@@ -106,7 +106,15 @@ fn play(steps: &[Step], seed: u64) {
                 wish.pool = named.as_deref().map(Arc::from);
                 // A submission that has no route is refused at the door.
                 let account_id = AccountId::new(&account);
-                if route::choose(&world.snapshot, &account_id, &wish, engine::id::MessageId(number)).is_err() {
+                if route::choose(
+                    &world.snapshot,
+                    &account_id,
+                    &wish,
+                    engine::split::Reader::default(),
+                    engine::id::MessageId(number),
+                )
+                .is_err()
+                {
                     continue;
                 }
                 let due = Duration::from_secs(u64::from(due.saturating_sub(3_000)));

@@ -23,6 +23,7 @@ use engine::route;
 use engine::snapshot::{
     Account, ConfigurationSet, Credential, Scope, Senders, Sending, SendingDomain, Snapshot, Standing,
 };
+use engine::split::reader_of;
 use engine::time::Timestamp;
 use engine::why::Why;
 use mail::address::{Domain, Mailbox};
@@ -317,7 +318,8 @@ impl Intake {
             may_receive(&pass, to)?;
         }
         let (wish, set) = wish_of(&snapshot, &pass, asked)?;
-        let route = route::choose(&snapshot, pass.id, &wish, Intake::new_id()).map_err(|why| no_route(&why))?;
+        let reader = to.first().map(|to| reader_of(&to.to_string())).unwrap_or_default();
+        let route = route::choose(&snapshot, pass.id, &wish, reader, Intake::new_id()).map_err(|why| no_route(&why))?;
         let (now, stream) = (self.now(), StreamId::new(""));
         let to = to.iter().filter_map(|to| {
             let reason = snapshot.suppressed_for(pass.id, set, &stream, to, now)?;
@@ -423,7 +425,8 @@ impl Intake {
         check_stream(&stream)?;
         let due_at = due_at(offer.send_at.or(controls.send_at), now)?;
         // R2.2: what is named must be there now, also where the route is decided later (R1.6).
-        let route = route::choose(&snapshot, pass.id, &wish, message).map_err(|why| no_route(&why))?;
+        let reader = offer.recipients.first().map(|(to, _)| reader_of(&to.to_string())).unwrap_or_default();
+        let route = route::choose(&snapshot, pass.id, &wish, reader, message).map_err(|why| no_route(&why))?;
         let route = (due_at == now).then_some(route);
         let octets = match set.and_then(|set| Some((set.tracking.as_ref()?, wish.set.as_deref()?))) {
             Some((tracking, set)) => {

@@ -26,7 +26,9 @@ mod suppression;
 mod warm_up;
 mod managed;
 mod case;
+mod advice;
 mod charge;
+mod drive;
 mod policy;
 mod relay;
 mod signal;
@@ -74,7 +76,9 @@ pub fn routes() -> OpenApiRouter<Desk> {
         warm_up::routes(),
         managed::routes(),
         case::routes(),
+        advice::routes(),
         charge::routes(),
+        drive::routes(),
         policy::routes(),
         relay::routes(),
         signal::routes(),

@@ -86,7 +86,7 @@ words!(
 words!(
     /// `bounces`, `complaints`: of an account. `listed`: a block list has the IP. `suspended`: a provider takes nothing from it. `signal`:
     /// a provider calls the IP or domain bad.
-    IncidentKind is theirs::IncidentKind { Bounces, Complaints, Listed, Suspended, Signal, Quota }
+    IncidentKind is theirs::IncidentKind { Bounces, Complaints, Listed, Suspended, Signal, Quota, TestDrive, Outgrown, IdleIp, MixedMail }
 );
 words!(
     /// `review`: it is told. `stopped`: the account sends nothing, or the IP carries nothing new.

@@ -30,7 +30,13 @@ pub async fn send(bench: &Bench, account: &str, provider: &str, sent: Sent) {
 }
 
 /// One message to all of them, told in order.
-pub async fn send_by(bench: &Bench, account: &str, (pool, ip): (&str, IpAddr), provider: &str, sent: Sent) {
+pub async fn send_by(bench: &Bench, account: &str, by: (&str, IpAddr), provider: &str, sent: Sent) {
+    send_in(bench, account, "", by, provider, sent).await;
+}
+
+/// The same with a configuration set.
+pub async fn send_in(bench: &Bench, account: &str, set: &str, (pool, ip): (&str, IpAddr), provider: &str, sent: Sent) {
+    let set = Some(set).filter(|set| !set.is_empty());
     let number = NUMBER.fetch_add(1, Ordering::SeqCst);
     let now = bench.office.now();
     let message = MessageId(u128::from(number));
@@ -45,7 +51,7 @@ pub async fn send_by(bench: &Bench, account: &str, (pool, ip): (&str, IpAddr), p
         message,
         account: AccountId::new(account),
         stream: StreamId::new("news"),
-        wish: Wish { region: RegionId::new("local"), pool: None, set: None, subaccount: None },
+        wish: Wish { region: RegionId::new("local"), pool: None, set: set.map(Into::into), subaccount: None },
         route: Some(Route {
             pool: PoolId::new(pool),
             name: "shared".into(),

@@ -16,6 +16,7 @@ use crate::route;
 use crate::shape::Shape;
 use crate::slab::NONE;
 use crate::snapshot::{Ip, IpState, Snapshot, Standing};
+use crate::split::reader_of;
 use crate::time::Timestamp;
 use crate::why::Why;
 use mail::address::Domain;
@@ -113,6 +114,7 @@ impl Engine {
             delay_notified,
             has_sender: envelope.sender.is_some(),
             idle_days: self.snapshot.idle_days(envelope, self.now),
+            reader: envelope.recipients.first().map(|to| reader_of(&to.address)).unwrap_or_default(),
         });
         if groups.is_empty() {
             // Its last Settle was written and the crash came before it left the spool.
@@ -188,7 +190,7 @@ impl Engine {
         let entry = &self.queue.messages[message];
         let origin = &self.queue.origins[entry.origin];
         let Home::Undecided(wish) = &origin.home else { return true };
-        match route::choose_when_due(&self.snapshot, &origin.account, wish, entry.id()) {
+        match route::choose_when_due(&self.snapshot, &origin.account, wish, entry.reader, entry.id()) {
             Ok((route, why)) => {
                 self.take_route(message, &route, why);
                 true

@@ -8,6 +8,7 @@ use engine::id::{AccountId, AttemptId, MessageId, PoolId, SessionId, StreamId};
 use engine::judged::Ordered;
 use engine::route;
 use engine::snapshot::{Account, Ip, IpState, Leaving, Plan, Pool, PoolKind, Snapshot, WarmUp, WarmUpBy};
+use engine::split::reader_of;
 use engine::time::Timestamp;
 use engine::why::Why;
 use engine::{Action, Engine, Filter, Input, Limits, Resolution};
@@ -241,7 +242,8 @@ impl World {
         envelope.wish.pool = pool.map(Arc::from);
         envelope.due_at = self.now + due;
         envelope.expires_at = envelope.due_at + Duration::from_secs(72 * 3600);
-        let now = route::choose(&self.snapshot, &envelope.account, &envelope.wish, envelope.message);
+        let reader = envelope.recipients.first().map(|to| reader_of(&to.address)).unwrap_or_default();
+        let now = route::choose(&self.snapshot, &envelope.account, &envelope.wish, reader, envelope.message);
         envelope.route = Some(now.unwrap()).filter(|_| due.is_zero());
         envelope
     }
