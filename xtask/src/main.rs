@@ -23,6 +23,7 @@ cargo xtask bench     Weir and its peers, measured in turn on this machine (the 
 cargo xtask bench --control  routes, start, calls and changes with 10,000 tenants
 cargo xtask bench --lanes    what warm-ups of 10,000 lanes cost, and months of a rehearsal
 cargo xtask bench --quotas   what it costs to take a recipient out of a quota
+cargo xtask bench --invoices what it costs to close a month of 100,000 leases
 cargo xtask fuzz [TARGET] [--seconds N]
 ";
 

@@ -1,7 +1,8 @@
-//! What do warm-ups and quotas cost the engine, and how long does a rehearsal of months take?
+//! What do warm-ups and quotas cost the engine, how long does a rehearsal of months take, and closing a month of very many leases?
 
 use super::control::say;
-use crate::tools::{Outcome, cargo, program, run, target};
+use crate::tools::{Fault, Outcome, cargo, program, run, target};
+use std::fs;
 
 /// A lane for each of them at ten providers.
 const IPS: &str = "1000";
@@ -19,4 +20,14 @@ pub fn lanes() -> Outcome<()> {
 pub fn quotas() -> Outcome<()> {
     run(cargo(["build", "--release"]).args(["-p", "engine", "--example", "quotas"]))?;
     say("quotas", &mut program(target().join("release/examples/quotas"), [""; 0]))
+}
+
+/// What it costs to close a month.
+pub fn invoices() -> Outcome<()> {
+    run(cargo(["build", "--release"]).args(["-p", "control", "--example", "invoices"]))?;
+    let folder = target().join("bench/invoices");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(Fault::at(folder.display()))?;
+    }
+    say("invoices", &mut program(target().join("release/examples/invoices"), [&folder]))
 }

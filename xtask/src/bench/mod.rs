@@ -37,6 +37,9 @@ pub fn bench(words: &[String]) -> Outcome<()> {
     if words == ["--quotas"] {
         return lanes::quotas();
     }
+    if words == ["--invoices"] {
+        return lanes::invoices();
+    }
     let plan = Plan::read(words)?;
     build()?;
     let results = directory(target().join("bench"))?.join("results.jsonl");
