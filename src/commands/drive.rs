@@ -101,6 +101,12 @@ fn report(answer: &Value, _: &Line) -> String {
     let side = |name: &str| {
         let mut side = answer[name].clone();
         side["side"] = json!(name);
+        for part in ["p50", "p95"] {
+            let of = |suffix: &str| side[format!("{part}{suffix}_s")].as_f64();
+            if let (Some(s), Some(least), Some(most)) = (of(""), of("_least"), of("_most")) {
+                side[format!("{part}_s")] = json!(format!("{s:.1} ({least:.1} to {most:.1})"));
+            }
+        }
         side
     };
     let counts = [side("new"), side("old")];

@@ -14,12 +14,13 @@ use crate::office::Office;
 use crate::page::{Page, Window};
 use crate::pool;
 use crate::refusal::Refusal;
-use crate::reputation::outcomes;
+use crate::reputation::{outcomes, tells, thresholds};
 use crate::statistics::{Dimension, Figures, Question};
 use crate::store::{Change, Columns, Whose, q, row, rows, run, run_unless};
+use engine::counts::Grain;
 use engine::drive::{Comparison, Side, compare, harm};
 use engine::id::PoolId;
-use engine::reputation::Outcomes;
+use engine::reputation::{Beside, Reputation, Share, measure};
 use engine::split::{Split, WHOLE};
 use engine::time::Timestamp;
 use serde_json::json;
@@ -292,12 +293,29 @@ impl Office {
             until: Some(drive.ended_at.unwrap_or(self.now()) + Duration::from_secs(1)),
             ..Question::default()
         };
-        let side = |figures: &Figures| Side { outcomes: outcomes(figures), p50_s: figures.p50_s, p95_s: figures.p95_s };
+        let side = |figures: &Figures| Side { outcomes: outcomes(figures), steps: figures.steps };
         let whole = self.counts(&Question { by: vec![Dimension::Pool], ..asked(None) }, true).await?.figures;
         let is_new = |figures: &&Figures| figures.of.first().is_some_and(|(_, pool)| *pool == drive.pool);
-        let new = whole.iter().find(is_new).map(side).unwrap_or_default();
-        let old: Vec<Side> = whole.iter().filter(|figures| !is_new(figures)).map(side).collect();
-        Ok(compare(new, summed(&old)))
+        let (mut new, mut old) = (Side::default(), Side::default());
+        for figures in &whole {
+            // All that was not the new pool: a sender without a pool of its own may have had several.
+            let of = if is_new(&figures) { &mut new } else { &mut old };
+            of.add(&side(figures));
+        }
+        Ok(compare(new, old))
+    }
+
+    /// Of what the new side has sent since the drive began, as an account is judged.
+    async fn reputation_of_new(&self, drive: &Drive) -> Result<Reputation, Refusal> {
+        let thresholds = thresholds(&mut *self.store().read().await?).await?;
+        let asked = Question {
+            account: Some(drive.account.clone()),
+            set: Some(drive.set_name.clone()),
+            pool: Some(drive.pool.clone()),
+            ..Question::default()
+        };
+        let beside = Beside { tells: &tells, is_listed: false, traps: Share::default() };
+        Ok(measure(&self.days(asked, Grain::Hour, Some(drive.started_at)).await?, beside, thresholds))
     }
 
     pub async fn change_drive(
@@ -362,16 +380,26 @@ impl Office {
         for row in &running {
             let drive = read(row)?;
             let comparison = self.compared(&drive).await?;
-            changed += usize::from(self.look_at_drive(&drive, &comparison).await?);
+            let harmed = match drive.guarded {
+                true => harm(&comparison.new, &comparison.old, &self.reputation_of_new(&drive).await?),
+                false => None,
+            };
+            changed += usize::from(self.look_at_drive(&drive, &comparison, harmed).await?);
         }
         Ok(changed)
     }
 
-    async fn look_at_drive(&self, seen: &Drive, comparison: &Comparison) -> Result<bool, Refusal> {
+    async fn look_at_drive(
+        &self,
+        seen: &Drive,
+        comparison: &Comparison,
+        harmed: Option<String>,
+    ) -> Result<bool, Refusal> {
         let (now, by) = (self.now(), Actor::service());
-        let harmed = seen.guarded.then(|| harm(&comparison.new.outcomes, &comparison.old.outcomes)).flatten();
         let grows = seen.step > 0 && now.day() > seen.grown_on;
-        if harmed.is_none() && !grows && now < seen.ends_at {
+        // Somebody has decided on what moves day by day: it is not brought back by the end that was planned before.
+        let is_over = seen.step == 0 && now >= seen.ends_at;
+        if harmed.is_none() && !grows && !is_over {
             return Ok(false);
         }
         let mut change = self.store().change().await?;
@@ -503,15 +531,4 @@ fn must_run(drive: &Drive) -> Result<(), Refusal> {
     }
     let sentence = format!("The test drive is {}.", drive.state.code());
     Err(Refusal::conflict("drive_over", sentence, "Start another one; a set's pool can be changed without any."))
-}
-
-/// All that was not the new pool: a sender without a pool of its own may have had several.
-fn summed(sides: &[Side]) -> Side {
-    let mut outcomes = Outcomes::default();
-    for side in sides {
-        outcomes.add(&side.outcomes);
-    }
-    // How long it took is told of the pool that carried most.
-    let most = sides.iter().max_by_key(|side| side.outcomes.sent());
-    Side { outcomes, p50_s: most.and_then(|side| side.p50_s), p95_s: most.and_then(|side| side.p95_s) }
 }

@@ -346,6 +346,8 @@ pub struct Figures {
     /// In the order of the question.
     pub of: Vec<(Dimension, String)>,
     pub counts: BTreeMap<&'static str, i64>,
+    /// How many were delivered within each step of `engine::counts`.
+    pub steps: [i64; STEPS],
     /// Within how many seconds half of it was delivered, and 95 %.
     pub p50_s: Option<f64>,
     pub p95_s: Option<f64>,
@@ -493,5 +495,5 @@ fn figures(row: &sqlx::any::AnyRow, asked: &Question) -> Result<Figures, Refusal
     for step in &mut steps {
         *step = row.whole(next())?;
     }
-    Ok(Figures { at, of, counts, p50_s: within_s(&steps, 0.5), p95_s: within_s(&steps, 0.95) })
+    Ok(Figures { at, of, counts, steps, p50_s: within_s(&steps, 0.5), p95_s: within_s(&steps, 0.95) })
 }

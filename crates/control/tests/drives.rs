@@ -143,6 +143,24 @@ fn spec_r8_3_harm_ends_a_drive() {
     });
 }
 
+// R8.3, R6.3: what an account would be reviewed for ends a drive, also where the old side is as bad.
+#[test]
+fn spec_r8_3_a_limit_ends_a_drive() {
+    on_both(async |bench| {
+        let trial = Trial::on(bench).await;
+        let drive = trial.start(1_000, None).await.unwrap();
+        bench.days(1);
+        trial.sent(sent(900, 78), sent(9_200, 800)).await;
+        assert_eq!(bench.office.look_at_drives().await.unwrap(), 0, "of so little nothing is said");
+        trial.sent(sent(900, 78), sent(0, 0)).await;
+        assert_eq!(bench.office.look_at_drives().await.unwrap(), 1);
+        let over = trial.now(&drive).await;
+        assert_eq!(over.state, DriveState::Stopped);
+        let reason = over.reason.unwrap();
+        assert!(reason.starts_with("the new side is over a limit: 156 of 1956 messages"), "{reason}");
+    });
+}
+
 // R8.3: the rest moves day by day; and what nobody decides goes back when its time is over.
 #[test]
 fn a_drive_grows_day_by_day_or_ends_with_its_time() {
@@ -173,6 +191,22 @@ fn a_drive_grows_day_by_day_or_ends_with_its_time() {
         let over = trial.now(&drive).await;
         assert_eq!((over.state, trial.split().await), (DriveState::Ended, (None, None)));
         assert!(over.reason.unwrap().starts_with("its time was over. Too little was sent"));
+        // Who said that the rest moves day by day is not brought back half way by the day that was planned for the end.
+        let drive = trial.start(1_000, Some(2)).await.unwrap();
+        let grows = DriveChange { step: Some(2_000), ..DriveChange::default() };
+        office.change_drive(own, &trial.acme, &drive.id, grows).await.unwrap();
+        for share in [3_000, 5_000, 7_000, 9_000] {
+            bench.days(1);
+            // The guard looks many times a day.
+            let looked = (office.look_at_drives().await.unwrap(), office.look_at_drives().await.unwrap());
+            assert_eq!((looked, trial.now(&drive).await.state), ((1, 0), DriveState::Running));
+            assert_eq!(trial.split().await.0.map(|split| split.share), Some(share));
+        }
+        bench.days(1);
+        office.look_at_drives().await.unwrap();
+        assert_eq!(trial.now(&drive).await.state, DriveState::Finished);
+        let none = SetChange { pool: Some(None), ..SetChange::default() };
+        office.change_set(own, &trial.acme, "letters", none).await.unwrap();
         // Who deletes the set ends its drive.
         let drive = trial.start(1_000, None).await.unwrap();
         office.delete_set(own, &trial.acme, "letters").await.unwrap();

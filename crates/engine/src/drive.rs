@@ -4,8 +4,10 @@
 //! from Wilson's limits of both sides), 95 %; a drive is stopped by 99.9 %, because it is looked at again and again. A difference that is
 //! sure and small is none that anybody should move for.
 
-use crate::reputation::Outcomes;
+use crate::counts::{STEPS, step_of, within_s};
+use crate::reputation::{Outcomes, Reputation};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 const CERTAIN: f64 = 1.96;
 const VERY_CERTAIN: f64 = 3.29;
@@ -15,14 +17,51 @@ const SENT_MIN: u64 = 500;
 const HARMED_MIN: u64 = 10;
 /// A difference in delivery that a drive should be able to see.
 const SEEN: f64 = 0.01;
+/// What takes longer is late: a first greylisting is usually over by then.
+const LATE: Duration = Duration::from_secs(300);
 
 /// What became of a side's mail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Side {
     pub outcomes: Outcomes,
-    /// Within how many seconds half of it was delivered, and 95 %.
-    pub p50_s: Option<f64>,
-    pub p95_s: Option<f64>,
+    /// How much was delivered within each of `counts::STEPS_S`.
+    pub steps: [i64; STEPS],
+}
+
+/// Within how many seconds some part was delivered, and between which it is with 95 % certainty. None: not within a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Delay {
+    pub s: Option<f64>,
+    pub least_s: Option<f64>,
+    pub most_s: Option<f64>,
+}
+
+impl Side {
+    pub fn add(&mut self, other: &Side) {
+        self.outcomes.add(&other.outcomes);
+        for (own, more) in self.steps.iter_mut().zip(other.steps) {
+            *own += more;
+        }
+    }
+
+    fn timed(&self) -> u64 {
+        u64::try_from(self.steps.iter().sum::<i64>()).unwrap_or(0)
+    }
+
+    fn late(&self) -> u64 {
+        u64::try_from(self.steps[step_of(LATE) + 1..].iter().sum::<i64>()).unwrap_or(0)
+    }
+
+    /// The limits are those of the order of so many deliveries: whatever their times are, so many of them are below it.
+    #[must_use]
+    pub fn within(&self, part: f64) -> Delay {
+        if self.timed() == 0 {
+            return Delay::default();
+        }
+        let spread = CERTAIN * (part * (1.0 - part) / self.timed() as f64).sqrt();
+        let at = |part: f64| within_s(&self.steps, part.clamp(0.0, 1.0));
+        Delay { s: at(part), least_s: at(part - spread), most_s: at(part + spread) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +71,12 @@ pub enum Figure {
     Bounced,
     Blocked,
     Complained,
+    /// Delivered, and it took more than five minutes.
+    Late,
 }
 
-pub const FIGURES: [Figure; 4] = [Figure::Delivered, Figure::Bounced, Figure::Blocked, Figure::Complained];
+pub const FIGURES: [Figure; 5] =
+    [Figure::Delivered, Figure::Bounced, Figure::Blocked, Figure::Complained, Figure::Late];
 
 impl Figure {
     #[must_use]
@@ -44,21 +86,28 @@ impl Figure {
             Figure::Bounced => "bounced",
             Figure::Blocked => "blocked",
             Figure::Complained => "complained",
+            Figure::Late => "late",
         }
     }
 
-    fn of(self, outcomes: &Outcomes) -> (u64, u64) {
+    fn of(self, side: &Side) -> (u64, u64) {
+        let outcomes = &side.outcomes;
         match self {
             Figure::Delivered => (outcomes.delivered, outcomes.sent()),
             Figure::Bounced => (outcomes.hard, outcomes.sent()),
             Figure::Blocked => (outcomes.blocked, outcomes.sent()),
             Figure::Complained => (outcomes.complained, outcomes.delivered),
+            Figure::Late => (side.late(), side.timed()),
         }
     }
 
     /// A difference that somebody would move for.
     fn matters_from(self) -> f64 {
-        if self == Figure::Complained { 0.000_5 } else { 0.005 }
+        match self {
+            Figure::Delivered | Figure::Bounced | Figure::Blocked => 0.005,
+            Figure::Complained => 0.000_5,
+            Figure::Late => 0.05,
+        }
     }
 }
 
@@ -132,7 +181,7 @@ fn difference(one: (u64, u64), other: (u64, u64), z: f64) -> (f64, f64) {
     (d - (p1 - l1).hypot(u2 - p2), d + (u1 - p1).hypot(p2 - l2))
 }
 
-fn compared(figure: Figure, new: &Outcomes, old: &Outcomes) -> Compared {
+fn compared(figure: Figure, new: &Side, old: &Side) -> Compared {
     let (one, other) = (figure.of(new), figure.of(old));
     Compared {
         figure,
@@ -160,6 +209,12 @@ impl Compared {
         self.gain().1 < 0.0 && self.more.abs() >= self.figure.matters_from()
     }
 
+    /// Whether the sides surely differ, by so much that somebody would move for it.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        self.is_better() || self.is_worse()
+    }
+
     fn words(&self) -> String {
         let decimals = if self.figure == Figure::Complained { 3 } else { 2 };
         format!(
@@ -172,17 +227,16 @@ impl Compared {
 }
 
 /// How much each side must have sent, for a difference in delivery of a point to be seen four times of five.
-fn needed(old: &Outcomes) -> u64 {
+fn needed(old: &Side) -> u64 {
     let lost = (1.0 - share(Figure::Delivered.of(old))).clamp(0.01, 0.5);
     ((16.0 * lost * (1.0 - lost) / (SEEN * SEEN)).ceil() as u64).max(SENT_MIN)
 }
 
 #[must_use]
 pub fn compare(new: Side, old: Side) -> Comparison {
-    let figures: Vec<Compared> =
-        FIGURES.into_iter().map(|figure| compared(figure, &new.outcomes, &old.outcomes)).collect();
+    let figures: Vec<Compared> = FIGURES.into_iter().map(|figure| compared(figure, &new, &old)).collect();
     let least = new.outcomes.sent().min(old.outcomes.sent());
-    let needed = needed(&old.outcomes);
+    let needed = needed(&old);
     let said = |of: &dyn Fn(&Compared) -> bool| {
         figures.iter().filter(|compared| of(compared)).map(Compared::words).collect::<Vec<_>>().join("; ")
     };
@@ -211,21 +265,26 @@ pub fn compare(new: Side, old: Side) -> Comparison {
     Comparison { new, old, figures, verdict, words }
 }
 
-/// Why the drive must end: the new side is surely worse in what harms a sender. As sure as one can be who looks all the time.
+/// Why the drive must end: the new side is surely worse in what harms a sender, as sure as one can be who looks all the time; or it is so
+/// bad that an account would be reviewed for it, however bad the old side is.
 #[must_use]
-pub fn harm(new: &Outcomes, old: &Outcomes) -> Option<String> {
-    [Figure::Bounced, Figure::Blocked, Figure::Complained].into_iter().find_map(|figure| {
+pub fn harm(new: &Side, old: &Side, reputation_of_new: &Reputation) -> Option<String> {
+    let worse = [Figure::Bounced, Figure::Blocked, Figure::Complained].into_iter().find_map(|figure| {
         let (one, other) = (figure.of(new), figure.of(old));
         let (low, _) = difference(one, other, VERY_CERTAIN);
         let is_harm = one.0 >= HARMED_MIN && low > 0.0 && share(one) - share(other) >= figure.matters_from();
         is_harm.then(|| format!("the new side does surely worse: {}", compared(figure, new, old).words()))
-    })
+    });
+    let over = || reputation_of_new.concerns.iter().max_by_key(|concern| concern.level);
+    worse.or_else(|| over().map(|concern| format!("the new side is over a limit: {}", concern.words())))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Side, Verdict, between, compare, difference, harm};
-    use crate::reputation::Outcomes;
+    #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
+    use super::{Delay, Side, Verdict, between, compare, difference, harm};
+    use crate::counts::STEPS;
+    use crate::reputation::{Beside, Day, Outcomes, Reputation, Share, Thresholds, measure};
     use proptest::prelude::*;
 
     fn side(delivered: u64, hard: u64, blocked: u64, complained: u64) -> Side {
@@ -266,15 +325,59 @@ mod tests {
 
     #[test]
     fn spec_r8_3_harm_ends_a_drive_and_chance_does_not() {
-        let outcomes = |side: Side| side.outcomes;
-        let old = outcomes(side(9_800, 100, 100, 2));
-        assert!(harm(&outcomes(side(400, 60, 5, 0)), &old).is_some_and(|why| why.contains("bounced 12.90 %")));
-        assert!(harm(&outcomes(side(900, 10, 60, 0)), &old).is_some_and(|why| why.contains("blocked")));
-        assert!(harm(&outcomes(side(5_000, 50, 50, 20)), &old).is_some_and(|why| why.contains("complained")));
+        let (old, fine) = (side(9_800, 100, 100, 2), Reputation::default());
+        let harmed = |new: Side, old: &Side| harm(&new, old, &fine);
+        assert!(harmed(side(400, 60, 5, 0), &old).is_some_and(|why| why.contains("bounced 12.90 %")));
+        assert!(harmed(side(900, 10, 60, 0), &old).is_some_and(|why| why.contains("blocked")));
+        assert!(harmed(side(5_000, 50, 50, 20), &old).is_some_and(|why| why.contains("complained")));
         // Nine of a hundred may be chance, and so may twice as many of little.
-        assert_eq!(harm(&outcomes(side(90, 9, 1, 0)), &old), None);
-        assert_eq!(harm(&outcomes(side(980, 20, 12, 0)), &old), None);
-        assert_eq!(harm(&old, &outcomes(side(0, 0, 0, 0))), None, "nothing to compare with");
+        assert_eq!(harmed(side(90, 9, 1, 0), &old), None);
+        assert_eq!(harmed(side(980, 20, 12, 0), &old), None);
+        assert_eq!(harmed(old, &side(0, 0, 0, 0)), None, "nothing to compare with");
+    }
+
+    // R8.3, R6.3: what an account would be reviewed for ends a drive also where the old side is as bad; of too little, nothing is said.
+    #[test]
+    fn spec_r8_3_a_limit_ends_a_drive_however_bad_the_old_side_is() {
+        let of = |new: Side| {
+            let day = Day::from([("google".into(), new.outcomes)]);
+            let beside = Beside { tells: &|_| true, is_listed: false, traps: Share::default() };
+            let reputation = measure(&[day], beside, Thresholds::default());
+            harm(&new, &side(9_200, 800, 0, 2), &reputation)
+        };
+        let why = of(side(1_840, 160, 0, 0)).unwrap();
+        assert!(why.starts_with("the new side is over a limit: 160 of 2000 messages"), "{why}");
+        assert_eq!(of(side(1_960, 40, 0, 0)), None);
+        assert_eq!(of(side(920, 79, 0, 0)), None, "too little to say");
+        assert!(of(side(920, 80, 0, 0)).is_some());
+    }
+
+    // R8.3: how long it took, between which limits; and mail that comes late is worse mail.
+    #[test]
+    fn spec_r8_3_delay_is_compared() {
+        let timed = |at_once: i64, late: i64| {
+            let mut steps = [0; STEPS];
+            (steps[0], steps[8]) = (at_once, late);
+            Side { steps, ..side(u64::try_from(at_once + late).unwrap(), 0, 0, 0) }
+        };
+        // Half of a hundred: between the 40th and the 60th, spread over a second.
+        let Delay { s, least_s, most_s } = timed(100, 0).within(0.5);
+        assert!((s.unwrap() - 0.5).abs() < 1e-9);
+        assert!((least_s.unwrap() - 0.402).abs() < 1e-9 && (most_s.unwrap() - 0.598).abs() < 1e-9);
+        assert_eq!(Side::default().within(0.5), Delay::default());
+        let mut longest = Side::default();
+        longest.steps[STEPS - 1] = 10;
+        assert_eq!(longest.within(0.5), Delay::default(), "longer than the last bound");
+        let mut both = timed(60, 40);
+        both.add(&timed(40, 60));
+        assert_eq!((both.steps[0], both.steps[8], both.outcomes.delivered), (100, 100, 200));
+
+        let verdict = |new: Side, old: Side| compare(new, old).verdict;
+        assert_eq!(verdict(timed(9_000, 1_000), timed(9_900, 100)), Verdict::Worse);
+        assert_eq!(verdict(timed(9_900, 100), timed(9_000, 1_000)), Verdict::Better);
+        assert_eq!(verdict(timed(9_600, 400), timed(9_900, 100)), Verdict::Alike, "three points are few");
+        let words = compare(timed(9_000, 1_000), timed(9_900, 100)).words;
+        assert!(words.contains("late 10.00 % on the new side and 1.00 % on the old one"), "{words}");
     }
 
     proptest! {

@@ -25,8 +25,8 @@ words!(
 );
 
 words!(
-    /// Shares of what was sent; `complained`, of what was delivered.
-    DriveFigure is judged::Figure { Delivered, Bounced, Blocked, Complained }
+    /// Shares of what was sent; `complained`, of what was delivered. `late`: of that, too, what took more than five minutes.
+    DriveFigure is judged::Figure { Delivered, Bounced, Blocked, Complained, Late }
 );
 
 /// `alike`: nothing that matters can be seen. `too-little`: more must be sent to see anything.
@@ -102,14 +102,23 @@ struct DriveSide {
     /// Within so many seconds half of it was delivered.
     #[schema(required)]
     p50_s: Option<f64>,
+    /// Between these it is with 95 % certainty.
+    #[schema(required)]
+    p50_least_s: Option<f64>,
+    #[schema(required)]
+    p50_most_s: Option<f64>,
     /// And 95 % of it.
     #[schema(required)]
     p95_s: Option<f64>,
+    #[schema(required)]
+    p95_least_s: Option<f64>,
+    #[schema(required)]
+    p95_most_s: Option<f64>,
 }
 
 impl From<judged::Side> for DriveSide {
     fn from(side: judged::Side) -> DriveSide {
-        let outcomes = side.outcomes;
+        let (outcomes, half, most) = (side.outcomes, side.within(0.5), side.within(0.95));
         DriveSide {
             sent: outcomes.sent(),
             delivered: outcomes.delivered,
@@ -117,8 +126,12 @@ impl From<judged::Side> for DriveSide {
             blocked: outcomes.blocked,
             complained: outcomes.complained,
             deferred: outcomes.deferred,
-            p50_s: side.p50_s,
-            p95_s: side.p95_s,
+            p50_s: half.s,
+            p50_least_s: half.least_s,
+            p50_most_s: half.most_s,
+            p95_s: most.s,
+            p95_least_s: most.least_s,
+            p95_most_s: most.most_s,
         }
     }
 }
