@@ -393,6 +393,9 @@ async fn an_account_is_advised_and_tries_it() {
     assert_eq!((&advised.as_(200)["way"], &advised.body["costs"][1]["a_month"]), (&json!("one-ip"), &json!("24.95")));
     assert_eq!(advised.body["costs"][1]["a_thousand"], "0.16633333");
     assert!(!advised.body["would_change"].as_array().unwrap().is_empty());
+    // Whether what is to come will come evenly, nobody has said.
+    let unsaid = house.get(&key, "/accounts/self/advice?per_month=150000").await;
+    assert_eq!((&unsaid.as_(200)["way"], &unsaid.body["is_steady"]), (&json!("one-ip"), &json!(null)));
     house.get(&key, "/accounts/self/advice?per_month=many").await.refused(400, "invalid_query");
 
     house.post(&key, "/accounts/self/leases", json!({ "quantity": 1, "new_pool": "fresh" })).await.as_(201);
@@ -409,6 +412,10 @@ async fn an_account_is_advised_and_tries_it() {
     assert_eq!(
         (&report.as_(200)["verdict"], &report.body["figures"][0]["more_most"]),
         (&json!("too-little"), &json!(100.0))
+    );
+    assert_eq!(
+        (&report.body["figures"][4]["figure"], &report.body["new"]["p50_most_s"]),
+        (&json!("late"), &json!(null))
     );
     let place = format!("/accounts/self/test-drives/{id}");
     let changed = house.patch(&key, &place, json!({ "percent_a_day": 10 })).await;

@@ -15,6 +15,7 @@ use engine::charge::Item;
 use engine::counts::Grain;
 use engine::drive::{Side, Verdict, compare};
 use engine::fit::{PER_MONTH_ADVISED, Point};
+use engine::snapshot::Plan;
 use engine::time::Timestamp;
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -47,7 +48,8 @@ pub struct Said {
 pub struct Advised {
     pub per_month: u64,
     pub busiest: u64,
-    pub is_steady: bool,
+    /// None: nobody knows.
+    pub is_steady: Option<bool>,
     pub kinds: u32,
     /// None: nothing was sent.
     pub days: Option<u32>,
@@ -75,23 +77,21 @@ impl Measured {
         self.days.iter().sum::<u64>() * 30 / u64::from(DAYS)
     }
 
-    /// Two of the kinds that go differently, and how.
-    fn differing(&self) -> Option<(&str, &str, String)> {
+    /// Each two of the kinds that go differently, and how.
+    fn differing(&self) -> impl Iterator<Item = (&str, &str, String)> {
         let all: u64 = self.kinds.values().map(|side| side.outcomes.sent()).sum();
         let large: Vec<(&String, &Side)> =
             self.kinds.iter().filter(|(_, side)| side.outcomes.sent() as f64 >= all as f64 * KIND_PART).collect();
-        large.iter().enumerate().find_map(|(place, (one, side))| {
-            large[place + 1..].iter().find_map(|(other, beside)| {
-                let comparison = compare(**side, **beside);
-                let differs = matches!(comparison.verdict, Verdict::Better | Verdict::Worse);
-                let figure = comparison.figures.iter().find(|figure| {
-                    let (low, high) = figure.more_between;
-                    low > 0.0 || high < 0.0
-                })?;
-                let words =
-                    format!("{} {:.2} % and {:.2} %", figure.figure.code(), figure.new * 100.0, figure.old * 100.0);
-                differs.then_some((one.as_str(), other.as_str(), words))
-            })
+        let pairs = |place: usize| large[place + 1..].iter().map(move |beside| (place, *beside));
+        let pairs: Vec<_> = (0..large.len()).flat_map(pairs).map(|(place, beside)| (large[place], beside)).collect();
+        pairs.into_iter().filter_map(|((one, side), (other, beside))| {
+            let comparison = compare(*side, *beside);
+            if matches!(comparison.verdict, Verdict::TooLittle { .. }) {
+                return None;
+            }
+            let figure = comparison.figures.iter().find(|figure| figure.differs())?;
+            let words = format!("{} {:.2} % and {:.2} %", figure.figure.code(), figure.new * 100.0, figure.old * 100.0);
+            Some((one.as_str(), other.as_str(), words))
         })
     }
 }
@@ -117,12 +117,14 @@ impl Office {
             Some(typed) => typed.div_ceil(20),
             None => measured.days.iter().max().copied().unwrap_or(0),
         };
-        let steady = said.is_steady.unwrap_or_else(|| is_steady(&measured.days));
-        let kinds = said.kinds.unwrap_or(if measured.differing().is_some() { 2 } else { 1 });
+        // What is to come is not as what was, and four weeks are needed to see bursts.
+        let is_seen = said.per_month.is_none() && known.0 > 0 && known.1 >= DAYS;
+        let steady = said.is_steady.or_else(|| is_seen.then(|| is_steady(&measured.days)));
+        let kinds = said.kinds.unwrap_or(if measured.differing().next().is_some() { 2 } else { 1 });
         let asked = FitQuestion {
             per_day: per_month / 30,
             per_month,
-            is_steady: steady,
+            is_steady: steady.unwrap_or(true),
             domains,
             regions: vec![self.home_region().to_string()],
             needs_addresses: said.needs_addresses,
@@ -146,6 +148,8 @@ impl Office {
             is_audited: said.is_audited,
             hands_off: said.hands_off,
             needs_addresses: said.needs_addresses,
+            may_lease: account.plan != Plan::Free || account.has_payment_method,
+            has_own: !self.leased_by(&account.id).await?.is_empty(),
             unmet: &unmet,
         };
         let advice = advise(&facts, &prices);
@@ -221,11 +225,13 @@ impl Office {
             (words, "weir advise says what they would cost; weir test-drive tries them with a part of the mail.")
         });
         told.push((of_account(IncidentKind::Outgrown), outgrown));
-        let mixed = measured.differing().map(|(one, other, figures)| {
+        let pools = self.pools_of_sets(&account.id).await?;
+        // Of a set that is gone, nothing needs to be said any more.
+        let share = |one: &str, other: &str| pools.get(one).is_some_and(|pool| pools.get(other) == Some(pool));
+        let mixed = measured.differing().find(|(one, other, _)| share(one, other)).map(|(one, other, figures)| {
             let words = format!("Mail of the configuration sets {one} and {other} goes differently ({figures}), and pays for each other where it shares a pool");
             (words, "Give each a pool of its own (weir set change … --pool), or a test drive first.")
         });
-        let mixed = if self.share_a_pool(&account.id, measured.differing()).await? { mixed } else { None };
         told.push((of_account(IncidentKind::MixedMail), mixed));
         // R2.8: a managed pool's IPs are the operator's to see, and are given back by themselves.
         let settled = |lease: &&Leased| !lease.is_managed && lease.started_at + SETTLED <= self.now();
@@ -322,15 +328,10 @@ impl Office {
         Ok(sent * 30 / u64::from(DAYS))
     }
 
-    /// Whether both sets leave by the same pool: none of their own, or the same.
-    async fn share_a_pool(&self, account: &str, sets: Option<(&str, &str, String)>) -> Result<bool, Refusal> {
-        let Some((one, other, _)) = sets else { return Ok(false) };
-        let query = q!(
-            "SELECT COUNT(DISTINCT COALESCE(pool, '')) FROM configuration_set WHERE account = $1 AND name IN ($2, $3)",
-            account.to_owned(),
-            one.to_owned(),
-            other.to_owned(),
-        );
-        Ok(crate::store::number(&mut *self.store().read().await?, query).await? == 1)
+    /// The pool of each configuration set; empty where it has none of its own.
+    async fn pools_of_sets(&self, account: &str) -> Result<BTreeMap<String, String>, Refusal> {
+        let query = q!("SELECT name, COALESCE(pool, '') FROM configuration_set WHERE account = $1", account.to_owned());
+        let found = rows(&mut *self.store().read().await?, query).await?;
+        found.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
     }
 }

@@ -33,7 +33,8 @@ pub struct Facts<'a> {
     pub per_month: u64,
     /// On the busiest day.
     pub busiest: u64,
-    pub is_steady: bool,
+    /// None: nobody knows.
+    pub is_steady: Option<bool>,
     /// Since it sent for the first time; none: nobody knows.
     pub days: Option<u32>,
     pub reputation: Option<&'a Reputation>,
@@ -47,6 +48,10 @@ pub struct Facts<'a> {
     pub hands_off: bool,
     /// Somebody must put the addresses on a list.
     pub needs_addresses: bool,
+    /// R3.4: on a plan that may have dedicated IPs.
+    pub may_lease: bool,
+    /// It has dedicated IPs already.
+    pub has_own: bool,
     /// What a managed pool requires and is not met.
     pub unmet: &'a [Point],
 }
@@ -179,15 +184,17 @@ fn reasons(facts: &Facts<'_>) -> Vec<Point> {
         sent => format!("{sent} messages a month: from {DEDICATED_FROM} on, IPs of one's own pay."),
     };
     let mut reasons = vec![point("volume", facts.per_month >= DEDICATED_FROM, volume)];
-    reasons.push(match facts.is_steady {
-        true => point("steady", true, "It comes evenly, which keeps an IP warm.".into()),
-        false => point(
-            "steady",
-            false,
-            "It comes in bursts, or not on most days: shared IPs bear that, an IP of one's own cools between them."
-                .into(),
-        ),
-    });
+    reasons.extend(facts.is_steady.map(|is_steady| {
+        match is_steady {
+            true => point("steady", true, "It comes evenly, which keeps an IP warm.".into()),
+            false => point(
+                "steady",
+                false,
+                "It comes in bursts, or not on most days: shared IPs bear that, an IP of one's own cools between them."
+                    .into(),
+            ),
+        }
+    }));
     if let Some(reputation) = facts.reputation.filter(|reputation| reputation.is_enough()) {
         let (bounces, complaints) = (reputation.bounces.rate(), reputation.complaints.rate());
         let good = bounces < BOUNCES_POOR && complaints < COMPLAINTS_POOR;
@@ -216,7 +223,20 @@ fn reasons(facts: &Facts<'_>) -> Vec<Point> {
         "Kinds of mail that go differently should not pay for each other: a pool for each keeps them apart.",
     );
     adds(facts.hands_off, "hands-off", "Nobody is there to watch warm-up and scale: a managed pool does both.");
+    adds(
+        has_no_shared(facts),
+        "plan",
+        "On the enterprise plan no mail leaves from shared IPs: what speaks against IPs of one's own must be mended.",
+    );
+    if !facts.may_lease {
+        reasons.push(point("plan", false, "A free account without a payment method gets no dedicated IPs.".to_owned()));
+    }
     reasons
+}
+
+/// R2.1: an enterprise account has no shared IPs to stay on.
+fn has_no_shared(facts: &Facts<'_>) -> bool {
+    facts.plan == Plan::Enterprise
 }
 
 #[must_use]
@@ -234,13 +254,15 @@ pub fn advise(facts: &Facts<'_>, prices: &Prices) -> Advice {
     let each = facts.per_month / u64::from(facts.kinds.max(1));
     let is_managed = facts.hands_off && facts.unmet.is_empty() && !facts.needs_addresses;
     let way = match (against, is_enough) {
+        (Some(_), _) | (None, false) if has_no_shared(facts) => Way::OneIp,
         (Some(_), _) | (None, false) => Way::Shared,
         // A pool that is too small cools: then all of it stays together.
         (None, true) if facts.kinds > 1 && each >= PER_MONTH_ADVISED && !is_managed => Way::Pools,
         (None, true) if is_managed => Way::Managed,
         (None, true) => Way::OneIp,
     };
-    let costs: Vec<Cost> = WAYS.into_iter().map(|way| cost(way, facts, prices)).collect();
+    let ways = WAYS.into_iter().filter(|way| *way != Way::Shared || !has_no_shared(facts));
+    let costs: Vec<Cost> = ways.map(|way| cost(way, facts, prices)).collect();
     let would_change = would_change(facts, way, against, each);
     let of = costs.iter().find(|cost| cost.way == way);
     let money = of.filter(|cost| cost.cents_a_month > 0).map_or_else(String::new, |cost| {
@@ -252,10 +274,30 @@ pub fn advise(facts: &Facts<'_>, prices: &Prices) -> Advice {
         _ => {
             let mut words = way.words().to_owned();
             words[..1].make_ascii_uppercase();
-            format!("{words}.{money}")
+            format!("{words}.{money}{}", first(facts, way, against))
         }
     };
     Advice { way, words, reasons, costs, would_change }
+}
+
+/// What comes before it.
+fn first(facts: &Facts<'_>, way: Way, against: Option<&str>) -> String {
+    let mut said = String::new();
+    if way == Way::Shared {
+        return said;
+    }
+    if against == Some("figures") {
+        said.push_str(" Clean the lists first.");
+    }
+    if !facts.may_lease {
+        said.push_str(" Add a payment method first, or change the plan.");
+    }
+    if !facts.has_own && !has_no_shared(facts) && way != Way::Managed {
+        said.push_str(
+            " Begin with one IP and a test drive of two to four weeks: a new IP has no name yet, and needs four to six weeks to get one.",
+        );
+    }
+    said
 }
 
 fn would_change(facts: &Facts<'_>, way: Way, against: Option<&str>, each: u64) -> Vec<String> {
@@ -288,7 +330,12 @@ fn would_change(facts: &Facts<'_>, way: Way, against: Option<&str>, each: u64) -
             said.push("A managed pool shows no addresses; if nobody must list them, it would do.".to_owned());
         }
     }
-    if way == Way::OneIp || way == Way::Pools {
+    if facts.is_steady.is_none() && way != Way::Shared && !has_no_shared(facts) {
+        said.push("Whether it comes evenly is not known: if it comes in bursts, shared IPs.".to_owned());
+    }
+    if has_no_shared(facts) && (against.is_some() || facts.per_month < SHARED_BELOW) {
+        said.push("On another plan: shared IPs.".to_owned());
+    } else if way == Way::OneIp || way == Way::Pools {
         said.push(format!("Under {SHARED_BELOW} messages a month, or in bursts: back to shared IPs."));
     }
     said
@@ -300,6 +347,7 @@ mod tests {
     use super::{Facts, Way, advise, is_steady};
     use crate::charge::{Item, Price, Prices, Rate, Rung};
     use crate::fit::Point;
+    use crate::reputation::{Reputation, SENT_MIN, Share};
     use crate::snapshot::Plan;
 
     fn facts(per_month: u64) -> Facts<'static> {
@@ -309,7 +357,7 @@ mod tests {
             day: 20_000,
             per_month,
             busiest: per_month / 20,
-            is_steady: true,
+            is_steady: Some(true),
             days: Some(90),
             reputation: None,
             is_sensitive: false,
@@ -317,6 +365,8 @@ mod tests {
             is_audited: false,
             hands_off: false,
             needs_addresses: false,
+            may_lease: true,
+            has_own: true,
             unmet: &[],
         }
     }
@@ -351,7 +401,9 @@ mod tests {
             (sensitive(50_000), Way::OneIp),
             (audited(29_999), Way::Shared),
             (audited(30_000), Way::OneIp),
-            (Facts { is_steady: false, ..facts(500_000) }, Way::Shared),
+            (Facts { is_steady: Some(false), ..facts(500_000) }, Way::Shared),
+            // What nobody knows is not held against it.
+            (Facts { is_steady: None, ..facts(500_000) }, Way::OneIp),
             (Facts { days: Some(29), ..facts(500_000) }, Way::Shared),
             (Facts { days: Some(30), ..facts(500_000) }, Way::OneIp),
             (Facts { days: None, ..facts(500_000) }, Way::OneIp),
@@ -367,6 +419,58 @@ mod tests {
         let advice = advise(&Facts { hands_off: true, unmet: &unmet, ..facts(100_000) }, &prices());
         assert_eq!(advice.way, Way::OneIp);
         assert!(advice.would_change.iter().any(|said| said.contains("Verify shop.test first.")), "{advice:?}");
+    }
+
+    // R8.1: who does badly is alone with it on an IP of its own; of too little mail, nothing is said.
+    #[test]
+    fn spec_r8_1_poor_figures_keep_a_sender_on_shared_ips() {
+        let did = |sent: u64, bounced: f64, complained: f64| {
+            let share = |count: f64| Share { count, of: 10_000.0 };
+            Reputation { sent, bounces: share(bounced), complaints: share(complained), ..Reputation::default() }
+        };
+        for (reputation, expected) in [
+            (did(10_000, 249.0, 4.0), Way::OneIp),
+            (did(10_000, 250.0, 4.0), Way::Shared),
+            (did(10_000, 249.0, 5.0), Way::Shared),
+            (did(SENT_MIN, 250.0, 0.0), Way::Shared),
+            (did(SENT_MIN - 1, 250.0, 0.0), Way::OneIp),
+        ] {
+            let advice = advise(&Facts { reputation: Some(&reputation), ..facts(500_000) }, &prices());
+            assert_eq!(advice.way, expected, "{reputation:?}");
+            let says_clean = advice.words.contains("clean the lists first");
+            assert_eq!(says_clean, expected == Way::Shared, "{}", advice.words);
+        }
+        // Who has no shared IPs to stay on is told to mend it.
+        let poor = did(10_000, 250.0, 4.0);
+        let facts = Facts { plan: Plan::Enterprise, reputation: Some(&poor), ..facts(500_000) };
+        let words = advise(&facts, &prices()).words;
+        assert!(words.starts_with("Take dedicated IPs") && words.ends_with("Clean the lists first."), "{words}");
+    }
+
+    // R8.1, R2.1, R3.4: nobody is advised what its plan does not let it have, or without what must come first.
+    #[test]
+    fn spec_r8_1_the_plan_is_heeded() {
+        for (is_steady, per_month) in [(Some(false), 500_000), (Some(true), 1_000)] {
+            let facts = Facts { plan: Plan::Enterprise, is_steady, ..facts(per_month) };
+            let advice = advise(&facts, &prices());
+            assert_eq!(advice.way, Way::OneIp, "{facts:?}");
+            assert!(advice.costs.iter().all(|cost| cost.way != Way::Shared), "{advice:?}");
+            assert!(advice.reasons.iter().any(|point| point.code == "plan" && point.met), "{advice:?}");
+            assert_eq!(advice.would_change.last().unwrap(), "On another plan: shared IPs.");
+        }
+        let free = |per_month| Facts { plan: Plan::Free, may_lease: false, ..facts(per_month) };
+        let advice = advise(&free(200_000), &prices());
+        assert_eq!(advice.way, Way::OneIp);
+        assert!(advice.words.ends_with("Add a payment method first, or change the plan."), "{}", advice.words);
+        assert!(!advise(&free(20_000), &prices()).words.contains("payment"));
+
+        // The first IP is tried before all mail leaves from it; who has one knows.
+        let first = advise(&Facts { has_own: false, ..facts(200_000) }, &prices());
+        assert!(first.words.contains("a test drive of two to four weeks"), "{}", first.words);
+        assert!(!advise(&facts(200_000), &prices()).words.contains("test drive"));
+        let unknown = advise(&Facts { is_steady: None, ..facts(200_000) }, &prices());
+        assert!(unknown.reasons.iter().all(|point| point.code != "steady"), "{unknown:?}");
+        assert!(unknown.would_change.iter().any(|said| said.contains("evenly is not known")), "{unknown:?}");
     }
 
     // R8.1: the cost of a thousand, for each way; and what would change the answer.

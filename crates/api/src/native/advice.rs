@@ -58,7 +58,9 @@ struct AdviceGiven {
     /// What was weighed: messages a month, on the busiest day, whether they come evenly, kinds that go differently.
     per_month: u64,
     busiest: u64,
-    is_steady: bool,
+    /// Null: not known.
+    #[schema(required)]
+    is_steady: Option<bool>,
     kinds: u32,
     /// Since the first message; null: nothing was sent.
     #[schema(required)]
