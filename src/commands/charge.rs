@@ -177,7 +177,11 @@ fn as_it_is(answer: &Value, _: &Line) -> String {
 }
 
 fn entries(answer: &Value, name: &str) -> Vec<String> {
-    items(answer, name).iter().map(|entry| text(entry, "words").to_owned()).collect()
+    let line = |entry: &Value| match entry["ip"].as_str() {
+        Some(ip) => format!("{ip}: {}", text(entry, "words")),
+        None => text(entry, "words").to_owned(),
+    };
+    items(answer, name).iter().map(line).collect()
 }
 
 fn paper(answer: &Value, _: &Line) -> String {

@@ -57,6 +57,8 @@ async fn begun(bench: &Bench, ips: u8) -> String {
     bench.region().await;
     bench.office.set_setting(&bench.by, Setting::CheckMaxAgeHours, 80_000).await.unwrap();
     bench.ips(ips).await;
+    // From this month on it is charged.
+    assert_eq!(bench.office.close_months().await.unwrap(), 0);
     bench.account("acme", Plan::Standard).await
 }
 
@@ -217,6 +219,23 @@ fn spec_r7_5_what_is_over_stays() {
     });
 }
 
+// R7.5: an installation that has leased for long before it charges makes no invoices of that time.
+#[test]
+fn what_was_leased_before_anybody_was_charged_is_free() {
+    on_both(async |bench| {
+        bench.region().await;
+        bench.ips(1).await;
+        let acme = bench.account("acme", Plan::Standard).await;
+        lease(bench, &acme, 1, None, Into::Default).await;
+        bench.days(75);
+        assert_eq!(bench.office.close_months().await.unwrap(), 0);
+        bench.days(20);
+        assert_eq!(bench.office.close_months().await.unwrap(), 1);
+        let made = invoices(&bench.office, &bench.by, None).await;
+        assert_eq!((made.len(), made[0].month), (1, month("2027-01")));
+    });
+}
+
 // R7.5: a mistake is corrected by a credit note, never by a change; and a payment is written down.
 #[test]
 fn a_mistake_is_corrected_by_a_credit_note() {
@@ -274,6 +293,7 @@ fn whatever_is_leased_adds_up() {
             let acme = begun(&bench, 8).await;
             // To 1 February 2028, which has 29 days.
             bench.days(457);
+            bench.office.close_months().await.unwrap();
             let mut steps: Vec<(u64, bool, u8)> = Vec::new();
             for (at, (from, until)) in leases.iter().enumerate() {
                 let last = u8::try_from(at + 1).unwrap();

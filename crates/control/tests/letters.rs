@@ -123,6 +123,7 @@ fn what_is_overdue_and_what_goes_wrong_is_told() {
         bench.ips(1).await;
         let ips = vec![std::net::IpAddr::from([192, 0, 2, 1])];
         bench.grant(&acme, &ips, control::lease::Into::Default).await;
+        bench.office.close_months().await.unwrap();
         bench.days(30);
         bench.office.close_months().await.unwrap();
         let told = letters(&bench.office).await;

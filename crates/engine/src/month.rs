@@ -41,6 +41,11 @@ impl Month {
     }
 
     #[must_use]
+    pub fn before(self) -> Month {
+        Month(self.0 - 1)
+    }
+
+    #[must_use]
     pub fn next(self) -> Month {
         Month(self.0 + 1)
     }

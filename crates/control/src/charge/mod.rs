@@ -224,6 +224,8 @@ fn too_large(_: Overflow) -> Refusal {
 struct Leased {
     account: String,
     ip: IpAddr,
+    /// R2.8: it is a managed pool's, or is in one by now.
+    is_hidden: bool,
     stay: Stay,
 }
 
@@ -231,7 +233,8 @@ struct Leased {
 async fn leased(conn: &mut AnyConnection, month: Month, account: Option<&str>) -> Result<Vec<Leased>, Refusal> {
     let query = q!(
         "SELECT l.account, l.ip, l.id, l.item, i.region, l.pool, COALESCE(p.name, l.pool_name), l.agreed_cents, \
-         l.started_at, l.ended_at FROM lease l JOIN ip i ON i.address = l.ip LEFT JOIN pool p ON p.id = l.pool \
+         l.started_at, l.ended_at, COALESCE(n.kind, '') FROM lease l JOIN ip i ON i.address = l.ip \
+         LEFT JOIN pool p ON p.id = l.pool LEFT JOIN pool n ON n.id = i.pool \
          WHERE l.started_at < $1 AND (l.ended_at IS NULL OR l.ended_at >= $2) AND ($3 = '' OR l.account = $3) \
          ORDER BY l.account, l.id",
         month.ends_at().0,
@@ -241,12 +244,14 @@ async fn leased(conn: &mut AnyConnection, month: Month, account: Option<&str>) -
     let found = rows(conn, query).await?;
     let read = |row: &AnyRow| {
         let pool = row.text_or_none(5)?.zip(row.text_or_none(6)?);
+        let item = Item::of(&row.text(3)?).unwrap_or(Item::Standard);
         Ok(Leased {
+            is_hidden: item == Item::ManagedIp || row.text(10)? == "managed",
             account: row.text(0)?,
             ip: row.text(1)?.parse().unwrap_or(IpAddr::from([0, 0, 0, 0])),
             stay: Stay {
                 lease: row.text(2)?,
-                item: Item::of(&row.text(3)?).unwrap_or(Item::Standard),
+                item,
                 region: row.text(4)?,
                 pool,
                 agreed_cents: row.whole_or_none(7)?,
@@ -275,11 +280,8 @@ async fn plans(conn: &mut AnyConnection, account: Option<&str>) -> Result<Plans,
 
 /// R2.8: the address of a managed pool's IP stands on no paper.
 fn entries(lines: Vec<Line>, leased: &[Leased]) -> Vec<Entry> {
-    let ip_of: BTreeMap<&str, IpAddr> = leased
-        .iter()
-        .filter(|known| known.stay.item != Item::ManagedIp)
-        .map(|known| (known.stay.lease.as_str(), known.ip))
-        .collect();
+    let ip_of: BTreeMap<&str, IpAddr> =
+        leased.iter().filter(|known| !known.is_hidden).map(|known| (known.stay.lease.as_str(), known.ip)).collect();
     let entry = |line: Line| {
         let ip = line.lease.as_deref().and_then(|lease| ip_of.get(lease)).copied();
         Entry { line, ip }
@@ -288,7 +290,7 @@ fn entries(lines: Vec<Line>, leased: &[Leased]) -> Vec<Entry> {
 }
 
 impl Office {
-    /// Closes every month that is over and was not closed; how many invoices were made. Asked again after a stop, it goes on where it was.
+    /// Closes every month that is over and was not closed, from that on in which this was asked first; how many invoices were made. Asked again after a stop, it goes on where it was.
     pub async fn close_months(&self) -> Result<usize, Refusal> {
         let mut made = 0;
         loop {
@@ -297,13 +299,12 @@ impl Office {
             let closed = closed.map(|row| row.whole_or_none(0)).transpose()?.flatten();
             let next = match closed.and_then(Month::numbered) {
                 Some(last) => last.next(),
-                None => match row(&mut conn, q!("SELECT MIN(started_at) FROM lease")).await? {
-                    Some(row) => match row.whole_or_none(0)? {
-                        Some(first) => Month::of(Timestamp(first)),
-                        None => return Ok(made),
-                    },
-                    None => return Ok(made),
-                },
+                // What was leased before anybody was charged stays free.
+                None => {
+                    drop(conn);
+                    self.write_closed(Month::of(self.now()).before()).await?;
+                    return Ok(made);
+                }
             };
             drop(conn);
             if self.now() < next.ends_at() + CLOSED_AFTER {
@@ -337,6 +338,14 @@ impl Office {
             }
             made += self.make_invoices(month, owed).await?;
         }
+        self.write_closed(month).await?;
+        if made > 0 {
+            tracing::info!(%month, invoices = made, "the month is invoiced");
+        }
+        Ok(made)
+    }
+
+    async fn write_closed(&self, month: Month) -> Result<(), Refusal> {
         let mut change = self.store().change().await?;
         let close = q!(
             "INSERT INTO month_closed (month, closed_at) VALUES ($1, $2) ON CONFLICT (month) DO NOTHING",
@@ -344,11 +353,7 @@ impl Office {
             self.now().0
         );
         run(change.conn(), close).await?;
-        change.commit().await?;
-        if made > 0 {
-            tracing::info!(%month, invoices = made, "the month is invoiced");
-        }
-        Ok(made)
+        change.commit().await
     }
 
     async fn make_invoices(&self, month: Month, owed: Vec<(&str, i64, Vec<Entry>)>) -> Result<usize, Refusal> {
