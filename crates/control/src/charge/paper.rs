@@ -151,6 +151,9 @@ pub(super) fn page(invoice: &Invoice) -> String {
     let title = escaped(&title(invoice));
     let party = |head: &str, party: &Billing| {
         let lines: Vec<String> = of_party(party).iter().map(|line| escaped(line)).collect();
+        if lines.is_empty() {
+            return String::new();
+        }
         format!("<div><h2>{head}</h2>{}</div>", lines.join("<br>"))
     };
     let mut rows = String::new();
@@ -176,7 +179,7 @@ pub(super) fn page(invoice: &Invoice) -> String {
     format!(
         "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>\
-         <p class=quiet>{} of {} · account {}</p><div class=parties>{}{}</div>\
+         <p class=quiet>For {}, made on {}, account {}</p><div class=parties>{}{}</div>\
          <table><thead><tr><th>What, and how it is reckoned</th><th class=n>How much</th><th class=n>Price</th>\
          <th class=n>{currency}</th></tr></thead><tbody>{rows}</tbody><tfoot><tr><td colspan=3>Sum</td><td class=n>{}</td></tr></tfoot></table>\
          {remarks}</body></html>\n",
@@ -194,7 +197,7 @@ pub(super) fn print(invoice: &Invoice) -> String {
     let mut pdf = Pdf::new(&title(invoice));
     pdf.text(Style::Title, &title(invoice));
     let made = date_of(invoice.made_at.day());
-    pdf.text(Style::Plain, &format!("{} of {made}, account {}", invoice.month, invoice.account));
+    pdf.text(Style::Plain, &format!("For {}, made on {made}, account {}", invoice.month, invoice.account));
     for (head, party) in [("From", &invoice.paper.biller), ("To", &invoice.paper.billed)] {
         let lines = of_party(party);
         if lines.is_empty() {
