@@ -72,7 +72,7 @@ async fn send(intake: &Intake, letters: &Letters, account: &AccountId, letter: &
         Begun::Again(_) | Begun::Reused => return Ok(()),
         Begun::UnderWay => return Err("the letter is being written down".to_owned()),
     };
-    let (id, unix) = (Intake::new_id(), now.0.div_euclid(1_000_000));
+    let id = Intake::new_id();
     let to: Vec<NamedMailbox> = letter.to.iter().filter_map(|to| NamedMailbox::parse(to).ok()).collect();
     let recipients = to.iter().map(|to| (to.mailbox.clone(), RecipientParameters::default())).collect();
     let smtputf8 = letters.from.mailbox.needs_smtputf8() || to.iter().any(|to| to.mailbox.needs_smtputf8());
@@ -87,7 +87,7 @@ async fn send(intake: &Intake, letters: &Letters, account: &AccountId, letter: &
         attachments: Vec::new(),
         // RFC 3834: no machine is to answer it.
         headers: vec![("Auto-Submitted".to_owned(), "auto-generated".to_owned())],
-        date_unix: unix,
+        date_unix: now.unix_seconds(),
         message_id: format!("<{id}@{}>", intake.host()),
         seed: id.0 as u64,
     };

@@ -5,7 +5,7 @@
 //! the answer.
 
 use crate::charge::{Cents, Item, Prices, Rate};
-use crate::fit::{PER_MONTH_ADVISED, Point};
+use crate::fit::{BOUNCES_POOR, COMPLAINTS_POOR, NEW_DAYS, PER_MONTH_ADVISED, Point};
 use crate::reputation::{Reputation, percent};
 use crate::snapshot::Plan;
 use serde::{Deserialize, Serialize};
@@ -15,11 +15,6 @@ pub const SHARED_BELOW: u64 = 50_000;
 pub const DEDICATED_FROM: u64 = 100_000;
 /// An IP that is warm carries about so many on a busy day without being noticed at the large providers.
 const PER_DAY_OF_IP: u64 = 500_000;
-/// Who sends for less than this is new.
-const NEW_DAYS: u32 = 30;
-/// Half of what a review begins with.
-const BOUNCES_POOR: f64 = 0.025;
-const COMPLAINTS_POOR: f64 = 0.000_5;
 /// A week with so many times the mail of another is a burst; and mail comes on at least so many days of four weeks.
 const BURST: u64 = 3;
 const DAYS_SENT_MIN: usize = 12;

@@ -10,10 +10,10 @@ pub const PER_DAY_MIN: u64 = 500;
 /// Below so many a month, shared IPs do better.
 pub const PER_MONTH_ADVISED: u64 = 30_000;
 /// Who sends for less than this is new.
-const NEW_DAYS: u32 = 30;
+pub const NEW_DAYS: u32 = 30;
 /// Half of what a review begins with.
-const BOUNCES_POOR: f64 = 0.025;
-const COMPLAINTS_POOR: f64 = 0.000_5;
+pub const BOUNCES_POOR: f64 = 0.025;
+pub const COMPLAINTS_POOR: f64 = 0.000_5;
 
 /// What is wished for.
 #[derive(Clone, Debug)]
