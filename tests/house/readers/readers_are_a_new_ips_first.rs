@@ -31,7 +31,7 @@ fn who_reads_is_written_to_from_the_new_ip() {
 
     let ip = town.source(1);
     house.new_pool(&shop, "news");
-    house.grant(&shop, &[ip], Some("news"));
+    house.grant_new(&shop, &[ip], Some("news"));
     let wrong = house.refused("PATCH", &shop.at("pools/news"), &shop.key, &json!({ "active_within": 0 }));
     assert_eq!(wrong.0, 400, "{wrong:?}");
     house.ask("PATCH", &shop.at("pools/news"), &shop.key, &json!({ "active_within": 30 }));

@@ -103,8 +103,16 @@ impl House {
         }
     }
 
-    /// Without looking at names, which loopback has none of.
+    /// IPs that have warmed up, so that what leaves by them does not hang on the hour of the day.
     pub fn grant(&self, tenant: &Tenant, ips: &[IpAddr], pool: Option<&str>) {
+        self.grant_new(tenant, ips, pool);
+        for ip in ips {
+            self.operate("POST", &format!("/ips/{ip}/warm-up/orders"), &json!({ "order": "done" }));
+        }
+    }
+
+    /// Without looking at names, which loopback has none of.
+    pub fn grant_new(&self, tenant: &Tenant, ips: &[IpAddr], pool: Option<&str>) {
         self.operate("PUT", "/settings/checks_required", &json!({ "value": 0 }));
         self.add_ips(ips, None);
         self.operate("POST", &tenant.at("grants"), &json!({ "ips": ips, "pool": pool }));

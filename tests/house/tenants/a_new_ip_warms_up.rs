@@ -22,7 +22,7 @@ fn what_has_no_place_leaves_by_the_shared_pool() {
     let shop = house.tenant("shop", "standard");
     let ip = town.source(1);
     house.new_pool(&shop, "news");
-    house.grant(&shop, &[ip], Some("news"));
+    house.grant_new(&shop, &[ip], Some("news"));
     let send =
         |house: &House, name: &str| house.send(&shop.key, &format!("{name}@mail.test"), json!({ "pool": "news" }));
     let ids: Vec<String> = (0..COUNT).map(|number| send(&house, &format!("u{number}"))).collect();

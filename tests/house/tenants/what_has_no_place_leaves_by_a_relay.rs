@@ -31,7 +31,7 @@ fn the_service_of_before_carries_the_rest() {
     let shop = house.tenant("shop", "standard");
     let ip = town.source(1);
     house.new_pool(&shop, "news");
-    house.grant(&shop, &[ip], Some("news"));
+    house.grant_new(&shop, &[ip], Some("news"));
 
     let relay = json!({
         "name": "before", "host": "smtp.before.test", "port": town.port(), "user": "ann", "password": "wrong",
