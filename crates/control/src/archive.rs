@@ -15,6 +15,7 @@ use crate::tail::{ReadOn, Tail};
 use engine::envelope::{Envelope, Route};
 use engine::event::{Event, EventKind};
 use engine::id::{AccountId, MessageId};
+use engine::simulator::{self, simulated};
 use engine::time::Timestamp;
 use sqlx::AnyConnection;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -376,7 +377,10 @@ impl Archive {
             event.account = event.account.or_else(|| known.account.clone());
             event.message = event.message.filter(|message| *message != MessageId(0));
             let mut record = told.record.map(Arc::from);
-            let mut keep = |event: Event, address: Option<Arc<str>>| {
+            let mut keep = |mut event: Event, address: Option<Arc<str>>| {
+                if event.provider.is_none() && address.as_deref().and_then(simulated).is_some() {
+                    event.provider = Some(Arc::from(simulator::PROVIDER));
+                }
                 kept.push(Kept {
                     number: 0,
                     origin,

@@ -15,6 +15,7 @@ use crate::store::{Change, Columns, Engine, number, q, row, rows, run};
 use engine::doubt::{Doubt, DoubtKind, Evidence};
 use engine::event::Event;
 use engine::id::MessageId;
+use engine::simulator::simulated;
 use engine::suppression::{Listed, Place, Reason, Suppressed, canonical};
 use engine::time::Timestamp;
 use engine::why::Why;
@@ -554,7 +555,8 @@ impl Word {
     #[must_use]
     pub fn of(event: &Event, address: Option<&str>) -> Option<Word> {
         let evidence = engine::doubt::evidence(event)?;
-        let mailbox = Mailbox::parse(address?).ok()?;
+        let address = address.filter(|address| simulated(address).is_none())?;
+        let mailbox = Mailbox::parse(address).ok()?;
         let said = event.reply.as_ref().map(|reply| {
             let said = reply.to_string().replace(|c: char| c.is_control(), " ");
             said.chars().take(DETAIL_LETTERS_MAX).collect()

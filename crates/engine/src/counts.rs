@@ -5,6 +5,7 @@
 
 use crate::classify::Class;
 use crate::event::{Event, EventKind, Reader};
+use crate::simulator;
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -98,6 +99,10 @@ pub enum Counted {
 
 #[must_use]
 pub fn counted(event: &Event) -> Counted {
+    // R7.1: who tries things out has sent nothing.
+    if event.provider.as_deref() == Some(simulator::PROVIDER) {
+        return Counted::Not;
+    }
     match event.kind {
         EventKind::Accepted => Counted::Here(Count::Accepted),
         EventKind::Delivered => Counted::Here(Count::Delivered),

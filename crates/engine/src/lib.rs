@@ -19,6 +19,7 @@ pub mod classify;
 pub mod vocabulary;
 pub mod envelope;
 pub mod event;
+pub mod simulator;
 pub mod counts;
 pub mod reader;
 pub mod aftermath;

@@ -12,6 +12,7 @@
 use crate::envelope::{Addresses, LastAnswer, Moved, Notify, PoolRule, Route, TlsWish, Wish};
 use crate::id::{AccountId, MessageId, PoolId, StreamId, SubaccountId};
 use crate::route;
+use crate::simulator::Simulated;
 use crate::slab::{Interner, NONE, Slab};
 use crate::split::Reader;
 use crate::time::Timestamp;
@@ -172,6 +173,8 @@ pub struct Ticket {
     pub fruitless: u8,
     /// What an order wants done as soon as the attempt is over.
     pub after: After,
+    /// Its recipients are the simulator's, and nothing is sent.
+    pub simulated: Option<Simulated>,
 }
 
 #[derive(Clone, Debug)]
@@ -487,6 +490,7 @@ impl Queue {
             wait,
             fruitless: 0,
             after: After::Nothing,
+            simulated: None,
         });
         self.messages[message].first_ticket = at;
         at

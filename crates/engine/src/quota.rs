@@ -66,6 +66,17 @@ pub fn percent(used: u64, per_day: u64) -> u64 {
 impl Window {
     /// Takes so many, all or none. A mark of `WARN_AT` where one is passed by it.
     pub fn take(&mut self, recipients: u32, quota: Quota, now: Timestamp) -> Result<Option<u8>, Over> {
+        self.take_beside(recipients, 0, quota, now)
+    }
+
+    /// The same beside so many of the simulator's, who count for the rate alone.
+    pub fn take_beside(
+        &mut self,
+        recipients: u32,
+        simulated: u32,
+        quota: Quota,
+        now: Timestamp,
+    ) -> Result<Option<u8>, Over> {
         self.forget(now);
         let rate = i64::from(quota.per_second);
         if rate == 0 {
@@ -81,12 +92,13 @@ impl Window {
         let tokens = (self.tokens.saturating_add(raised) + passed * rate).min(most);
         self.rate = rate;
         // More recipients than that go when the whole is there, and what comes next waits for them.
-        let needed = (i64::from(recipients) * MICROS).min(most);
+        let all = (i64::from(recipients) + i64::from(simulated)) * MICROS;
+        let needed = all.min(most);
         if tokens < needed {
             let wait = (needed - tokens + rate - 1) / rate;
             return Err(Over::Rate { fits_at: Timestamp(now.0 + wait) });
         }
-        self.tokens = tokens - i64::from(recipients) * MICROS;
+        self.tokens = tokens - all;
         self.tokens_at = self.tokens_at.max(now.0);
         self.note(recipients, now);
         Ok(self.warns(quota))
@@ -106,6 +118,9 @@ impl Window {
 
     /// What was handed in before a restart; oldest first, or anyhow in between.
     pub fn note(&mut self, recipients: u32, at: Timestamp) {
+        if recipients == 0 {
+            return;
+        }
         let second = second_of(at);
         self.total += u64::from(recipients);
         match self.seconds.back_mut() {

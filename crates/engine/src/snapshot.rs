@@ -9,6 +9,7 @@ use crate::provider::Providers;
 use crate::quota::{self, Quota};
 use crate::retry::RetrySchedule;
 use crate::schedule::Schedules;
+use crate::simulator::{Simulated, simulated_at};
 use crate::split::Split;
 use crate::suppression::{self, Reason, Suppressed};
 use crate::tier::Tier;
@@ -534,6 +535,9 @@ impl Snapshot {
         to: &Mailbox,
         now: Timestamp,
     ) -> Option<Reason> {
+        if simulated_at(to.local(), to.domain().as_str()) == Some(Simulated::Suppressed) {
+            return Some(Reason::Bounce);
+        }
         if self.suppressed.is_empty() {
             return None;
         }

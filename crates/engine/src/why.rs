@@ -133,6 +133,8 @@ pub enum Why {
         ip: IpAddr,
         recipients: u32,
     },
+    /// The address is the simulator's (R7.1).
+    Simulated,
 }
 
 /// Which rule of R2.1 chose the pool. New ones stand at the end: the spool knows them by their number.
@@ -207,6 +209,7 @@ impl Why {
             Why::AccountPaused { .. } => "account-paused",
             Why::RelayUnreachable { .. } => "relay-unreachable",
             Why::KeptForActive { .. } => "kept-for-active-recipients",
+            Why::Simulated => "simulated",
             Why::MessageUnreadable { .. } => "message-unreadable",
             Why::NotSendable => "not-sendable",
         }
@@ -292,6 +295,7 @@ impl Why {
             Why::KeptForActive { ip, .. } => {
                 format!("{ip} warms up, and its first places are for recipients who opened or clicked lately")
             }
+            Why::Simulated => "the address is the simulator's, and nothing was sent".into(),
             Why::RelayUnreachable { relay, said } => format!("the relay {relay} cannot be reached: {said}"),
             Why::PoolChosen { rule, instead_of: None } => rule.words().into(),
             Why::PoolChosen { rule, instead_of: Some(pool) } => {

@@ -33,7 +33,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0u8..3, prop::collection::vec(0u8..4, 1..6), 0u8..5, 0u16..6_000, any::<u8>()).prop_map(
+        8 => (0u8..3, prop::collection::vec(0u8..5, 1..6), 0u8..5, 0u16..6_000, any::<u8>()).prop_map(
             |(account, domains, pool, due, size)| Step::Accept { account, domains, pool, due, size },
         ),
         1 => any::<u8>().prop_map(|message| Step::Cancel { message }),
@@ -97,8 +97,12 @@ fn play(steps: &[Step], seed: u64) {
         match step {
             Step::Accept { account, domains, pool, due, size } => {
                 let number = accepted.len() as u128 + 1;
-                let to: Vec<String> =
-                    domains.iter().enumerate().map(|(n, domain)| format!("u{n}@d{domain}.test")).collect();
+                let address = |(n, domain): (usize, &u8)| match domain {
+                    4 if n % 2 == 0 => format!("success+{n}@simulator.invalid"),
+                    4 => format!("bounce+{n}@simulator.invalid"),
+                    _ => format!("u{n}@d{domain}.test"),
+                };
+                let to: Vec<String> = domains.iter().enumerate().map(address).collect();
                 let to: Vec<&str> = to.iter().map(String::as_str).collect();
                 let account = format!("a{account}");
                 let named = Some(format!("p{pool}")).filter(|_| *pool < 4);

@@ -6,6 +6,7 @@
 
 mod world;
 
+use engine::aftermath;
 use engine::attempt::{ConnectFailure, ConnectFailureKind, Stage};
 use engine::event::EventKind;
 use engine::id::{MessageId, StreamId};
@@ -303,7 +304,9 @@ impl Script {
             }
             [message, "ended", fate] => {
                 let id = self.ids[message];
-                let last = |kinds: &Vec<EventKind>| kinds.last().unwrap().code().to_owned();
+                // What comes back later changes no fate.
+                let is_fate = |kind: &&EventKind| !aftermath::KINDS.contains(kind);
+                let last = |kinds: &Vec<EventKind>| kinds.iter().rfind(is_fate).unwrap().code().to_owned();
                 let ends: Vec<String> =
                     self.world.fates.iter().filter(|((own, _), _)| *own == id).map(|(_, kinds)| last(kinds)).collect();
                 assert!(!ends.is_empty() && ends.iter().all(|own| own == fate), "{name}: {line}: {ends:?}");

@@ -8,6 +8,7 @@ use crate::record;
 use crate::refusal::{Kind, Refusal};
 use engine::id::{AccountId, RegionId};
 use engine::quota::{self, Over, Quota, Window};
+use engine::simulator::simulated;
 use engine::snapshot::Snapshot;
 use engine::time::Timestamp;
 use spool::{Cursor, EventLog};
@@ -76,20 +77,21 @@ impl Quotas {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes so many recipients out of the quota, or says why not and when. Right after a start it waits until what came before is known.
+    /// Takes so many recipients out of the quota, and as many of the simulator's, or says why not and when. Right after a start it waits
+    /// until what came before is known.
     pub async fn take(
         &self,
         account: &AccountId,
         region: &RegionId,
         quota: Quota,
-        recipients: usize,
+        (recipients, simulated): (usize, usize),
         now: Timestamp,
     ) -> Result<Taken, Refusal> {
         // The sender is held here, so that there is always an answer.
         let _ = self.0.ready.subscribe().wait_for(|ready| *ready).await;
-        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+        let [recipients, simulated] = [recipients, simulated].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         let key = (account.clone(), region.clone());
-        let taken = self.table().entry(key.clone()).or_default().take(recipients, quota, now);
+        let taken = self.table().entry(key.clone()).or_default().take_beside(recipients, simulated, quota, now);
         match taken {
             Ok(mark) => {
                 if let Some(percent) = mark {
@@ -143,7 +145,8 @@ impl Quotas {
                     let key = (envelope.account.clone(), envelope.wish.region.clone());
                     // A notice of ours has no sender, and is no mail of the account's.
                     if envelope.sender.is_some() && envelope.accepted_at > oldest && has_quota(&key) {
-                        let recipients = u32::try_from(envelope.recipients.len()).unwrap_or(u32::MAX);
+                        let counting = envelope.recipients.iter().filter(|to| simulated(&to.address).is_none());
+                        let recipients = u32::try_from(counting.count()).unwrap_or(u32::MAX);
                         *found.entry(key).or_default().entry(envelope.accepted_at.0 / 1_000_000).or_default() +=
                             recipients;
                     }

@@ -13,6 +13,7 @@ mod guessing_is_slow;
 mod a_new_ip_warms_up;
 mod what_has_no_place_leaves_by_a_relay;
 mod a_quota_holds;
+mod the_simulator_answers;
 mod a_test_drive_splits_mail;
 mod a_paused_account_sends_nothing;
 mod bad_figures_stop_an_account;

@@ -162,8 +162,8 @@ impl Engine {
         }
         let entry = &mut self.queue.tickets[ticket];
         entry.place = Place::Nowhere;
-        if entry.due > self.now || self.queue.messages[message].ip == NONE {
-            let (due, wait) = (entry.due, entry.wait);
+        let (due, wait) = (entry.due, entry.wait);
+        if due > self.now || self.may_end_when_placed(ticket) {
             self.queue.put_due(ticket, due, wait);
         } else {
             self.place(ticket, End::Back);
@@ -176,10 +176,8 @@ impl Engine {
         match self.queue.tickets[ticket].place {
             Place::Due(_) => {
                 self.take(ticket);
-                let entry = &mut self.queue.tickets[ticket];
-                entry.due = self.now;
-                if self.queue.messages[entry.message].ip == NONE {
-                    // Its route is decided on its way out of the bucket.
+                self.queue.tickets[ticket].due = self.now;
+                if self.may_end_when_placed(ticket) {
                     self.queue.put_due(ticket, self.now, Wait::Scheduled);
                 } else {
                     self.ask_anew(domain, began);

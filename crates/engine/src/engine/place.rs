@@ -14,6 +14,7 @@ use crate::queue::{End, Fate, Home, Moment, NewMessage, Origin, Place, Recipient
 use crate::retry::jitter;
 use crate::route;
 use crate::shape::Shape;
+use crate::simulator::{Simulated, simulated};
 use crate::slab::NONE;
 use crate::snapshot::{Ip, IpState, Snapshot, Standing};
 use crate::split::reader_of;
@@ -70,8 +71,8 @@ impl Engine {
         };
         let origin = self.queue.origins.hold(origin);
         let mut slots: Vec<Slot> = envelope.recipients.iter().map(|recipient| Slot::new(recipient.notify)).collect();
-        // Recipients of one domain that are due at one time share a ticket.
-        let mut groups: BTreeMap<(&Domain, Timestamp, bool), Vec<u16>> = BTreeMap::new();
+        // Recipients of one domain that are due at one time share a ticket; of the simulator, those who do the same.
+        let mut groups: BTreeMap<(&Domain, Timestamp, bool, Option<Simulated>), Vec<u16>> = BTreeMap::new();
         for (index, recipient) in (0u16..).zip(&envelope.recipients) {
             let slot = &mut slots[usize::from(index)];
             let (due, held) = match state.and_then(|state| state.recipients.get(usize::from(index))) {
@@ -99,7 +100,8 @@ impl Engine {
                     continue;
                 }
             };
-            groups.entry((&recipient.domain, due, held)).or_default().push(index);
+            let key = (&recipient.domain, due, held, simulated(&recipient.address));
+            groups.entry(key).or_default().push(index);
         }
         let message = self.queue.add_message(NewMessage {
             id: envelope.message,
@@ -121,13 +123,14 @@ impl Engine {
             self.settle(message, Vec::new());
             return;
         }
-        for ((domain, due, held), recipients) in groups {
+        for ((domain, due, held, simulated), recipients) in groups {
             let domain = self.domain(domain);
             let wait = if state.is_some() { Wait::Retry } else { Wait::Scheduled };
             let ticket = self.queue.add_ticket(message, domain, Recipients::new(&recipients), due, wait);
+            self.queue.tickets[ticket].simulated = simulated;
             if held {
                 self.queue.tickets[ticket].place = Place::Held;
-            } else if due > self.now || ip == NONE {
+            } else if due > self.now || self.may_end_when_placed(ticket) {
                 self.queue.put_due(ticket, due, wait);
             } else {
                 self.place(ticket, End::Back);
@@ -136,8 +139,14 @@ impl Engine {
         self.arm_life(message);
     }
 
-    /// Sends a ticket whose time has come on its way. A message without a route gets it here, or ends: such a ticket comes from its
-    /// bucket in time and from nowhere else.
+    /// Without a route, or with the simulator's recipients, a message may end as it is placed: such a ticket comes from its bucket in time
+    /// and from nowhere else.
+    pub(super) fn may_end_when_placed(&self, ticket: u32) -> bool {
+        let entry = &self.queue.tickets[ticket];
+        entry.simulated.is_some() || self.queue.messages[entry.message].ip == NONE
+    }
+
+    /// Sends a ticket whose time has come on its way.
     pub(super) fn place(&mut self, ticket: u32, end: End) {
         let message = self.queue.tickets[ticket].message;
         if self.is_paused(message) {
@@ -146,6 +155,9 @@ impl Engine {
         }
         if self.queue.messages[message].ip == NONE && !self.decide(ticket) {
             return;
+        }
+        if let Some(simulated) = self.queue.tickets[ticket].simulated {
+            return self.simulate(ticket, simulated);
         }
         let domain = self.queue.tickets[ticket].domain;
         let entry = &mut self.domains[domain];

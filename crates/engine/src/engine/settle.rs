@@ -8,10 +8,12 @@ use crate::event::{Event, EventKind};
 use crate::id::AttemptId;
 use crate::queue::{After, End, Fate, Place, Recipients, Wait};
 use crate::retry::draw;
+use crate::simulator::{self, Simulated};
 use crate::snapshot::NotifyDefault;
 use crate::time::Timestamp;
 use crate::why::Why;
 use mail::reply::Reply;
+use mail::report::FeedbackKind;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -86,7 +88,6 @@ impl Engine {
         self.learn(path, lane, message, &outcome_of);
         self.warn_of_unreadable(message, &outcome_of);
         let mut events = Vec::with_capacity(recipients.all().len());
-        let (mut failed, mut relayed) = (Vec::new(), Vec::new());
         let mut again: Vec<(Option<Timestamp>, Vec<u16>)> = Vec::new();
         let tries_again = self.queue.tickets[ticket].after != After::Delete;
         for (recipient, outcome) in outcome_of {
@@ -100,17 +101,6 @@ impl Engine {
                 event.tls.clone_from(&report.tls);
                 event.took = Some(report.took);
                 self.warmed_by(&event, true);
-                match event.kind {
-                    EventKind::Bounced | EventKind::Expired | EventKind::Rejected
-                        if self.wants_notice(message, recipient, NotifyKind::Failed) =>
-                    {
-                        failed.push(recipient);
-                    }
-                    EventKind::Delivered if self.wants_notice(message, recipient, NotifyKind::Relayed) => {
-                        relayed.push(recipient);
-                    }
-                    _ => {}
-                }
                 events.push(event);
             }
             if let Some(at) = retried {
@@ -145,10 +135,8 @@ impl Engine {
             }
         }
         let id = self.queue.messages[message].id();
-        self.notify(message, NotifyKind::Failed, failed);
-        self.notify(message, NotifyKind::Relayed, relayed);
         if !events.is_empty() {
-            self.settle(message, events);
+            self.settle_ended(message, events);
         }
         if self.queue.messages.get(message).is_some_and(|entry| entry.id() == id) {
             self.arm_life(message);
@@ -416,7 +404,39 @@ impl Engine {
             event.meaning = Some(meaning.clone());
             events.push(event);
         }
-        self.settle_failed(message, events);
+        self.settle_ended(message, events);
+    }
+
+    /// A ticket that is nowhere ends as the simulator's addresses say (R7.1). What comes back of them has come in the same moment.
+    pub(super) fn simulate(&mut self, ticket: u32, simulated: Simulated) {
+        let message = self.queue.tickets[ticket].message;
+        let recipients = self.queue.tickets[ticket].recipients.clone();
+        self.drop_ticket(ticket);
+        let (reply, meaning) = simulated.reply();
+        let (fate, kind) = match meaning {
+            None => (Fate::Delivered, EventKind::Delivered),
+            Some(_) => (Fate::Bounced, EventKind::Bounced),
+        };
+        let mut events = Vec::new();
+        for recipient in recipients.all().iter().copied() {
+            let mut event = self.end_recipient(message, recipient, fate, kind);
+            event.provider = Some(Arc::from(simulator::PROVIDER));
+            let after = match simulated {
+                Simulated::Answered => Some(Event { kind: EventKind::Answered, ..event.clone() }),
+                Simulated::Complained => Some(Event {
+                    kind: EventKind::Complained,
+                    feedback: Some(FeedbackKind::Abuse.code().into()),
+                    ..event.clone()
+                }),
+                _ => None,
+            };
+            event.reply = Some(reply.clone());
+            event.meaning.clone_from(&meaning);
+            event.why = Some(Why::Simulated);
+            events.push(event);
+            events.extend(after);
+        }
+        self.settle_ended(message, events);
     }
 
     /// A ticket that is nowhere ends: its time came, and there is nothing it may leave from.
@@ -432,7 +452,7 @@ impl Engine {
             event.meaning = Some(Meaning::own(Class::Admin, Subtype::Policy));
             events.push(event);
         }
-        self.settle_failed(message, events);
+        self.settle_ended(message, events);
     }
 
     /// Something rings in a message's life: its delay notice, or its end.
@@ -471,7 +491,7 @@ impl Engine {
             }
         }
         if !events.is_empty() {
-            self.settle_failed(message, events);
+            self.settle_ended(message, events);
         }
     }
 
@@ -564,12 +584,24 @@ impl Engine {
         event
     }
 
-    /// Settles, and tells the sender of the failures.
-    fn settle_failed(&mut self, message: u32, events: Vec<Event>) {
-        let ended: Vec<u16> = events.iter().filter_map(|event| event.recipient).collect();
-        let recipients: Vec<u16> =
-            ended.into_iter().filter(|recipient| self.wants_notice(message, *recipient, NotifyKind::Failed)).collect();
-        self.notify(message, NotifyKind::Failed, recipients);
+    /// Settles, and tells the sender of what ended, where it wants to know.
+    fn settle_ended(&mut self, message: u32, events: Vec<Event>) {
+        let (mut failed, mut relayed) = (Vec::new(), Vec::new());
+        for (recipient, ended) in events.iter().filter_map(|event| Some((event.recipient?, event.kind))) {
+            match ended {
+                EventKind::Bounced | EventKind::Expired | EventKind::Rejected
+                    if self.wants_notice(message, recipient, NotifyKind::Failed) =>
+                {
+                    failed.push(recipient);
+                }
+                EventKind::Delivered if self.wants_notice(message, recipient, NotifyKind::Relayed) => {
+                    relayed.push(recipient);
+                }
+                _ => {}
+            }
+        }
+        self.notify(message, NotifyKind::Failed, failed);
+        self.notify(message, NotifyKind::Relayed, relayed);
         self.settle(message, events);
     }
 
