@@ -1,6 +1,7 @@
 //! Which mailbox provider stands behind these MX hosts, and how does it want to be treated?
 
 use crate::rulefile::{RuleError, Source, duration};
+use crate::simulator;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,6 +111,12 @@ impl Providers {
         for entry in &written.provider {
             let name = entry.name.get_ref().as_str();
             let wrong = |field: &str, what: String| source.wrong(&entry.name.span(), name, field, what);
+            if name == simulator::PROVIDER {
+                return Err(wrong(
+                    "name",
+                    "what the simulator answers is told under this name, and counts for nothing".into(),
+                ));
+            }
             if name == "default" || providers.iter().any(|other| *other.name == *name) {
                 return Err(wrong("name", "another provider has this name".into()));
             }

@@ -82,7 +82,7 @@ impl Window {
         if rate == 0 {
             return Err(Over::Nothing);
         }
-        if self.total + u64::from(recipients) > quota.per_day {
+        if recipients > 0 && self.total + u64::from(recipients) > quota.per_day {
             return Err(Over::Day { used: self.total, fits_at: self.fits_at(recipients, quota) });
         }
         let most = rate.saturating_mul(BURST_S * MICROS);
@@ -106,9 +106,8 @@ impl Window {
 
     /// What was taken was not handed in after all.
     pub fn give_back(&mut self, recipients: u32, at: Timestamp) {
-        let second = second_of(at);
-        if let Some(place) = self.seconds.iter().rposition(|(known, _)| *known <= second) {
-            let there = &mut self.seconds[place].1;
+        let found = self.seconds.binary_search_by_key(&second_of(at), |(second, _)| *second);
+        if let Some((_, there)) = found.ok().and_then(|place| self.seconds.get_mut(place)) {
             let back = recipients.min(*there);
             *there -= back;
             self.total -= u64::from(back);
@@ -116,20 +115,25 @@ impl Window {
         }
     }
 
-    /// What was handed in before a restart; oldest first, or anyhow in between.
+    /// What was handed in, at its own second: what is stamped first need not come first, and a clock may have been set back.
     pub fn note(&mut self, recipients: u32, at: Timestamp) {
         if recipients == 0 {
             return;
         }
         let second = second_of(at);
         self.total += u64::from(recipients);
-        match self.seconds.back_mut() {
-            // A clock that goes back counts with the last second: nothing leaves the window before its time.
-            Some((last, count)) if *last >= second => {
-                *count = count.saturating_add(recipients);
-            }
-            _ => self.seconds.push_back((second, recipients)),
+        // Nearly always the last one, or behind it.
+        let later = self.seconds.iter().rev().take_while(|(known, _)| *known > second).count();
+        let place = self.seconds.len() - later;
+        match place.checked_sub(1).and_then(|before| self.seconds.get_mut(before)) {
+            Some((known, count)) if *known == second => *count = count.saturating_add(recipients),
+            _ => self.seconds.insert(place, (second, recipients)),
         }
+    }
+
+    /// The seconds in which something was handed in, with so many recipients, oldest first.
+    pub fn seconds(&self) -> impl DoubleEndedIterator<Item = (u32, u32)> + '_ {
+        self.seconds.iter().copied()
     }
 
     /// How much of the window is used.
@@ -258,6 +262,32 @@ mod tests {
     /// The edge of the window among them.
     fn passes() -> impl Strategy<Value = u64> {
         prop_oneof![8 => 0u64..20_000, 1 => Just(86_399), 1 => Just(86_400), 1 => Just(86_401)]
+    }
+
+    // R7.1: what is stamped first may come last. It leaves the window, and is given back, at its own second.
+    #[test]
+    fn each_counts_at_its_own_second() {
+        let quota = Quota { per_day: 100, per_second: 100 };
+        let mut window = Window::default();
+        for (second, recipients) in [(10, 1), (12, 2), (11, 3), (10, 4)] {
+            window.take(recipients, quota, at(second)).unwrap();
+        }
+        assert!(window.seconds().map(|(_, recipients)| recipients).eq([5, 3, 2]));
+        window.give_back(2, at(11));
+        window.give_back(9, at(13));
+        assert_eq!((window.used(at(20)), window.used(at(86_410)), window.used(at(86_411))), (8, 3, 2));
+    }
+
+    // R7.1: the simulator's recipients count for the rate alone, also where the day is used up.
+    #[test]
+    fn the_simulators_recipients_count_for_the_rate() {
+        let quota = Quota { per_day: 10, per_second: 5 };
+        let mut window = Window::default();
+        window.take(10, quota, START).unwrap();
+        let lowered = Quota { per_day: 5, ..quota };
+        assert!(window.take_beside(0, 5, lowered, at(5)).is_ok() && window.take_beside(0, 5, lowered, at(5)).is_ok());
+        assert!(matches!(window.take_beside(0, 1, lowered, at(5)), Err(Over::Rate { .. })));
+        assert_eq!(window.used(at(5)), 10);
     }
 
     proptest! {

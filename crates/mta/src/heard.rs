@@ -1,16 +1,16 @@
 //! What came back before?
 //!
 //! The same bounce twice is one event. What was heard is known from the events themselves; what is here is memory of them, made anew at
-//! each start from the event log, with a checkpoint so that this is quick (as in `once`).
+//! each start from the event log, with a checkpoint so that this is quick.
 
-use crate::once::{read_sealed, write_sealed};
+use crate::checkpoint::{self, Magic, Marks, Reading, UnderWay, write_sealed};
 use crate::record;
 use engine::aftermath::KINDS;
 use engine::event::EventKind;
 use engine::id::MessageId;
 use engine::time::Timestamp;
 use spool::{Cursor, EventLog};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -24,9 +24,7 @@ pub const TOKEN_LIFE: Duration = Duration::from_secs(45 * 86_400);
 /// Things heard that are remembered, under a hundred octets each. When there are more, the oldest are forgotten early, and the metric
 /// `returns_forgotten` says so.
 pub const HEARD_MAX: usize = 500_000;
-/// Events read at once at a start.
-const EVENTS_AT_ONCE: usize = 4_096;
-const MAGIC: &[u8; 16] = b"weir returns  1\n";
+const MAGIC: &Magic = b"weir returns  1\n";
 const ONE_OCTETS: usize = 16 + 2 + 1 + 8;
 /// In the place of a recipient that is not known.
 const NOBODY: u16 = u16::MAX;
@@ -49,19 +47,18 @@ struct Table {
     done: HashMap<Key, Timestamp>,
     /// Oldest first, as nearly as they came.
     order: VecDeque<(Timestamp, Key)>,
-    /// Being written down, with a number for each.
-    under_way: HashMap<Key, u64>,
-    begun: u64,
+    /// Being written down.
+    under_way: HashSet<Key>,
+    marks: Marks,
     forgotten: u64,
     heard_max: usize,
-    /// Everything in the event log up to the cursor was begun before this number.
-    mark: Option<(Cursor, u64)>,
 }
 
 /// Being written down. Dropped without `done`, nothing was heard.
 pub struct Hearing {
     heard: Heard,
     keys: Vec<Key>,
+    under_way: UnderWay,
 }
 
 impl Hearing {
@@ -80,6 +77,7 @@ impl Drop for Hearing {
         for key in &self.keys {
             table.under_way.remove(key);
         }
+        table.marks.end(self.under_way);
     }
 }
 
@@ -95,11 +93,10 @@ impl Heard {
         let table = Table {
             done: HashMap::new(),
             order: VecDeque::new(),
-            under_way: HashMap::new(),
-            begun: 0,
+            under_way: HashSet::new(),
+            marks: Marks::default(),
             forgotten: 0,
             heard_max,
-            mark: None,
         };
         Heard(Arc::new(Inner { table: Mutex::new(table), ready: watch::Sender::new(false) }))
     }
@@ -110,8 +107,7 @@ impl Heard {
 
     /// Right after a start, until what came before is known.
     pub async fn ready(&self) {
-        // The sender is held here, so that there is always an answer.
-        let _ = self.0.ready.subscribe().wait_for(|ready| *ready).await;
+        checkpoint::known(&self.0.ready).await;
     }
 
     /// What came back of a recipient so far.
@@ -128,14 +124,13 @@ impl Heard {
     pub fn begin(&self, all: &[What]) -> Option<Hearing> {
         let keys: Vec<Key> = all.iter().filter_map(|what| key_of(*what)).collect();
         let mut table = self.table();
-        if keys.iter().any(|key| table.under_way.contains_key(key) || table.done.contains_key(key)) {
+        if keys.iter().any(|key| table.under_way.contains(key) || table.done.contains_key(key)) {
             return None;
         }
-        table.begun += 1;
-        let number = table.begun;
-        table.under_way.extend(keys.iter().map(|key| (*key, number)));
+        table.under_way.extend(&keys);
+        let under_way = table.marks.begin();
         drop(table);
-        Some(Hearing { heard: self.clone(), keys })
+        Some(Hearing { heard: self.clone(), keys, under_way })
     }
 
     /// Things remembered now, and how many were forgotten before their time.
@@ -148,32 +143,22 @@ impl Heard {
     /// Learns all that came before: from the checkpoint and the events since, or without one from all events that still matter. Blocks
     /// for the disk.
     pub fn read(&self, checkpoint: &Path, log: EventLog, now: Timestamp) -> io::Result<()> {
-        let outcome = match read_checkpoint(checkpoint) {
+        let _reading = Reading(&self.0.ready);
+        match read_checkpoint(checkpoint) {
             Ok(Some((cursor, all))) => {
                 let mut table = self.table();
                 for (key, at) in all {
                     table.learn(key, at);
                 }
                 drop(table);
-                self.read_on(log, cursor)
+                checkpoint::read_on(log, cursor, &mut |_, octets| {
+                    self.learn_record(octets);
+                })
             }
             Ok(None) => self.read_back(&log, now),
             Err(fault) => {
                 tracing::warn!(file = %checkpoint.display(), %fault, "what came back is read from the event log instead");
                 self.read_back(&log, now)
-            }
-        };
-        self.0.ready.send_replace(true);
-        outcome
-    }
-
-    fn read_on(&self, mut log: EventLog, mut cursor: Cursor) -> io::Result<()> {
-        loop {
-            let events = log.next(cursor, EVENTS_AT_ONCE)?;
-            let Some((last, _)) = events.last() else { return Ok(()) };
-            cursor = *last;
-            for (_, octets) in &events {
-                self.learn_record(octets);
             }
         }
     }
@@ -201,20 +186,14 @@ impl Heard {
         entries.first().map(|entry| entry.event.at)
     }
 
-    /// Writes a checkpoint, if one is due; `newest` is the cursor of the newest event at this moment. What is written is true up to an
-    /// older cursor: up to there, nothing is being written down any more. Blocks for the disk.
+    /// Writes a checkpoint, if one is due; `newest` is the cursor of the newest event at this moment. Blocks for the disk.
     pub fn write(&self, checkpoint: &Path, newest: Cursor, now: Timestamp) -> io::Result<()> {
         if !*self.0.ready.borrow() {
             return Ok(());
         }
         let mut table = self.table();
         table.forget(now);
-        let begun = table.begun;
-        let due = table.mark.filter(|(_, begun)| table.under_way.values().all(|number| number > begun));
-        if table.mark.is_none() || due.is_some() {
-            table.mark = Some((newest, begun));
-        }
-        let Some((cursor, _)) = due else { return Ok(()) };
+        let Some((cursor, _)) = table.marks.pass(newest, now) else { return Ok(()) };
         let octets = table.to_octets(cursor);
         drop(table);
         write_sealed(checkpoint, octets)
@@ -223,7 +202,7 @@ impl Heard {
     /// As `write`, when nothing is being written down any more: all of the log is in it.
     pub fn write_last(&self, checkpoint: &Path, newest: Cursor) -> io::Result<()> {
         let table = self.table();
-        if !*self.0.ready.borrow() || !table.under_way.is_empty() {
+        if !*self.0.ready.borrow() || !table.marks.is_idle() {
             return Ok(());
         }
         let octets = table.to_octets(newest);
@@ -257,9 +236,7 @@ impl Table {
     }
 
     fn to_octets(&self, cursor: Cursor) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(MAGIC.len() + 8 + self.order.len() * ONE_OCTETS + 32);
-        octets.extend_from_slice(MAGIC);
-        octets.extend_from_slice(&cursor.0.to_be_bytes());
+        let mut octets = checkpoint::begun(MAGIC, cursor, self.order.len() * ONE_OCTETS);
         for (at, (message, recipient, kind)) in &self.order {
             octets.extend_from_slice(&message.to_be_bytes());
             octets.extend_from_slice(&recipient.to_be_bytes());
@@ -274,16 +251,13 @@ impl Table {
 type Checkpoint = (Cursor, Vec<(Key, Timestamp)>);
 
 fn read_checkpoint(path: &Path) -> io::Result<Option<Checkpoint>> {
-    let Some(content) = read_sealed(path, MAGIC)? else { return Ok(None) };
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
-    let (cursor, rest) = content.split_first_chunk().ok_or_else(damaged)?;
+    let Some((cursor, content)) = checkpoint::read(path, MAGIC)? else { return Ok(None) };
     let one = |octets: &[u8; ONE_OCTETS]| {
         let message = u128::from_be_bytes(*octets.first_chunk()?);
         let recipient = u16::from_be_bytes(*octets[16..].first_chunk()?);
         Some(((message, recipient, octets[18]), Timestamp(i64::from_be_bytes(*octets[19..].first_chunk()?))))
     };
-    let all = rest.as_chunks().0.iter().filter_map(one).collect();
-    Ok(Some((Cursor(u64::from_be_bytes(*cursor)), all)))
+    Ok(Some((cursor, content.as_chunks().0.iter().filter_map(one).collect())))
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub mod metrics;
 pub mod return_path;
 /// In which octets do envelopes, states and events stand in the spool?
 pub mod record;
+/// How need a start not read the whole event log again?
+pub mod checkpoint;
 /// Was this submitted before?
 pub mod once;
 pub mod quotas;

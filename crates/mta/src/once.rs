@@ -1,20 +1,18 @@
 //! Was this submitted before? (R1.5)
 //!
 //! An idempotency key is known by a digest of account and key. It rides in the message's own envelope, so that key and message become
-//! durable in one write; what is here is memory, made anew at each start from the event log. So that this is quick, a *checkpoint* is
-//! written now and then: all keys, and a cursor of the event log up to which they are in it.
+//! durable in one write; what is here is memory, made anew at each start from the event log, with a checkpoint so that this is quick.
 
+use crate::checkpoint::{self, Magic, Marks, Reading, UnderWay, write_sealed};
 use crate::record;
-use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use engine::envelope::Once;
 use engine::id::{AccountId, MessageId};
 use engine::time::Timestamp;
 use spool::{Cursor, EventLog};
 use std::collections::{HashMap, VecDeque};
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,13 +24,8 @@ pub const REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
 /// `idempotency_keys_forgotten` says so.
 pub const KEYS_MAX: usize = 1_000_000;
 pub const KEY_OCTETS_MAX: usize = 256;
-/// Between two checkpoints; the event log of twice this time is read at a start.
-pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
-/// Events read at once at a start.
-const EVENTS_AT_ONCE: usize = 4_096;
 
-const MAGIC: &[u8; 16] = b"weir keys     1\n";
-const HEAD_OCTETS: usize = MAGIC.len() + 8;
+const MAGIC: &Magic = b"weir keys     1\n";
 const KEY_OCTETS: usize = 16 + 16 + 16 + 8;
 
 /// All keys of the last day. Cheap to clone.
@@ -49,13 +42,12 @@ struct Table {
     done: HashMap<u128, Done>,
     /// Oldest first, as nearly as they came.
     order: VecDeque<(Timestamp, u128)>,
-    under_way: HashMap<u128, UnderWay>,
-    begun: u64,
+    /// With the digest of what is submitted.
+    under_way: HashMap<u128, (UnderWay, u128)>,
+    marks: Marks,
     /// Forgotten before their time.
     forgotten: u64,
     keys_max: usize,
-    /// Everything in the event log up to the cursor was begun before this number.
-    mark: Option<(Cursor, u64)>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,12 +55,6 @@ struct Done {
     body: u128,
     message: MessageId,
     at: Timestamp,
-}
-
-#[derive(Clone, Copy)]
-struct UnderWay {
-    number: u64,
-    body: u128,
 }
 
 /// What is to be done with a submission that has a key.
@@ -109,7 +95,10 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        self.onces.table().under_way.remove(&self.once.key);
+        let mut table = self.onces.table();
+        if let Some((under_way, _)) = table.under_way.remove(&self.once.key) {
+            table.marks.end(under_way);
+        }
     }
 }
 
@@ -136,10 +125,9 @@ impl Onces {
             done: HashMap::new(),
             order: VecDeque::new(),
             under_way: HashMap::new(),
-            begun: 0,
+            marks: Marks::default(),
             forgotten: 0,
             keys_max,
-            mark: None,
         };
         Onces(Arc::new(Inner { table: Mutex::new(table), ready: watch::Sender::new(false) }))
     }
@@ -150,19 +138,17 @@ impl Onces {
 
     /// Takes a submission up. Right after a start, it waits until what came before is known.
     pub async fn begin(&self, once: Once, now: Timestamp) -> Begun {
-        // The sender is held here, so that there is always an answer.
-        let _ = self.0.ready.subscribe().wait_for(|ready| *ready).await;
+        checkpoint::known(&self.0.ready).await;
         let mut table = self.table();
         table.forget(now);
         if let Some(done) = table.done.get(&once.key) {
             return if done.body == once.body { Begun::Again(done.message) } else { Begun::Reused };
         }
-        if let Some(first) = table.under_way.get(&once.key) {
-            return if first.body == once.body { Begun::UnderWay } else { Begun::Reused };
+        if let Some((_, body)) = table.under_way.get(&once.key) {
+            return if *body == once.body { Begun::UnderWay } else { Begun::Reused };
         }
-        table.begun += 1;
-        let number = table.begun;
-        table.under_way.insert(once.key, UnderWay { number, body: once.body });
+        let under_way = table.marks.begin();
+        table.under_way.insert(once.key, (under_way, once.body));
         drop(table);
         Begun::First(Started { onces: self.clone(), once })
     }
@@ -182,37 +168,27 @@ impl Onces {
     /// Learns all that came before: from the checkpoint and the events since, or without one from all events of the last day. Blocks
     /// for the disk. Whatever happens, submissions are taken afterwards.
     pub fn read(&self, checkpoint: &Path, log: EventLog, now: Timestamp) -> io::Result<()> {
-        let outcome = match read_checkpoint(checkpoint) {
+        let _reading = Reading(&self.0.ready);
+        match read_checkpoint(checkpoint) {
             Ok(Some((cursor, keys))) => {
                 for (once, message, at) in keys {
                     self.learn(once, message, at);
                 }
-                self.read_on(log, cursor)
+                checkpoint::read_on(log, cursor, &mut |_, octets| {
+                    self.learn_record(octets);
+                })
             }
             Ok(None) => self.read_back(&log, now),
             Err(fault) => {
                 tracing::warn!(file = %checkpoint.display(), %fault, "the keys are read from the event log instead");
                 self.read_back(&log, now)
             }
-        };
-        self.0.ready.send_replace(true);
-        outcome
+        }
     }
 
     fn is_full(&self) -> bool {
         let table = self.table();
         table.done.len() >= table.keys_max
-    }
-
-    fn read_on(&self, mut log: EventLog, mut cursor: Cursor) -> io::Result<()> {
-        loop {
-            let events = log.next(cursor, EVENTS_AT_ONCE)?;
-            let Some((last, _)) = events.last() else { return Ok(()) };
-            cursor = *last;
-            for (_, octets) in &events {
-                self.learn_record(octets);
-            }
-        }
     }
 
     fn read_back(&self, log: &EventLog, now: Timestamp) -> io::Result<()> {
@@ -240,19 +216,13 @@ impl Onces {
         entries.first().map(|entry| entry.event.at)
     }
 
-    /// Writes a checkpoint, if one is due; `newest` is the cursor of the newest event at this moment. What is written is true up to an
-    /// older cursor: up to there, no submission is under way any more, and so all keys in the log are known here. Blocks for the disk.
-    pub fn write(&self, checkpoint: &Path, newest: Cursor) -> io::Result<()> {
+    /// Writes a checkpoint, if one is due; `newest` is the cursor of the newest event at this moment. Blocks for the disk.
+    pub fn write(&self, checkpoint: &Path, newest: Cursor, now: Timestamp) -> io::Result<()> {
         if !*self.0.ready.borrow() {
             return Ok(());
         }
         let mut table = self.table();
-        let begun = table.begun;
-        let due = table.mark.filter(|(_, begun)| table.under_way.values().all(|under_way| under_way.number > *begun));
-        if table.mark.is_none() || due.is_some() {
-            table.mark = Some((newest, begun));
-        }
-        let Some((cursor, _)) = due else { return Ok(()) };
+        let Some((cursor, _)) = table.marks.pass(newest, now) else { return Ok(()) };
         let octets = table.to_octets(cursor);
         drop(table);
         write_sealed(checkpoint, octets)
@@ -261,7 +231,7 @@ impl Onces {
     /// As `write`, when no submission is under way any more: all of the log is in it.
     pub fn write_last(&self, checkpoint: &Path, newest: Cursor) -> io::Result<()> {
         let table = self.table();
-        if !*self.0.ready.borrow() || !table.under_way.is_empty() {
+        if !*self.0.ready.borrow() || !table.marks.is_idle() {
             return Ok(());
         }
         let octets = table.to_octets(newest);
@@ -299,9 +269,7 @@ impl Table {
     }
 
     fn to_octets(&self, cursor: Cursor) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(HEAD_OCTETS + self.order.len() * KEY_OCTETS + SHA256_OUTPUT_LEN);
-        octets.extend_from_slice(MAGIC);
-        octets.extend_from_slice(&cursor.0.to_be_bytes());
+        let mut octets = checkpoint::begun(MAGIC, cursor, self.order.len() * KEY_OCTETS);
         for (at, key) in &self.order {
             let Some(done) = self.done.get(key).filter(|done| done.at == *at) else { continue };
             octets.extend_from_slice(&key.to_be_bytes());
@@ -316,44 +284,16 @@ impl Table {
 type Keys = Vec<(Once, MessageId, Timestamp)>;
 
 fn read_checkpoint(path: &Path) -> io::Result<Option<(Cursor, Keys)>> {
-    let Some(content) = read_sealed(path, MAGIC)? else { return Ok(None) };
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
-    let (cursor, mut rest) = content.split_first_chunk().ok_or_else(damaged)?;
+    let Some((cursor, content)) = checkpoint::read(path, MAGIC)? else { return Ok(None) };
+    let mut rest = content.as_slice();
     let mut keys = Vec::with_capacity(rest.len() / KEY_OCTETS);
     while let Some((one, after)) = rest.split_first_chunk::<KEY_OCTETS>() {
         rest = after;
         let number = |at: usize| first_half(&one[at..]);
-        let at = one.last_chunk().map(|octets| i64::from_be_bytes(*octets)).ok_or_else(damaged)?;
+        let at = one.last_chunk().map(|octets| i64::from_be_bytes(*octets)).ok_or_else(checkpoint::damaged)?;
         keys.push((Once { key: number(0), body: number(16) }, MessageId(number(32)), Timestamp(at)));
     }
-    Ok(Some((Cursor(u64::from_be_bytes(*cursor)), keys)))
-}
-
-/// What stands behind the magic words of a file that ends with the digest of the rest; none: there is no such file.
-pub(crate) fn read_sealed(path: &Path, magic: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let octets = match fs::read(path) {
-        Ok(octets) => octets,
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(fault) => return Err(fault),
-    };
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
-    let (content, sum) = octets.split_last_chunk::<SHA256_OUTPUT_LEN>().ok_or_else(damaged)?;
-    let rest = content.strip_prefix(magic).ok_or_else(damaged)?;
-    if digest(&SHA256, content).as_ref() != sum {
-        return Err(damaged());
-    }
-    Ok(Some(rest.to_vec()))
-}
-
-/// With its digest behind it; under another name first: a crash in between leaves the one before.
-pub(crate) fn write_sealed(path: &Path, mut octets: Vec<u8>) -> io::Result<()> {
-    let sum = digest(&SHA256, &octets);
-    octets.extend_from_slice(sum.as_ref());
-    let fresh = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(&octets)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)
+    Ok(Some((cursor, keys)))
 }
 
 #[cfg(test)]
@@ -427,13 +367,13 @@ mod tests {
         let onces = ready(10);
         let (one, two) = (once_of(&ann(), "1", b""), once_of(&ann(), "2", b""));
         let Begun::First(first) = onces.begin(one, NOW).await else { panic!("it is the first") };
-        onces.write(&path, Cursor(5)).unwrap();
+        onces.write(&path, Cursor(5), NOW).unwrap();
         assert!(read_checkpoint(&path).unwrap().is_none(), "nothing is known of that moment yet");
-        onces.write(&path, Cursor(6)).unwrap();
+        onces.write(&path, Cursor(6), NOW).unwrap();
         assert!(read_checkpoint(&path).unwrap().is_none(), "the first one may be in the log and is not known");
         first.done(MessageId(1), NOW);
         onces.learn(two, MessageId(2), NOW);
-        onces.write(&path, Cursor(9)).unwrap();
+        onces.write(&path, Cursor(9), NOW).unwrap();
         let (cursor, keys) = read_checkpoint(&path).unwrap().unwrap();
         assert_eq!((cursor, keys.len()), (Cursor(5), 2));
         assert_eq!(keys[0], (one, MessageId(1), NOW));

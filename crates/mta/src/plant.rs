@@ -4,6 +4,7 @@
 //! Ending: no new mail, what is in flight is finished, the rest stays in the spool.
 
 use crate::badge::Badge;
+use crate::checkpoint::CHECKPOINT_EVERY;
 use crate::deliver::Means;
 use crate::driver::{self, Driver};
 use crate::explain::Stories;
@@ -12,7 +13,7 @@ use crate::intake::{self, Intake, Limits};
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::notice;
-use crate::once::{CHECKPOINT_EVERY, KEYS_MAX, Onces};
+use crate::once::{KEYS_MAX, Onces};
 use crate::quotas::Quotas;
 use crate::record;
 use crate::return_path::{NoRandomness, Sealer};
@@ -33,7 +34,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -166,10 +167,10 @@ impl Plant {
                 "some deliveries did not end in time; they are tried again after the next start"
             );
         }
-        let (spool, memories) = (self.spool, self.memories);
+        let (spool, memories, now) = (self.spool, self.memories, self.intake.now());
         let close = move || {
             // Before the spool is closed: what comes into the log after this cursor is read at the next start.
-            memories.write_last(*spool.events().more().borrow());
+            memories.write_last(*spool.events().more().borrow(), now);
             spool.close();
         };
         // Closing writes and syncs: it may wait for the disk.
@@ -268,20 +269,24 @@ fn take_up(live: &LiveMessage, spool: &Spool, driver: &Driver, onces: &Onces) {
 struct Memories {
     onces: Onces,
     quotas: Quotas,
+    handed_in: PathBuf,
     keys: PathBuf,
     heard: Heard,
     returned: PathBuf,
+    /// One writes at a time: a checkpoint that is being written when the process stops is finished first.
+    writing: Arc<Mutex<()>>,
 }
 
 impl Memories {
     fn new(data: &Path) -> Memories {
         let (onces, heard) = (Onces::new(KEYS_MAX), Heard::new(HEARD_MAX));
         let quotas = Quotas::default();
-        Memories { onces, quotas, keys: data.join("keys"), heard, returned: data.join("returned") }
+        let [handed_in, keys, returned] = ["handed-in", "keys", "returned"].map(|name| data.join(name));
+        Memories { onces, quotas, handed_in, keys, heard, returned, writing: Arc::default() }
     }
 
     fn read(&self, log: EventLog, newest: Cursor, snapshot: &Snapshot, now: Timestamp) {
-        if let Err(fault) = self.quotas.read(&log, newest, snapshot, now) {
+        if let Err(fault) = self.quotas.read(&self.handed_in, log.clone(), newest, snapshot, now) {
             tracing::error!(%fault, "not all that counts for quotas of the last day is known");
         }
         if let Err(fault) = self.onces.read(&self.keys, log.clone(), now) {
@@ -293,7 +298,11 @@ impl Memories {
     }
 
     fn write(&self, newest: Cursor, now: Timestamp) {
-        if let Err(fault) = self.onces.write(&self.keys, newest) {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(fault) = self.quotas.write(&self.handed_in, newest, now) {
+            tracing::warn!(%fault, "what counts for quotas is not written for now");
+        }
+        if let Err(fault) = self.onces.write(&self.keys, newest, now) {
             tracing::warn!(%fault, "the idempotency keys are not written for now");
         }
         if let Err(fault) = self.heard.write(&self.returned, newest, now) {
@@ -301,7 +310,11 @@ impl Memories {
         }
     }
 
-    fn write_last(&self, newest: Cursor) {
+    fn write_last(&self, newest: Cursor, now: Timestamp) {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(fault) = self.quotas.write_last(&self.handed_in, newest, now) {
+            tracing::warn!(%fault, "what counts for quotas is not written; the next start reads it from the event log");
+        }
         if let Err(fault) = self.onces.write_last(&self.keys, newest) {
             tracing::warn!(%fault, "the keys are not written; the next start reads them from the event log");
         }

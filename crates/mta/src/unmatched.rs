@@ -3,7 +3,7 @@
 //! A forged token, a report that nobody can read, a letter to the postmaster: it changes nothing and is kept for the operator to look at,
 //! as long as there is room. The newest stay.
 
-use crate::once::{read_sealed, write_sealed};
+use crate::checkpoint::{read_sealed, write_sealed};
 use engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
