@@ -5,9 +5,8 @@ use crate::rounds::{closing, pause};
 use control::letter::{Due, Letter};
 use control::{Actor, Office};
 use engine::id::AccountId;
-use mail::compose::{Compose, NamedMailbox};
-use mail::smtp::command::RecipientParameters;
-use mta::intake::{Asked, Intake, Offer};
+use mail::compose::NamedMailbox;
+use mta::intake::Intake;
 use mta::once::{Begun, once_of};
 use mta::visitor::{Right, Via, Visitor};
 use std::time::Duration;
@@ -65,52 +64,23 @@ async fn send_all(intake: &Intake, letters: &Letters, account: &AccountId, one: 
 }
 
 async fn send(intake: &Intake, letters: &Letters, account: &AccountId, letter: &Letter) -> Result<(), String> {
-    let now = intake.now();
-    let started = match intake.onces().begin(once_of(account, &letter.key, letter.text.as_bytes()), now).await {
+    let once = once_of(account, &letter.key, letter.text.as_bytes());
+    let started = match intake.onces().begin(once, intake.now()).await {
         Begun::First(started) => started,
         // It left before a stop, and only that was not noted; or with words that have changed since.
         Begun::Again(_) | Begun::Reused => return Ok(()),
         Begun::UnderWay => return Err("the letter is being written down".to_owned()),
     };
-    let id = Intake::new_id();
-    let to: Vec<NamedMailbox> = letter.to.iter().filter_map(|to| NamedMailbox::parse(to).ok()).collect();
-    let recipients = to.iter().map(|to| (to.mailbox.clone(), RecipientParameters::default())).collect();
-    let smtputf8 = letters.from.mailbox.needs_smtputf8() || to.iter().any(|to| to.mailbox.needs_smtputf8());
-    let compose = Compose {
+    let composed = mta::letter::Letter {
         from: letters.from.clone(),
-        to,
-        cc: Vec::new(),
-        reply_to: Vec::new(),
+        to: letter.to.iter().filter_map(|to| NamedMailbox::parse(to).ok()).collect(),
         subject: letter.subject.clone(),
-        text: Some(letter.text.clone()),
-        html: None,
-        attachments: Vec::new(),
-        // RFC 3834: no machine is to answer it.
-        headers: vec![("Auto-Submitted".to_owned(), "auto-generated".to_owned())],
-        date_unix: now.unix_seconds(),
-        message_id: format!("<{id}@{}>", intake.host()),
-        seed: id.0 as u64,
-    };
-    let octets = compose.write().map_err(|error| error.to_string())?;
-    let offer = Offer {
-        message: Some(id),
-        from: Some(letters.from.mailbox.clone()),
-        recipients,
-        octets,
-        protocol: "local",
-        asked: Asked::default(),
-        stream: None,
-        send_at: None,
-        tags: Vec::new(),
-        tls: None,
-        envid: None,
-        ret: None,
-        smtputf8,
-        once: Some(started),
-        unsubscribe: Some(false),
+        text: letter.text.clone(),
     };
     let visitor = Visitor { via: Via::Http, peer: None, right: Right::Account(account.clone()) };
-    let admitted = intake.admit(&visitor, offer).await.map_err(|refusal| refusal.sentence)?;
+    let sender = Some(letters.from.mailbox.clone());
+    let handed_in = mta::letter::hand_in(intake, &visitor, composed, sender, Some(started)).await;
+    let admitted = handed_in.map_err(|unsent| unsent.to_string())?;
     tracing::info!(id = %admitted.message, subject = letter.subject, "a letter is on its way");
     Ok(())
 }

@@ -36,6 +36,8 @@ pub mod driver;
 pub mod links;
 /// May this message come in?
 pub mod intake;
+/// How does a letter of the service's own leave?
+pub mod letter;
 /// What became of a message, and why?
 pub mod explain;
 /// What came back that belongs to no message we know?

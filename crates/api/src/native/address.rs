@@ -9,10 +9,9 @@ use axum::extract::State;
 use control::address as theirs;
 use engine::id::AccountId;
 use engine::time::Timestamp;
-use mail::address::Mailbox;
-use mail::compose::{Compose, NamedMailbox};
-use mail::smtp::command::RecipientParameters;
-use mta::intake::{Asked, Intake, Offer, Visitor};
+use mail::compose::NamedMailbox;
+use mta::intake::Visitor;
+use mta::letter::{self, Letter, Unsent};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -126,47 +125,19 @@ async fn confirm_address(State(desk): State<Desk>, origin: Origin, Body(body): B
 
 /// From the service itself, without a return path: what bounces tells nobody anything.
 async fn mail(desk: &Desk, account: &AccountId, confirmation: &theirs::Confirmation) -> Result<(), Problem> {
-    let id = Intake::new_id();
-    let host = desk.intake.host();
     let named = |text: &str| {
         NamedMailbox::parse(text)
             .map_err(|error| Problem::invalid("address", format!("{error}."), "Check the address."))
     };
-    let to = Mailbox::parse(&confirmation.to)
-        .map_err(|error| Problem::invalid("address", format!("{error}."), "Check the address."))?;
-    let compose = Compose {
-        from: named(&format!("postmaster@{host}"))?,
+    let letter = Letter {
+        from: named(&format!("postmaster@{}", desk.intake.host()))?,
         to: vec![named(&confirmation.to)?],
-        cc: Vec::new(),
-        reply_to: Vec::new(),
         subject: confirmation.subject(),
-        text: Some(confirmation.text(None)),
-        html: None,
-        attachments: Vec::new(),
-        headers: vec![("Auto-Submitted".to_owned(), "auto-generated".to_owned())],
-        date_unix: desk.intake.now().unix_seconds(),
-        message_id: format!("<{id}@{host}>"),
-        seed: id.0 as u64,
+        text: confirmation.text(None),
     };
-    let smtputf8 = to.needs_smtputf8();
-    let octets = compose.write().map_err(|error| Problem::invalid(&error.field.clone(), format!("{error}."), ""))?;
-    let offer = Offer {
-        message: Some(id),
-        from: None,
-        recipients: vec![(to, RecipientParameters::default())],
-        octets,
-        protocol: "HTTP",
-        asked: Asked::default(),
-        stream: None,
-        send_at: None,
-        tags: Vec::new(),
-        tls: None,
-        envid: None,
-        ret: None,
-        smtputf8,
-        once: None,
-        unsubscribe: None,
-    };
-    desk.intake.admit(&Visitor::notice(account.clone()), offer).await?;
-    Ok(())
+    match letter::hand_in(&desk.intake, &Visitor::notice(account.clone()), letter, None, None).await {
+        Ok(_) => Ok(()),
+        Err(Unsent::Unwritable(error)) => Err(Problem::invalid(&error.field.clone(), format!("{error}."), "")),
+        Err(Unsent::Refused(refusal)) => Err(refusal.into()),
+    }
 }
