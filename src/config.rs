@@ -148,6 +148,9 @@ pub struct ControlSection {
     /// Letters to owners and operators: who they come from, and the account that sends them. Both, or there are none.
     pub letters_from: Option<Spanned<String>>,
     pub letters_account: Option<Spanned<String>>,
+    /// The program that hears of invoices and takes the money, and what requests to it are signed with. Both, or there is none.
+    pub payments_url: Option<Spanned<String>>,
+    pub payments_secret: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -3,8 +3,10 @@
 //! Every value is looked at, and every problem is told with its line, so that one round of mending is enough.
 
 use crate::config::{self, DeliveryTls, ListenerTls, NotifyDefault, Problem, Source, Written};
-use api::trace;
+use api::{payments, trace};
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use engine::active::Active;
 use engine::classify::Rules;
 use engine::envelope::TlsWish;
@@ -92,6 +94,7 @@ pub struct Control {
     /// By which IPs warm up for which nobody chose a schedule.
     pub schedule: Arc<str>,
     pub letters: Option<Letters>,
+    pub payments: Option<payments::Settings>,
 }
 
 /// What people hear by mail.
@@ -421,13 +424,42 @@ impl Judge<'_> {
             }
             (None, None) => None,
         };
+        let payments = match (&section.payments_url, &section.payments_secret) {
+            (Some(url), Some(secret)) => self.payments(url, secret),
+            (Some(alone), None) | (None, Some(alone)) => {
+                self.wrong(alone, "payments_url and payments_secret stand together: who hears of invoices, and what requests are signed with");
+                None
+            }
+            (None, None) => None,
+        };
         Some(Control {
             letters,
+            payments,
             database: section.database.as_ref().map(|at| at.get_ref().clone()),
             block_lists,
             webhooks_allow_private,
             schedule: Arc::clone(schedule),
         })
+    }
+
+    fn payments(&mut self, url: &Spanned<String>, secret: &Spanned<String>) -> Option<payments::Settings> {
+        // Name and password would stand in logs.
+        let is_url = trace::is_url(url.get_ref()) && !url.get_ref().contains('@');
+        if !is_url {
+            self.wrong(
+                url,
+                "payments_url is an address such as https://billing.example.com/weir, without a name and password",
+            );
+        }
+        let octets = secret.get_ref().strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
+        let Some(octets) = octets.filter(|octets| (24..=64).contains(&octets.len())) else {
+            self.wrong(
+                secret,
+                "payments_secret is whsec_ and 24 to 64 octets in base64: echo whsec_$(openssl rand -base64 32)",
+            );
+            return None;
+        };
+        is_url.then(|| payments::Settings { url: url.get_ref().clone(), secret: octets })
     }
 
     fn limits(&mut self, written: &Written) {

@@ -4,6 +4,7 @@ use crate::judge::House;
 use crate::rounds::{self, ControlFault, Rounds};
 use crate::{config, machine, traces};
 use api::caller::{Desk, DeskInner, Followers};
+use api::payments::Payments;
 use api::rate::{self, Buckets};
 use api::trace::{Exporter, Tracer};
 use control::Office;
@@ -114,6 +115,7 @@ pub async fn open(house: House, data: &Path, clock: Clock) -> Result<Running, Op
     });
     let (hosts, targets) = (dns.clone(), connector.clone());
     let collecting = (dns.clone(), connector.clone());
+    let paying = (dns.clone(), connector.clone());
     let means = {
         let (clock, dane, port, chunking) = (clock.clone(), delivery.dane, *delivery.port.get_ref(), delivery.chunking);
         let patience = house.patience;
@@ -158,6 +160,14 @@ pub async fn open(house: House, data: &Path, clock: Clock) -> Result<Running, Op
         name: opened.source.name.clone(),
         allow_private: control.webhooks_allow_private.clone(),
     });
+    let settings = house.control.as_ref().and_then(|control| control.payments.clone());
+    let payments = office.clone().zip(settings).map(|(office, settings)| Payments {
+        office,
+        dns: paying.0,
+        connector: paying.1,
+        metrics: plant.metrics.clone(),
+        settings,
+    });
     let rounds = opened.map(|opened| {
         let letters = house.control.as_ref().and_then(|control| control.letters.clone());
         Rounds::begin(opened, house.snapshot.clone(), &plant, guarded, clock.clone(), letters, stopped.clone())
@@ -165,6 +175,9 @@ pub async fn open(house: House, data: &Path, clock: Clock) -> Result<Running, Op
     let mut doors = JoinSet::new();
     if let Some(means) = posting {
         doors.spawn(api::post::run(means, stopped.clone()));
+    }
+    if let Some(payments) = payments {
+        doors.spawn(api::payments::run(payments, stopped.clone()));
     }
     let tracer = house.traces.clone().map(|settings| Arc::new(Tracer::new(settings, plant.metrics.clone())));
     if let Some(tracer) = &tracer {

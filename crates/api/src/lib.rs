@@ -34,6 +34,8 @@ pub mod unmatched;
 pub mod health;
 /// What of the control plane is there to see and to change?
 pub mod native;
+/// How does whoever takes the money hear of invoices?
+pub mod payments;
 /// What is told of all this to programs that read descriptions?
 pub mod document;
 /// Which calls are there, and what stands before each?

@@ -1,12 +1,18 @@
 //! How is somebody else's HTTP server asked? Over one connection that is kept while it is used. Every step has a limit in time and size
 //! (F6).
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use engine::time::Timestamp;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use net::dns::{Dns, Families};
 use net::tls::{Connector, Policy};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -47,7 +53,7 @@ pub struct Answered {
     pub status: StatusCode,
     pub body: Vec<u8>,
     /// Whether the answer was read to its end, and the connection can carry another.
-    is_whole: bool,
+    pub is_whole: bool,
 }
 
 /// Why there is no answer to a request.
@@ -95,7 +101,53 @@ pub async fn ask(
     }
 }
 
+/// A request signed as Standard Webhooks says: over the id, the moment and the body, by each good secret.
+pub fn signed(
+    id: &str,
+    secrets: &[impl AsRef<[u8]>],
+    uri: &Uri,
+    body: Bytes,
+    now: Timestamp,
+) -> Result<Request<Full<Bytes>>, String> {
+    let seconds = now.unix_seconds();
+    let mut signed = format!("{id}.{seconds}.").into_bytes();
+    signed.extend_from_slice(&body);
+    let sign = |secret: &[u8]| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        format!("v1,{}", STANDARD.encode(hmac::sign(&key, &signed)))
+    };
+    let signatures: Vec<String> = secrets.iter().map(|secret| sign(secret.as_ref())).collect();
+    let authority = uri.authority().ok_or("the address names no host")?.as_str();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Request::post(path)
+        .header(HOST, authority)
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(USER_AGENT, HeaderValue::from_static("weir"))
+        .header("webhook-id", id)
+        .header("webhook-timestamp", seconds)
+        .header("webhook-signature", signatures.join(" "))
+        .body(Full::new(body))
+        .map_err(|_| "the address cannot be asked".to_owned())
+}
+
 impl Line {
+    /// To wherever the host is, which its operator has named.
+    pub async fn open_by_name(url: &str, uri: &Uri, dns: &dyn Dns, connector: &Connector) -> Result<Line, String> {
+        let host = host_of(uri)?;
+        let addresses = match host.parse() {
+            Ok(literal) => vec![literal],
+            Err(_) => dns.addresses(host, Families::Both).await.map_err(|fault| fault.to_string())?.addresses,
+        };
+        let mut why = format!("{host} has no address");
+        for address in addresses {
+            match Line::open(url, uri, address, connector).await {
+                Ok(line) => return Ok(line),
+                Err(words) => why = words,
+            }
+        }
+        Err(why)
+    }
+
     /// To this address, and no other that the host may have.
     pub async fn open(url: &str, uri: &Uri, address: IpAddr, connector: &Connector) -> Result<Line, String> {
         let is_tls = uri.scheme_str() == Some("https");

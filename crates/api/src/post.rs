@@ -5,18 +5,13 @@
 
 use crate::kept::{KeptView, Reader};
 use crate::line::{self, Answered, Line, RESTED_MAX};
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use control::Office;
 use control::block::Kept;
 use control::webhook::{Batch, Sent, Turn};
 use engine::posting::Answer;
 use engine::time::Timestamp;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{StatusCode, Uri};
 use mta::intake::Intake;
 use mta::metrics::What;
 use net::clock::Clock;
@@ -258,7 +253,8 @@ impl Poster {
             let address = self.address(line::host_of(&uri)?).await?;
             Line::open(url, &uri, address, &self.means.connector).await
         };
-        line::ask(line, url, || request(batch, &uri, body.clone(), now), open).await
+        let request = || line::signed(&batch.id(), &batch.secrets, &uri, body.clone(), now);
+        line::ask(line, url, request, open).await
     }
 
     /// The address to dial: what is looked up here is what is used.
@@ -378,33 +374,6 @@ impl Texts {
             self.octets -= self.known.remove(&oldest).map_or(0, |text| text.get().len());
         }
     }
-}
-
-/// Standard Webhooks: signed is the id, the moment and the body; each good secret signs.
-fn request(batch: &Batch, uri: &Uri, body: Bytes, now: Timestamp) -> Result<Request<Full<Bytes>>, String> {
-    let (id, seconds) = (batch.id(), now.unix_seconds());
-    let mut signed = format!("{id}.{seconds}.").into_bytes();
-    signed.extend_from_slice(&body);
-    let signatures: Vec<String> = batch
-        .secrets
-        .iter()
-        .map(|secret| {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-            format!("v1,{}", STANDARD.encode(hmac::sign(&key, &signed)))
-        })
-        .collect();
-    let authority = uri.authority().ok_or("the address names no host")?.as_str();
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let unaskable = |_| "the address cannot be asked".to_owned();
-    Request::post(path)
-        .header(HOST, authority)
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header(USER_AGENT, HeaderValue::from_static("weir"))
-        .header("webhook-id", id)
-        .header("webhook-timestamp", seconds)
-        .header("webhook-signature", signatures.join(" "))
-        .body(Full::new(body))
-        .map_err(|fault: hyper::http::Error| unaskable(fault))
 }
 
 /// The beginning, as text.

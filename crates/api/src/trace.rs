@@ -15,7 +15,7 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Request, Uri};
 use mta::metrics::{Metrics, What};
 use mta::record::Entry;
-use net::dns::{Dns, Families};
+use net::dns::Dns;
 use net::tls::Connector;
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
@@ -254,18 +254,7 @@ impl Exporter {
     async fn post(&mut self, spans: &[Value]) -> Result<(), String> {
         let url = self.tracer.settings.url.clone();
         let uri: Uri = url.parse().map_err(|_| "the address cannot be read".to_owned())?;
-        let open = async {
-            let host = line::host_of(&uri)?;
-            let address = match host.parse() {
-                Ok(literal) => Some(literal),
-                Err(_) => {
-                    let found = self.dns.addresses(host, Families::Both).await.map_err(|fault| fault.to_string())?;
-                    found.addresses.first().copied()
-                }
-            };
-            let address = address.ok_or_else(|| format!("{host} has no address"))?;
-            Line::open(&url, &uri, address, &self.connector).await
-        };
+        let open = Line::open_by_name(&url, &uri, self.dns.as_ref(), &self.connector);
         let asked = line::ask(self.line.take(), &url, || self.tracer.request(&uri, spans), open).await;
         let (answered, line) = asked?;
         self.line = line;

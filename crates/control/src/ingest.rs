@@ -6,7 +6,7 @@
 use crate::actor::Actor;
 use crate::office::Office;
 use crate::refusal::Refusal;
-use crate::store::{Columns, q, row, run};
+use crate::store::{Change, Columns, q, row, run};
 use crate::suppression::Word;
 use engine::event::{Event, EventKind};
 use std::net::IpAddr;
@@ -18,6 +18,18 @@ impl Office {
         let query = q!("SELECT position FROM taken_in WHERE source = $1", source.to_owned());
         let found = row(&mut conn, query).await?.map(|row| row.text(0)).transpose()?;
         Ok(found.and_then(|position| position.parse().ok()))
+    }
+
+    /// The source is taken in up to this position.
+    pub(crate) async fn note_taken_in(&self, change: &mut Change, source: &str, position: &str) -> Result<(), Refusal> {
+        let put = q!(
+            "INSERT INTO taken_in (source, position) VALUES ($1, $2) \
+             ON CONFLICT (source) DO UPDATE SET position = excluded.position",
+            source.to_owned(),
+            position.to_owned(),
+        );
+        run(change.conn(), put).await?;
+        Ok(())
     }
 
     /// Takes in what the source says up to this position: events of IPs, and what is said of addresses. Most events change nothing
@@ -32,13 +44,7 @@ impl Office {
             self.heed_lane(&mut change, event).await?;
         }
         self.heed(&mut change, words).await?;
-        let put = q!(
-            "INSERT INTO taken_in (source, position) VALUES ($1, $2) \
-             ON CONFLICT (source) DO UPDATE SET position = excluded.position",
-            source.to_owned(),
-            position.to_string(),
-        );
-        run(change.conn(), put).await?;
+        self.note_taken_in(&mut change, source, &position.to_string()).await?;
         change.commit().await?;
         // Of what was counted by now; the rest says nothing else.
         for event in events.iter().filter(|event| event.kind == EventKind::LaneSuspended) {

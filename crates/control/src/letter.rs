@@ -9,7 +9,7 @@ use crate::charge;
 use crate::incident::{self, Weight};
 use crate::office::Office;
 use crate::refusal::Refusal;
-use crate::store::{Columns, Query, number, q, row, rows, run};
+use crate::store::{Columns, number, q, row, rows, run};
 use engine::charge::Cents;
 use sqlx::AnyConnection;
 use std::time::Duration;
@@ -87,13 +87,16 @@ impl Office {
     /// It is on its way, or nobody was there to read it.
     pub async fn is_told(&self, told: &Told) -> Result<(), Refusal> {
         let mut change = self.store().change().await?;
-        let note = match told {
-            Told::Entries(position) => up_to(CASES, *position),
-            Told::Invoices(number) => up_to(INVOICES, *number),
-            Told::Incident(id, weight) => q!("UPDATE incident SET told = $2 WHERE id = $1", id.clone(), *weight),
-            Told::Overdue(id, due_at) => q!("UPDATE cases SET overdue_told = $2 WHERE id = $1", id.clone(), *due_at),
-        };
-        run(change.conn(), note).await?;
+        match told {
+            Told::Entries(position) => self.note_taken_in(&mut change, CASES, &position.to_string()).await?,
+            Told::Invoices(number) => self.note_taken_in(&mut change, INVOICES, &number.to_string()).await?,
+            Told::Incident(id, weight) => {
+                run(change.conn(), q!("UPDATE incident SET told = $2 WHERE id = $1", id.clone(), *weight)).await?;
+            }
+            Told::Overdue(id, due_at) => {
+                run(change.conn(), q!("UPDATE cases SET overdue_told = $2 WHERE id = $1", id.clone(), *due_at)).await?;
+            }
+        }
         change.commit().await
     }
 
@@ -241,15 +244,6 @@ impl Office {
         }
         Ok(())
     }
-}
-
-fn up_to(source: &'static str, position: i64) -> Query {
-    q!(
-        "INSERT INTO taken_in (source, position) VALUES ($1, $2) \
-         ON CONFLICT (source) DO UPDATE SET position = excluded.position",
-        source,
-        position.to_string(),
-    )
 }
 
 fn for_operator(case: &Case, said: &str) -> String {

@@ -92,6 +92,8 @@ pub struct Metrics {
     pub active_recipients: Gauge,
     pub cases_open: Family<What, Gauge>,
     pub invoices_open: Gauge,
+    /// Requests to the program that takes the money, by what became of them.
+    pub payment_posts: Family<What, Counter>,
     /// Streams of events open now.
     pub event_streams: Gauge,
     /// 1 while messages are accepted, 0 while the spool is full or failing.
@@ -125,6 +127,7 @@ impl Default for Metrics {
             events_kept: Counter::default(),
             events_kept_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 10)),
             webhook_posts: Family::default(),
+            payment_posts: Family::default(),
             spans: Family::default(),
             incidents_open: Family::default(),
             active_recipients: Gauge::default(),
@@ -224,6 +227,11 @@ impl Default for Metrics {
             "webhook_posts",
             "Requests to targets of webhooks, by what became of them",
             metrics.webhook_posts.clone(),
+        );
+        registry.register(
+            "payment_posts",
+            "Requests to the program that takes the money, by what became of them",
+            metrics.payment_posts.clone(),
         );
         registry.register("spans", "Spans for a collector of traces, by what became of them", metrics.spans.clone());
         registry.register(

@@ -423,18 +423,19 @@ async fn all_invoices(call: Call, list: Listing<WantedInvoices>) -> Answer {
 /// One invoice or credit note, with all that stands on it.
 #[utoipa::path(get, path = "/accounts/{account}/invoices/{invoice}", responses((status = 200, body = InvoicePaper)))]
 async fn invoice(call: Call, At([account, invoice]): At<2>) -> Answer {
-    paper(call.office.invoice(&call.by, &account, &invoice).await?)
+    told(shown(call.office.invoice(&call.by, &account, &invoice).await?))
 }
 
-fn paper(of: theirs::Invoice) -> Answer {
+/// A paper with all that stands on it, as whoever reads it sees it.
+pub(crate) fn shown(of: theirs::Invoice) -> impl Serialize {
     let invoice = view(&of);
-    told(InvoicePaper {
+    InvoicePaper {
         invoice,
         biller: of.paper.biller.into(),
         billed: of.paper.billed.into(),
         entries: of.paper.entries.into_iter().map(InvoiceEntry::from).collect(),
         reason: of.paper.reason,
-    })
+    }
 }
 
 fn as_file(kind: &'static str, text: String) -> Answer {

@@ -27,7 +27,7 @@ mod warm_up;
 mod managed;
 mod case;
 mod advice;
-mod charge;
+pub(crate) mod charge;
 mod drive;
 mod policy;
 mod relay;

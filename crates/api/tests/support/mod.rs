@@ -31,7 +31,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tower::ServiceExt;
 
 pub struct House {
@@ -42,6 +44,8 @@ pub struct House {
     /// The operator's key.
     pub operator: String,
     folder: PathBuf,
+    /// By so many microseconds the control plane is ahead.
+    passed: Arc<AtomicI64>,
 }
 
 /// What was answered.
@@ -88,7 +92,8 @@ impl House {
         std::fs::create_dir_all(&folder).unwrap();
         let clock = Clock::system();
         let dns: Arc<dyn Dns> = Arc::new(FixedDns::new(FixedAnswers { rules: Vec::new() }, None));
-        let now = clock.clone();
+        let (now, passed) = (clock.clone(), Arc::new(AtomicI64::new(0)));
+        let later = passed.clone();
         let location = Location::Sqlite(folder.join("control.db"));
         let archive = Archive::beside(&location).unwrap();
         archive.bring_up_to_date().await.unwrap();
@@ -96,7 +101,7 @@ impl House {
             store: Store::open(&location).await.unwrap(),
             archive: archive.clone(),
             sealer: Sealer::of_key(&[7; 32]).unwrap(),
-            now: Arc::new(move || Timestamp(now.now())),
+            now: Arc::new(move || Timestamp(now.now() + later.load(Ordering::Relaxed))),
             dns: dns.clone(),
             block_lists: Vec::new(),
             host: "weir.test".to_owned(),
@@ -124,9 +129,14 @@ impl House {
         }));
         let router = api::server::router(desk);
         let document = serde_json::from_str(api::doors::document()).unwrap();
-        let mut house = House { office, plant, router, document, operator: String::new(), folder };
+        let mut house = House { office, plant, router, document, operator: String::new(), folder, passed };
         house.operator = house.key(None, &[Scope::Send, Scope::Read, Scope::Manage]).await;
         house
+    }
+
+    /// For the control plane, so much time goes by.
+    pub fn pass(&self, time: Duration) {
+        self.passed.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
     }
 
     /// What has changed reaches the data plane, as it does in a running house.

@@ -4,6 +4,15 @@
 //! month is over, one for each account that owes something, numbered without gaps, never changed. A mistake is corrected by a credit note,
 //! in the same row of numbers. All that stands on a paper is kept with it, so that it can be shown as it was whatever changes.
 
+/// Of an invoice `i`: it waits to be paid.
+macro_rules! unpaid {
+    () => {
+        "i.corrects IS NULL AND i.paid_at IS NULL AND i.total_cents + \
+         COALESCE((SELECT SUM(n.total_cents) FROM invoice n WHERE n.corrects = i.number), 0) > 0"
+    };
+}
+
+mod handover;
 mod paper;
 mod pdf;
 
@@ -510,10 +519,9 @@ impl Office {
             concat!(
                 "SELECT ",
                 columns!(),
-                " WHERE i.number < $1 AND ($2 = '' OR i.account = $2) AND ($3 < 0 OR i.month = $3) AND ($4 = 0 OR \
-                 (i.corrects IS NULL AND i.paid_at IS NULL AND i.total_cents + \
-                 COALESCE((SELECT SUM(n.total_cents) FROM invoice n WHERE n.corrects = i.number), 0) > 0)) \
-                 ORDER BY i.number DESC LIMIT $5"
+                " WHERE i.number < $1 AND ($2 = '' OR i.account = $2) AND ($3 < 0 OR i.month = $3) AND ($4 = 0 OR ",
+                unpaid!(),
+                ") ORDER BY i.number DESC LIMIT $5"
             ),
             before,
             account,
@@ -572,10 +580,24 @@ impl Office {
     /// Somebody has paid it; by which payment, whoever looks for it finds.
     pub async fn mark_paid(&self, by: &Actor, account: &str, id: &str, reference: &str) -> Result<Invoice, Refusal> {
         by.may_operate()?;
-        let reference = line("reference", reference)?;
         let mut change = self.store().change().await?;
         let account = account::find(change.conn(), account).await?.id;
-        let was = find(change.conn(), &account, id).await?;
+        self.pay(&mut change, by, &account, id, reference).await?;
+        let is = find(change.conn(), &account, id).await?;
+        change.commit().await?;
+        Ok(is)
+    }
+
+    async fn pay(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        account: &str,
+        id: &str,
+        reference: &str,
+    ) -> Result<(), Refusal> {
+        let reference = line("reference", reference)?;
+        let was = find(change.conn(), account, id).await?;
         if was.state() != InvoiceState::Open {
             let sentence = format!("There is nothing to pay: it is {}.", was.state().code());
             return Err(Refusal::conflict("not_open", sentence, "Look at it again."));
@@ -589,18 +611,13 @@ impl Office {
         run(change.conn(), pay).await?;
         let detail = json!({ "reference": reference, "due_cents": was.due_cents() });
         let written =
-            AuditLine { subject: Subject::Invoice, id: &was.id, account: Some(&account), action: "paid", detail };
-        audit::write(&mut change, by, self.now(), written).await?;
-        let is = find(change.conn(), &account, id).await?;
-        change.commit().await?;
-        Ok(is)
+            AuditLine { subject: Subject::Invoice, id: &was.id, account: Some(account), action: "paid", detail };
+        audit::write(change, by, self.now(), written).await
     }
 
     /// Invoices that wait to be paid.
     pub async fn invoices_open(&self) -> Result<i64, Refusal> {
-        let query =
-            q!("SELECT COUNT(*) FROM invoice i WHERE i.corrects IS NULL AND i.paid_at IS NULL AND i.total_cents + \
-             COALESCE((SELECT SUM(n.total_cents) FROM invoice n WHERE n.corrects = i.number), 0) > 0");
+        let query = q!(concat!("SELECT COUNT(*) FROM invoice i WHERE ", unpaid!()));
         number(&mut *self.store().read().await?, query).await
     }
 
