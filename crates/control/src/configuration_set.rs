@@ -328,13 +328,7 @@ impl Office {
         let mut change = self.store().change().await?;
         let account = account::seen(change.conn(), by, account, Actor::may_manage).await?;
         let set = own(change.conn(), &account.id, called).await?;
-        let over = q!(
-            "UPDATE test_drive SET state = 'ended', reason = 'its configuration set was deleted', ended_at = $2 \
-             WHERE of_set = $1 AND ended_at IS NULL",
-            set.id.clone(),
-            self.now().0,
-        );
-        run(change.conn(), over).await?;
+        self.end_drives_of(&mut change, by, &set.id, "its configuration set was deleted").await?;
         run(change.conn(), q!("DELETE FROM configuration_set WHERE id = $1", set.id.clone())).await?;
         let line = Line {
             subject: Subject::ConfigurationSet,

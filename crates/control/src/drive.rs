@@ -372,6 +372,25 @@ impl Office {
         Ok(drive)
     }
 
+    /// What they need is deleted: a pool, or a set.
+    pub(crate) async fn end_drives_of(
+        &self,
+        change: &mut Change,
+        by: &Actor,
+        needed: &str,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        let query = q!(
+            concat!("SELECT ", columns!(), " WHERE d.ended_at IS NULL AND (d.pool = $1 OR d.of_set = $1)"),
+            needed.to_owned()
+        );
+        let running = rows(change.conn(), query).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        for mut drive in running {
+            self.end(change, by, &mut drive, DriveState::Ended, reason).await?;
+        }
+        Ok(())
+    }
+
     /// Those that do harm are stopped, those that grow grow once a day, those whose time is over end; how many were changed.
     pub async fn look_at_drives(&self) -> Result<usize, Refusal> {
         let query = q!(concat!("SELECT ", columns!(), " WHERE d.ended_at IS NULL ORDER BY d.id"));

@@ -612,15 +612,10 @@ impl Office {
                 }
             }
         }
+        self.end_drives_of(&mut change, by, &pool.id, "its pool was deleted").await?;
         for left_without in [
             q!("UPDATE configuration_set SET pool = NULL, revision = revision + 1 WHERE pool = $1", pool.id.clone()),
             q!("UPDATE subaccount SET pool = NULL, revision = revision + 1 WHERE pool = $1", pool.id.clone()),
-            q!(
-                "UPDATE test_drive SET state = 'ended', reason = 'its pool was deleted', ended_at = $2 \
-                 WHERE pool = $1 AND ended_at IS NULL",
-                pool.id.clone(),
-                self.now().0,
-            ),
             q!("UPDATE pool SET overflow = NULL, revision = revision + 1 WHERE overflow = $1", pool.id.clone()),
             q!("DELETE FROM pool WHERE id = $1", pool.id.clone()),
         ] {

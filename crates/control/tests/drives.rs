@@ -13,6 +13,7 @@ use control::{Kind, Refusal, Window};
 use engine::drive::Verdict;
 use engine::snapshot::{Plan, Snapshot};
 use engine::split::Split;
+use serde_json::json;
 use std::net::IpAddr;
 use support::sent::{Sent, send_in};
 use support::{Bench, on_both};
@@ -140,6 +141,32 @@ fn spec_r8_3_harm_ends_a_drive() {
         assert_eq!((open.len(), open[0].kind), (1, IncidentKind::TestDrive));
         assert!(open[0].words.contains("The test drive of letters by the pool fresh was stopped"), "{}", open[0].words);
         assert_eq!(office.look_at_drives().await.unwrap(), 0);
+    });
+}
+
+// R8.3, R7.6: without its pool or its set a drive is over, and the log says so.
+#[test]
+fn a_drive_ends_with_what_it_needs() {
+    on_both(async |bench| {
+        let trial = Trial::on(bench).await;
+        let (office, own) = (&bench.office, &bench.key_of(&trial.acme));
+        let ends = async |reason: &str, drive: &Drive| {
+            let over = trial.now(drive).await;
+            assert_eq!((over.state, over.reason.as_deref()), (DriveState::Ended, Some(reason)));
+            let lines = office.audit(own, Some(&trial.acme), Some(&drive.set), &Window::default()).await.unwrap().items;
+            let ended = lines.iter().find(|line| line.action == "drive-ended").unwrap();
+            assert_eq!((&ended.detail["drive"], &ended.detail["reason"]), (&json!(drive.id), &json!(reason)));
+        };
+        let drive = trial.start(1_000, None).await.unwrap();
+        let end = PoolEnd { move_ips_to: Some("default".into()), although_used: true };
+        office.delete_pool(own, &trial.acme, "fresh", &end).await.unwrap();
+        ends("its pool was deleted", &drive).await;
+        assert_eq!(trial.split().await, (None, None));
+
+        let new = NewDrive { set: "letters".into(), pool: "default".into(), share: 1_000, days: None, guarded: true };
+        let drive = office.start_drive(own, &trial.acme, new).await.unwrap();
+        office.delete_set(own, &trial.acme, "letters").await.unwrap();
+        ends("its configuration set was deleted", &drive).await;
     });
 }
 
