@@ -94,6 +94,9 @@ pub fn run(arguments: &Arguments) -> Done {
         say(answer);
     } else {
         say(format!("accepted as {}", answer.value["id"].as_str().unwrap_or_default()));
+        for to in answer.value["suppressed"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            say(format!("nothing goes to {to}: it is on the suppression list"));
+        }
     }
     Ok(())
 }
