@@ -50,6 +50,19 @@ fn record(text: &str) -> (Vec<String>, usize) {
     (fields, text.len())
 }
 
+/// A field as it is written; no spreadsheet takes it for a formula. An amount below nought is a number of ours.
+#[must_use]
+pub fn field(text: &str) -> String {
+    let is_number =
+        text.strip_prefix('-').is_some_and(|rest| rest.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.'));
+    let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    };
+    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
 /// Whether the text ends outside of quotes: then what follows is another record.
 #[must_use]
 pub fn is_whole(text: &str) -> bool {

@@ -5,6 +5,7 @@
 //! sure and small is none that anybody should move for.
 
 use crate::counts::{STEPS, step_of, within_s};
+use crate::judged::limits;
 use crate::reputation::{Outcomes, Reputation};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -158,25 +159,13 @@ pub struct Comparison {
     pub words: String,
 }
 
-/// Wilson's limits of a share.
-fn between((count, of): (u64, u64), z: f64) -> (f64, f64) {
-    if of == 0 {
-        return (0.0, 1.0);
-    }
-    let (n, z2) = (of as f64, z * z);
-    let p = (count as f64 / n).min(1.0);
-    let spread = z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
-    let limit = |side: f64| ((p + z2 / (2.0 * n) + side * spread) / (1.0 + z2 / n)).clamp(0.0, 1.0);
-    (limit(-1.0), limit(1.0))
-}
-
 fn share((count, of): (u64, u64)) -> f64 {
     if of == 0 { 0.0 } else { (count as f64 / of as f64).min(1.0) }
 }
 
 /// By how much the first share is more than the second.
 fn difference(one: (u64, u64), other: (u64, u64), z: f64) -> (f64, f64) {
-    let ((p1, p2), (l1, u1), (l2, u2)) = ((share(one), share(other)), between(one, z), between(other, z));
+    let ((p1, p2), (l1, u1), (l2, u2)) = ((share(one), share(other)), limits(one, z), limits(other, z));
     let d = p1 - p2;
     (d - (p1 - l1).hypot(u2 - p2), d + (u1 - p1).hypot(p2 - l2))
 }
@@ -186,9 +175,9 @@ fn compared(figure: Figure, new: &Side, old: &Side) -> Compared {
     Compared {
         figure,
         new: share(one),
-        new_between: between(one, CERTAIN),
+        new_between: limits(one, CERTAIN),
         old: share(other),
-        old_between: between(other, CERTAIN),
+        old_between: limits(other, CERTAIN),
         more: share(one) - share(other),
         more_between: difference(one, other, CERTAIN),
     }
@@ -282,7 +271,7 @@ pub fn harm(new: &Side, old: &Side, reputation_of_new: &Reputation) -> Option<St
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may stop at the first surprise.
-    use super::{Delay, Side, Verdict, between, compare, difference, harm};
+    use super::{Delay, Side, Verdict, compare, difference, harm, limits};
     use crate::counts::STEPS;
     use crate::reputation::{Beside, Day, Outcomes, Reputation, Share, Thresholds, measure};
     use proptest::prelude::*;
@@ -302,7 +291,7 @@ mod tests {
         close(difference((9, 10), (3, 10), 1.959_964), (0.1705, 0.8090));
         close(difference((10, 10), (0, 10), 1.959_964), (0.6075, 1.0000));
         // Wilson, 81 of 263.
-        close(between((81, 263), 1.959_964), (0.2553, 0.3662));
+        close(limits((81, 263), 1.959_964), (0.2553, 0.3662));
     }
 
     #[test]

@@ -40,17 +40,24 @@ pub enum Grade {
     Stop,
 }
 
-/// The lower end of what a share can be that showed itself as so many of so many (Wilson, 95 %), in ten thousandths.
+/// What a share can be that showed itself as so many of so many: Wilson's limits, so many standard deviations wide.
 #[must_use]
-pub fn lower_bound(count: u64, of: u64) -> u64 {
+pub fn limits((count, of): (u64, u64), z: f64) -> (f64, f64) {
     if of == 0 {
-        return 0;
+        return (0.0, 1.0);
     }
-    let (n, z2) = (of as f64, 1.96f64 * 1.96);
+    let (n, z2) = (of as f64, z * z);
     let p = (count as f64 / n).min(1.0);
     let middle = p + z2 / (2.0 * n);
     let spread = (z2 * (p * (1.0 - p) / n + z2 / (4.0 * n * n))).sqrt();
-    (((middle - spread) / (1.0 + z2 / n)).max(0.0) * 10_000.0) as u64
+    let limit = |at: f64| (at / (1.0 + z2 / n)).clamp(0.0, 1.0);
+    (limit(middle - spread), limit(middle + spread))
+}
+
+/// The lower one of them, with 95 % certainty, in ten thousandths.
+#[must_use]
+pub fn lower_bound(count: u64, of: u64) -> u64 {
+    (limits((count, of), 1.96).0 * 10_000.0) as u64
 }
 
 /// Messages of a day, by what became of them.

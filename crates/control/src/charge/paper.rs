@@ -2,6 +2,7 @@
 
 use super::pdf::{Pdf, Style};
 use super::{Billing, Entry, Invoice, InvoiceState};
+use crate::csv::field;
 use engine::charge::{Cents, Decimal, grouped};
 use engine::month::date_of;
 use std::fmt::Write as _;
@@ -111,18 +112,6 @@ pub(super) fn table(invoice: &Invoice) -> String {
         add(fields);
     }
     out
-}
-
-/// RFC 4180; and no spreadsheet takes it for a formula. An amount below nought is a number of ours.
-fn field(text: &str) -> String {
-    let is_number =
-        text.strip_prefix('-').is_some_and(|rest| rest.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.'));
-    let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    };
-    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 fn escaped(text: &str) -> String {
