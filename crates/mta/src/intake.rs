@@ -100,19 +100,31 @@ impl Offer {
             (true, true, true) => "UTF8SMTPSA",
         };
         Offer {
-            message: None,
-            from: submission.from,
-            recipients: submission.recipients,
-            octets: submission.body,
             protocol,
+            envid: submission.parameters.envid,
+            ret: submission.parameters.ret,
+            smtputf8: submission.parameters.smtputf8,
+            ..Offer::plain(submission.from, submission.recipients, submission.body)
+        }
+    }
+
+    /// That it leaves, and nothing else is asked for.
+    #[must_use]
+    pub fn plain(from: Option<Mailbox>, recipients: Vec<(Mailbox, RecipientParameters)>, octets: Vec<u8>) -> Offer {
+        Offer {
+            message: None,
+            from,
+            recipients,
+            octets,
+            protocol: "local",
             asked: Asked::default(),
             stream: None,
             send_at: None,
             tags: Vec::new(),
             tls: None,
-            envid: submission.parameters.envid,
-            ret: submission.parameters.ret,
-            smtputf8: submission.parameters.smtputf8,
+            envid: None,
+            ret: None,
+            smtputf8: false,
             once: None,
             unsubscribe: None,
         }

@@ -1,6 +1,6 @@
 //! How does a letter of the service's own leave? As mail of an account, through the same admission as any.
 
-use crate::intake::{Admitted, Asked, Intake, Offer};
+use crate::intake::{Admitted, Intake, Offer};
 use crate::once::Started;
 use crate::refusal::Refusal;
 use crate::visitor::Visitor;
@@ -51,20 +51,10 @@ pub async fn hand_in(
     };
     let offer = Offer {
         message: Some(id),
-        from: sender,
-        recipients,
-        octets: compose.write()?,
-        protocol: "local",
-        asked: Asked::default(),
-        stream: None,
-        send_at: None,
-        tags: Vec::new(),
-        tls: None,
-        envid: None,
-        ret: None,
         smtputf8,
         once,
         unsubscribe: Some(false),
+        ..Offer::plain(sender, recipients, compose.write()?)
     };
     intake.admit(visitor, offer).await.map_err(Unsent::Refused)
 }

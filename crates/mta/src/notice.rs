@@ -74,22 +74,11 @@ async fn tell(intake: &Intake, about: MessageId, notice: &Notice, stored: &Store
     let mut ways = [any, Asked { region, pool, ..Asked::default() }, Asked::default()].into_iter();
     let mut asked = ways.next().unwrap_or_default();
     loop {
+        let recipients = vec![(sender.clone(), RecipientParameters::default())];
         let offer = Offer {
-            message: None,
-            from: None,
-            recipients: vec![(sender.clone(), RecipientParameters::default())],
-            octets: octets.clone(),
-            protocol: "local",
             asked: asked.clone(),
-            stream: None,
-            send_at: None,
-            tags: Vec::new(),
-            tls: None,
-            envid: None,
-            ret: None,
             smtputf8: sender.needs_smtputf8(),
-            once: None,
-            unsubscribe: None,
+            ..Offer::plain(None, recipients, octets.clone())
         };
         match intake.admit(&visitor, offer).await {
             Ok(admitted) => {

@@ -143,23 +143,10 @@ async fn sent(plant: &Plant, to: &str) -> Arc<Envelope> {
 
 async fn offered(intake: &Intake, to: &str) -> Result<Arc<Envelope>, Refusal> {
     let visitor = Visitor { via: Via::Http, peer: Some(IP), right: Right::Account(AccountId::new("ann")) };
-    let offer = Offer {
-        message: None,
-        from: Some(Mailbox::parse("ann@a.test").unwrap()),
-        recipients: vec![(Mailbox::parse(to).unwrap(), RecipientParameters::default())],
-        octets: b"From: ann@a.test\r\nSubject: x\r\n\r\nHi\r\n".to_vec(),
-        protocol: "HTTP",
-        asked: Asked { pool: Some("own".into()), ..Asked::default() },
-        stream: None,
-        send_at: None,
-        tags: Vec::new(),
-        tls: None,
-        envid: None,
-        ret: None,
-        smtputf8: false,
-        once: None,
-        unsubscribe: None,
-    };
+    let recipients = vec![(Mailbox::parse(to).unwrap(), RecipientParameters::default())];
+    let octets = b"From: ann@a.test\r\nSubject: x\r\n\r\nHi\r\n".to_vec();
+    let asked = Asked { pool: Some("own".into()), ..Asked::default() };
+    let offer = Offer { asked, ..Offer::plain(Some(Mailbox::parse("ann@a.test").unwrap()), recipients, octets) };
     intake.admit(&visitor, offer).await.map(|admitted| admitted.envelope)
 }
 
