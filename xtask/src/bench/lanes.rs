@@ -18,7 +18,7 @@ pub fn lanes() -> Outcome<()> {
 
 /// What a quota costs.
 pub fn quotas() -> Outcome<()> {
-    run(cargo(["build", "--release"]).args(["-p", "engine", "--example", "quotas"]))?;
+    run(cargo(["build", "--release"]).args(["-p", "mta", "--example", "quotas"]))?;
     say("quotas", &mut program(target().join("release/examples/quotas"), [""; 0]))
 }
 
