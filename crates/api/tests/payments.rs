@@ -135,7 +135,7 @@ async fn each_paper_is_handed_over_until_it_is_taken() {
     assert_eq!((&seen["state"], &seen), (&json!("open"), second), "what is told is what is seen");
 
     // A credit note is told, too; what was taken is not told again, whoever asks.
-    let credit = json!({ "amount": "1.00", "reason": "it was down" });
+    let credit = json!({ "amount": "0.50", "reason": "it was down" });
     house.post(&house.operator, &format!("{}/credits", path(&accounts[1], &second["id"])), credit).await.as_(201);
     program.answers(200, json!({}));
     payments.tell(&mut None).await.unwrap();
@@ -158,7 +158,7 @@ async fn what_was_settled_before_is_not_told_and_what_comes_then_is() {
     }
     payments.tell(&mut None).await.unwrap();
     assert_eq!(program.asked(), [], "all of it is paid");
-    let credit = json!({ "amount": "1.00", "reason": "it was down" });
+    let credit = json!({ "amount": "0.50", "reason": "it was down" });
     house.post(&house.operator, &format!("{}/credits", papers[0]), credit).await.as_(201);
     program.answers(200, json!({}));
     payments.tell(&mut None).await.unwrap();
