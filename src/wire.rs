@@ -1,7 +1,7 @@
 //! How do the rooms come together? The only place that knows all of them.
 
-use crate::judge::House;
-use crate::rounds::{self, ControlFault, Rounds};
+use crate::judge::{Control, House};
+use crate::rounds::{self, ControlFault, Opened, Rounds};
 use crate::{config, machine, traces};
 use api::caller::{Desk, DeskInner, Followers};
 use api::payments::Payments;
@@ -65,6 +65,33 @@ pub struct Running {
     followers: Followers,
 }
 
+/// Who is told of what happens by HTTP: targets of webhooks, and the program that takes the money.
+fn by_http(
+    opened: &Opened,
+    control: &Control,
+    plant: &Plant,
+    clock: &Clock,
+    (dns, connector): (&Arc<dyn Dns>, &Connector),
+) -> (api::post::Means, Option<Payments>) {
+    let webhooks = api::post::Means {
+        office: opened.office.clone(),
+        intake: plant.intake.clone(),
+        dns: dns.clone(),
+        connector: connector.clone(),
+        clock: clock.clone(),
+        name: opened.source.name.clone(),
+        allow_private: control.webhooks_allow_private.clone(),
+    };
+    let payments = control.payments.clone().map(|settings| Payments {
+        office: opened.office.clone(),
+        dns: dns.clone(),
+        connector: connector.clone(),
+        metrics: plant.metrics.clone(),
+        settings,
+    });
+    (webhooks, payments)
+}
+
 /// Opens the house on a data folder.
 pub async fn open(house: House, data: &Path, clock: Clock) -> Result<Running, OpenFault> {
     let dns = dns(&house, &clock)?;
@@ -114,8 +141,6 @@ pub async fn open(house: House, data: &Path, clock: Clock) -> Result<Running, Op
         Sts::new(dns.clone(), connector.clone(), clock.clone(), settings)
     });
     let (hosts, targets) = (dns.clone(), connector.clone());
-    let collecting = (dns.clone(), connector.clone());
-    let paying = (dns.clone(), connector.clone());
     let means = {
         let (clock, dane, port, chunking) = (clock.clone(), delivery.dane, *delivery.port.get_ref(), delivery.chunking);
         let patience = house.patience;
@@ -151,37 +176,22 @@ pub async fn open(house: House, data: &Path, clock: Clock) -> Result<Running, Op
     let office = opened.as_ref().map(|opened| opened.office.clone());
     let (at_smtp, at_http) = (Arc::new(Guarded::default()), Arc::new(Guarded::default()));
     let guarded = vec![at_smtp.clone(), at_http.clone()];
-    let posting = opened.as_ref().zip(house.control.as_ref()).map(|(opened, control)| api::post::Means {
-        office: opened.office.clone(),
-        intake: plant.intake.clone(),
-        dns: hosts,
-        connector: targets,
-        clock: clock.clone(),
-        name: opened.source.name.clone(),
-        allow_private: control.webhooks_allow_private.clone(),
-    });
-    let settings = house.control.as_ref().and_then(|control| control.payments.clone());
-    let payments = office.clone().zip(settings).map(|(office, settings)| Payments {
-        office,
-        dns: paying.0,
-        connector: paying.1,
-        metrics: plant.metrics.clone(),
-        settings,
-    });
+    let told = opened.as_ref().zip(house.control.as_ref());
+    let told = told.map(|(opened, control)| by_http(opened, control, &plant, &clock, (&hosts, &targets)));
     let rounds = opened.map(|opened| {
         let letters = house.control.as_ref().and_then(|control| control.letters.clone());
         Rounds::begin(opened, house.snapshot.clone(), &plant, guarded, clock.clone(), letters, stopped.clone())
     });
     let mut doors = JoinSet::new();
-    if let Some(means) = posting {
-        doors.spawn(api::post::run(means, stopped.clone()));
-    }
-    if let Some(payments) = payments {
-        doors.spawn(api::payments::run(payments, stopped.clone()));
+    if let Some((webhooks, payments)) = told {
+        doors.spawn(api::post::run(webhooks, stopped.clone()));
+        if let Some(payments) = payments {
+            doors.spawn(api::payments::run(payments, stopped.clone()));
+        }
     }
     let tracer = house.traces.clone().map(|settings| Arc::new(Tracer::new(settings, plant.metrics.clone())));
     if let Some(tracer) = &tracer {
-        let exporter = Exporter::new(tracer.clone(), collecting.0, collecting.1);
+        let exporter = Exporter::new(tracer.clone(), hosts, targets);
         doors.spawn(traces::tell(tracer.clone(), exporter, plant.spool.events(), stopped.clone()));
     }
     let keeper = Arc::new(Doorkeeper::new(at_smtp.clone()));

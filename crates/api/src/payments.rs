@@ -5,6 +5,7 @@
 
 use crate::line::{self, Answered, Line};
 use crate::native::charge::shown;
+use crate::post::closing;
 use bytes::Bytes;
 use control::Office;
 use control::charge::Invoice;
@@ -66,10 +67,6 @@ pub async fn run(payments: Payments, mut stop: watch::Receiver<bool>) {
             () = closing(&mut stop) => return,
         }
     }
-}
-
-async fn closing(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 impl Payments {

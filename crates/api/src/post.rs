@@ -114,7 +114,7 @@ pub async fn run(means: Means, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn closing(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn closing(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

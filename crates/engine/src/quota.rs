@@ -53,7 +53,9 @@ pub struct Window {
     warned: u8,
 }
 
-fn second_of(at: Timestamp) -> u32 {
+/// As a window counts it.
+#[must_use]
+pub fn second_of(at: Timestamp) -> u32 {
     u32::try_from(at.0.div_euclid(MICROS)).unwrap_or(0)
 }
 

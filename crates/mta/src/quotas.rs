@@ -8,7 +8,7 @@ use crate::checkpoint::{self, Magic, Reading, write_sealed};
 use crate::record;
 use crate::refusal::{Kind, Refusal};
 use engine::id::{AccountId, RegionId};
-use engine::quota::{self, Over, Quota, Window};
+use engine::quota::{self, Over, Quota, Window, second_of};
 use engine::simulator::simulated;
 use engine::snapshot::Snapshot;
 use engine::time::Timestamp;
@@ -280,10 +280,6 @@ impl Quotas {
         }
         write_sealed(checkpoint, octets)
     }
-}
-
-fn second_of(at: Timestamp) -> u32 {
-    u32::try_from(at.0.div_euclid(1_000_000)).unwrap_or(0)
 }
 
 /// What is learned at a start, of accounts that have a quota.
